@@ -1,0 +1,111 @@
+/* data: records -> split -> oversample -> shuffle -> atoms -> packed batches, index for index as datasets + Trainer + accelerate.
+ * Only rank 0 calls in here (rank and size come in as ints). */
+#ifndef CADTRAIN_DATA_H
+#define CADTRAIN_DATA_H
+#include <cadtrain/format.h>
+#include <cadtrain/text.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- orders (order.c): golden/extra/data_order has the vectors ---- */
+/* numpy.random.default_rng(seed).permutation(n) */
+void cad_numpy_permutation(uint64_t seed, int64_t n, int64_t *out);
+/* torch.randperm(n, generator=manual_seed(seed)) */
+void cad_torch_permutation(uint64_t seed, int64_t n, int64_t *out);
+/* One torch CPU generator drawn from again and again (length-grouped order). */
+typedef struct cad_mt { uint32_t state[624]; int at; } cad_mt;
+void cad_mt_seed(cad_mt *m, uint64_t seed);
+uint32_t cad_mt_next(cad_mt *m);
+void cad_mt_permutation(cad_mt *m, int64_t n, int64_t *out);
+
+typedef struct cad_split_options {
+    double validation_split; uint64_t split_seed; bool stratify;
+    bool oversample; int64_t target_label, repeat_times;
+    uint64_t shuffle_seed, train_shuffle_seed, eval_shuffle_seed;
+    bool has_validation_file; /* then nothing is split off */
+} cad_split_options;
+typedef struct cad_orders { int64_t *train, *eval; int64_t train_count, eval_count; } cad_orders; /* rows of the raw file */
+/* labels[n] 0/1. Without split (0 or a validation file) eval_count is 0 and the shuffles still apply as the Python program does.
+ * CAD_EDATA: a split that leaves nothing, oversampling without positives. */
+CAD_CHECKED cad_status cad_make_orders(cad_orders *out, const int32_t *labels, int64_t n, const cad_split_options *o);
+void cad_orders_close(cad_orders *o);
+
+/* ---- atoms (sampler.c): the micro-batches of an epoch ---- */
+typedef enum cad_normalization { CAD_NORM_GLOBAL, CAD_NORM_HF, CAD_NORM_HF_MEAN } cad_normalization;
+typedef struct cad_sampler_options {
+    int64_t rows, batch, atoms_per_step; /* atoms_per_step = world size x accumulation (kept over a resume) */
+    int world_at_start;                  /* the world size in force when the run began: decides the deal of `hf` fills */
+    int64_t accumulation_at_start;
+    uint64_t seed; bool group_by_length; const int32_t *lengths; /* tokens of each row (group_by_length) */
+    cad_normalization normalization;     /* hf, hf_mean: the last round is filled from the epoch's beginning */
+} cad_sampler_options;
+typedef struct cad_sampler cad_sampler;
+CAD_CHECKED cad_status cad_sampler_open(cad_sampler **out, const cad_sampler_options *o);
+void cad_sampler_close(cad_sampler **s);
+int64_t cad_sampler_atoms(const cad_sampler *s);  /* of one epoch */
+int64_t cad_sampler_steps(const cad_sampler *s);  /* optimizer steps of one epoch */
+/* Rows (positions 0..rows-1 of the training order) of atom `atom` (global index: epoch * atoms + i; any order of calls, epochs are
+ * made as needed and the last two kept). Returns how many; `rows` has room for batch. The atom's step is atom / atoms_per_step within its epoch:
+ * atoms u*A … u*A+A-1 of the epoch belong to step u, the last step takes what is left. With W ranks, atom a of a step is computed by rank
+ * a % W in its micro-step a / W. With `hf` on W > 1 that is also accelerate's deal (golden rank_batches.json). */
+CAD_CHECKED cad_status cad_sampler_atom(cad_sampler *s, int64_t atom, int64_t *rows, int64_t *count);
+
+/* ---- dataset (dataset.c): columns -> ids, labels; the token cache ---- */
+typedef struct cad_dataset {
+    cad_rows *rows_file;      /* kept for the other columns of predictions; NULL after cad_dataset_forget_text */
+    int64_t count;
+    int32_t *labels;          /* 0/1; -1 when there is no label (predict) */
+    int32_t *ids;             /* all rows end to end */
+    int64_t *starts;          /* count + 1 */
+    bool *cut;                /* truncated? */
+    int64_t cut_by_label[2], count_by_label[2];
+    int64_t longest;
+    bool from_cache;
+    char digest[65];          /* SHA-256 over file, tokenizer and options */
+} cad_dataset;
+typedef struct cad_dataset_options {
+    const char *path, *input_column, *label_column;
+    bool label_needed;
+    int64_t max_length; bool truncation; bool keep_left;
+    int threads;
+    const char *cache_dir;    /* NULL: no cache. A file <digest>.tokens, 0600, mapped on the next run */
+    int64_t vocabulary;       /* ids must be below (CAD_EMODEL otherwise); 0: unchecked */
+} cad_dataset_options;
+/* CAD_EDATA: missing column (with the nearest name), label not 0/1 (integers or strings of them; row's line named, value not),
+ * an empty text is allowed when the tokenizer adds special tokens, else an error with the line. */
+CAD_CHECKED cad_status cad_dataset_open(cad_dataset **out, const cad_tokenizer *t, const cad_dataset_options *o);
+void cad_dataset_close(cad_dataset **d);
+
+/* ---- packed batches (pack.c) ---- */
+/* T tokens end to end; starts[n + 1]; what travels from rank 0 to a rank. One flat message, so that sending needs no packing. */
+typedef struct cad_batch_head {
+    int64_t step, micro, atom;   /* optimizer step (1-based), micro-step, global atom index (-1: none, an empty batch) */
+    int32_t tokens, sequences;
+    int32_t last;                /* 1: the run is over; nothing else holds */
+    int32_t micro_of_step;       /* micro-steps of this step on every rank */
+    double scale;                /* multiplies every row's weight: 1 / global denominator, or what the normalisation says */
+    int64_t seed_index;          /* index for dropout: the atom's global index */
+} cad_batch_head;
+typedef struct cad_batch {
+    cad_batch_head *head;
+    int32_t *ids, *starts;       /* [tokens], [sequences + 1] */
+    int32_t *labels, *rows;      /* [sequences]; row numbers of the raw file (for naming records, never text) */
+    float *weights;              /* [sequences] class weights */
+    void *memory; size_t bytes, room;
+} cad_batch;
+size_t cad_batch_bytes(int64_t tokens, int64_t sequences); /* of the flat message */
+CAD_CHECKED cad_status cad_batch_open(cad_batch *b, int64_t max_tokens, int64_t max_sequences); /* allocates once */
+void cad_batch_close(cad_batch *b);
+/* Points the members into memory for these sizes (after a receive: sizes from the head). CAD_EINTERNAL if it does not fit. */
+CAD_CHECKED cad_status cad_batch_layout(cad_batch *b, int64_t tokens, int64_t sequences);
+/* Fills b with the given rows (numbers of the dataset); weights from class_weight[label]. head->tokens… are set; the rest of the head is the caller's. */
+CAD_CHECKED cad_status cad_batch_pack(cad_batch *b, const cad_dataset *d, const int64_t *rows, int64_t count, const double class_weight[2]);
+
+/* ---- synthetic records for the demo (synth.c) ---- */
+/* People as text with a risk that a small model can learn (written as JSONL with `input`, `output`); deterministic in seed. */
+CAD_CHECKED cad_status cad_synth_records(const char *path, int64_t people, uint64_t seed);
+#ifdef __cplusplus
+}
+#endif
+#endif

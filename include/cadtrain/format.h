@@ -1,0 +1,157 @@
+/* format: bytes on disk <-> values. Knows no model and no device. Foreign headers <yaml.h>, <hdf5.h>, <jansson.h>, <zlib.h> live here.
+ * Parsers are strict and linear; every refusal is "file:line:column: expected …, found …" and never quotes a person's row. */
+#ifndef CADTRAIN_FORMAT_H
+#define CADTRAIN_FORMAT_H
+#include <cadtrain/base.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- one tree for YAML and JSON (node.c, yaml.c, json.c) ---- */
+
+typedef enum cad_kind { CAD_NULL, CAD_BOOL, CAD_INT, CAD_REAL, CAD_STRING, CAD_LIST, CAD_TABLE } cad_kind;
+typedef struct cad_node cad_node;
+struct cad_node {
+    cad_kind kind;
+    int line, column;        /* of the value, from 1; of a table's entry: `key_line`, `key_column` */
+    int key_line, key_column;
+    char *key;               /* of a table's entry, else NULL */
+    bool boolean;
+    int64_t integer;         /* CAD_INT */
+    double real;             /* CAD_REAL, and CAD_INT as double */
+    char *text;              /* CAD_STRING: UTF-8, NUL-terminated, `size` bytes; numbers and booleans of YAML: as written */
+    size_t size;
+    cad_node *child, *next;  /* list and table: first child; siblings */
+    int children;
+};
+/* A tree lives in one arena: cad_tree_close frees all of it. Borrowed pointers into it die with it. */
+typedef struct cad_tree { cad_node *root; char *path; void *arena; } cad_tree;
+
+/* YAML 1.2 core scalars, and 3e-5 is a number. Refused (status CAD_EUSAGE): anchors, aliases, tags, merge keys, duplicate keys,
+ * more than one document, depth > 16, > 1 MB. An empty document is an empty table. */
+CAD_CHECKED cad_status cad_yaml_parse(cad_tree **out, const char *text, size_t n, const char *path);
+CAD_CHECKED cad_status cad_yaml_read(cad_tree **out, const char *path);
+/* RFC 8259: strict UTF-8, no duplicate keys, no trailing bytes, depth <= 64; integers that fit int64 stay integers; NaN and
+ * Infinity (as Python writes them) are accepted as CAD_REAL. `kind` is the status of a failure. */
+CAD_CHECKED cad_status cad_json_parse(cad_tree **out, const char *text, size_t n, const char *path, cad_status kind);
+CAD_CHECKED cad_status cad_json_read(cad_tree **out, const char *path, size_t limit, cad_status kind);
+void cad_tree_close(cad_tree **t);
+const cad_node *cad_get(const cad_node *table, const char *key); /* NULL when absent or not a table */
+/* Typed look-ups with a default for absent or null; false when present with another type. */
+bool cad_get_int(const cad_node *table, const char *key, int64_t *out, int64_t otherwise);
+bool cad_get_real(const cad_node *table, const char *key, double *out, double otherwise);
+bool cad_get_bool(const cad_node *table, const char *key, bool *out, bool otherwise);
+bool cad_get_string(const cad_node *table, const char *key, const char **out, const char *otherwise);
+const char *cad_kind_name(cad_kind kind);
+
+/* ---- JSON text out (emit.c): a small writer that counts commas itself ---- */
+
+typedef struct cad_json { cad_str text; int depth; bool first[64]; bool pretty; } cad_json; /* {0}, or .pretty = true (2 spaces) */
+CAD_CHECKED cad_status cad_json_begin(cad_json *j, const char *key, char bracket); /* '{' or '['; key NULL in a list or at the root */
+CAD_CHECKED cad_status cad_json_end(cad_json *j);
+CAD_CHECKED cad_status cad_json_string(cad_json *j, const char *key, const char *value); /* NULL value: null */
+CAD_CHECKED cad_status cad_json_bytes(cad_json *j, const char *key, const char *value, size_t n);
+CAD_CHECKED cad_status cad_json_int(cad_json *j, const char *key, int64_t value);
+/* Shortest form that reads back to the same double, with ".0" kept as Python does; NaN, Infinity as Python writes them. */
+CAD_CHECKED cad_status cad_json_real(cad_json *j, const char *key, double value);
+CAD_CHECKED cad_status cad_json_bool(cad_json *j, const char *key, bool value);
+CAD_CHECKED cad_status cad_json_null(cad_json *j, const char *key);
+/* A value that is JSON already (a copied node; raw text). */
+CAD_CHECKED cad_status cad_json_node(cad_json *j, const char *key, const cad_node *node);
+CAD_CHECKED cad_status cad_json_raw(cad_json *j, const char *key, const char *text);
+void cad_json_close(cad_json *j);
+/* The shortest decimal that reads back to the same double ("0.1", "3e-05", "1.0", "nan" as NaN); returns its length. */
+int cad_format_real(char out[32], double value);
+
+/* ---- records: JSON array, JSONL, CSV, TSV, and gz of these (rows.c) ---- */
+
+/* The columns of all rows, read once. A cell borrows from the table. */
+typedef enum cad_cell_kind { CAD_CELL_MISSING, CAD_CELL_NULL, CAD_CELL_TEXT, CAD_CELL_INT, CAD_CELL_REAL, CAD_CELL_BOOL, CAD_CELL_JSON } cad_cell_kind;
+typedef struct cad_cell { cad_cell_kind kind; const char *text; size_t size; double real; int64_t integer; } cad_cell; /* text: JSON text for CAD_CELL_JSON, digits as written for numbers */
+typedef struct cad_rows cad_rows;
+/* The form is told by the first byte that is not white space ('[': array, '{': JSONL) after unpacking, and by .csv/.tsv in the name.
+ * CAD_EDATA: empty file, bad JSON (line and column), a row that is no object, invalid UTF-8, an unclosed quote, a row with more or
+ * fewer fields than the header, duplicate column names, NUL bytes. A UTF-8 BOM and CRLF are accepted. */
+CAD_CHECKED cad_status cad_rows_read(cad_rows **out, const char *path);
+void cad_rows_close(cad_rows **r);
+int64_t cad_rows_count(const cad_rows *r);
+int cad_rows_columns(const cad_rows *r);
+const char *cad_rows_column(const cad_rows *r, int column);
+int cad_rows_find(const cad_rows *r, const char *column); /* -1: none; the caller names the nearest */
+cad_cell cad_rows_cell(const cad_rows *r, int64_t row, int column);
+int cad_rows_line(const cad_rows *r, int64_t row); /* where the row starts in the (unpacked) file, from 1 */
+const char *cad_rows_path(const cad_rows *r);
+
+/* ---- safetensors (safetensors.c) ---- */
+
+typedef enum cad_dtype { CAD_F32, CAD_BF16, CAD_F16, CAD_F64, CAD_I64, CAD_I32, CAD_I16, CAD_I8, CAD_U8, CAD_BOOL8 } cad_dtype;
+size_t cad_dtype_bytes(cad_dtype d);
+const char *cad_dtype_name(cad_dtype d); /* "F32", "BF16", … as safetensors spells them */
+
+enum { CAD_MAX_DIMS = 8 };
+typedef struct cad_st_tensor {
+    char *name;
+    cad_dtype dtype;
+    int dims;
+    int64_t shape[CAD_MAX_DIMS];
+    int64_t elems;
+    const void *data; /* mapped, read-only, maybe unaligned */
+    size_t bytes;
+    int file;         /* index for cad_st_file */
+} cad_st_tensor;
+typedef struct cad_st cad_st;
+/* A file, or a directory: model.safetensors.index.json with its shards, or model.safetensors, or adapter_model.safetensors.
+ * Files are mapped. CAD_EMODEL with the tensor's name and file: header longer than the file or 100 MB, bad JSON, unknown dtype,
+ * dtype x shape != bytes, overlap, hole, bytes after the end, duplicate names, a weight_map that leaves the folder or names a
+ * missing file or tensor. */
+CAD_CHECKED cad_status cad_st_open(cad_st **out, const char *path);
+void cad_st_close(cad_st **s);
+int cad_st_count(const cad_st *s);
+const cad_st_tensor *cad_st_at(const cad_st *s, int i);                  /* in file order */
+const cad_st_tensor *cad_st_find(const cad_st *s, const char *name);     /* NULL: none */
+const char *cad_st_file(const cad_st *s, int file);
+/* Elements [from, from + n) of a tensor as fp32 (F32, BF16, F16, F64). */
+CAD_CHECKED cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, float *out);
+
+/* Writing: declare every tensor, then give its bytes in the same order; streams, so that no tensor but the present one is in memory.
+ * Files are 0600 and appear under their names only at cad_st_finish (fsync, rename); metadata {"format": "pt"}.
+ * With shard_bytes > 0 and more data than that: model-0000i-of-0000n.safetensors and model.safetensors.index.json. */
+typedef struct cad_st_writer cad_st_writer;
+CAD_CHECKED cad_status cad_st_create(cad_st_writer **out, const char *dir, const char *file, int64_t shard_bytes);
+CAD_CHECKED cad_status cad_st_declare(cad_st_writer *w, const char *name, cad_dtype dtype, const int64_t *shape, int dims);
+CAD_CHECKED cad_status cad_st_write(cad_st_writer *w, const void *bytes, size_t n); /* any cut, in declared order */
+CAD_CHECKED cad_status cad_st_finish(cad_st_writer *w); /* CAD_EINTERNAL when bytes are missing */
+void cad_st_abandon(cad_st_writer **w);                  /* closes; removes what was not finished */
+
+/* ---- HDF5 (hdf5.c: the only file that sees <hdf5.h>; serial, one process) ---- */
+
+typedef struct cad_h5 cad_h5;
+void cad_h5_setup(void); /* first thing in main: H5dont_atexit, no plugins, HDF5_* unset, errors not printed */
+/* Every failure is CAD_ECHECKPOINT with the file and the object's name; a full disk CAD_ERESOURCE. */
+CAD_CHECKED cad_status cad_h5_create(cad_h5 **out, const char *path); /* 0600, must not exist */
+CAD_CHECKED cad_status cad_h5_open(cad_h5 **out, const char *path);   /* read-only; refuses external storage, links out, filters, virtual layouts */
+CAD_CHECKED cad_status cad_h5_close(cad_h5 **h);                      /* flushes; NULL allowed */
+/* A contiguous dataset "/group/…/name"; groups are made. Bytes come in pieces in order; a CRC32C attribute "crc32c" is written at the end. */
+CAD_CHECKED cad_status cad_h5_begin(cad_h5 *h, const char *name, cad_dtype dtype, const int64_t *shape, int dims);
+CAD_CHECKED cad_status cad_h5_write(cad_h5 *h, const void *bytes, int64_t elems);
+CAD_CHECKED cad_status cad_h5_end(cad_h5 *h);
+/* Elements [from, from + n) of a dataset (flat); shape and dtype must be as expected. */
+CAD_CHECKED cad_status cad_h5_read(cad_h5 *h, const char *name, cad_dtype dtype, int64_t from, int64_t n, void *out);
+CAD_CHECKED cad_status cad_h5_shape(cad_h5 *h, const char *name, cad_dtype *dtype, int64_t *shape, int *dims);
+bool cad_h5_has(cad_h5 *h, const char *name);
+/* Calls back for every dataset below `group`, names in order. */
+CAD_CHECKED cad_status cad_h5_each(cad_h5 *h, const char *group, cad_status (*see)(void *with, const char *name), void *with);
+/* Reads every dataset whole and compares with its crc32c. */
+CAD_CHECKED cad_status cad_h5_verify(cad_h5 *h);
+/* Attributes of the root. */
+CAD_CHECKED cad_status cad_h5_set_int(cad_h5 *h, const char *name, int64_t value);
+CAD_CHECKED cad_status cad_h5_set_real(cad_h5 *h, const char *name, double value);
+CAD_CHECKED cad_status cad_h5_set_text(cad_h5 *h, const char *name, const char *value);
+CAD_CHECKED cad_status cad_h5_get_int(cad_h5 *h, const char *name, int64_t *value);
+CAD_CHECKED cad_status cad_h5_get_real(cad_h5 *h, const char *name, double *value);
+CAD_CHECKED cad_status cad_h5_get_text(cad_h5 *h, const char *name, char **value); /* caller frees */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

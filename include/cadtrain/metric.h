@@ -1,0 +1,39 @@
+/* metric: arithmetic on labels and probabilities. Numbers equal scikit-learn's (golden/extra/metrics, 1e-12). */
+#ifndef CADTRAIN_METRIC_H
+#define CADTRAIN_METRIC_H
+#include <cadtrain/base.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+enum { CAD_BINS = 10 };
+typedef struct cad_interval { double low, high; } cad_interval;
+typedef struct cad_class_row { double precision, recall, f1; int64_t support; } cad_class_row;
+typedef struct cad_metrics {
+    int64_t n, positives;
+    double threshold;                      /* 0.5, or what was asked */
+    double accuracy, precision, recall, f1; /* of class 1, prediction = the given predictions */
+    double balanced_accuracy, mcc, specificity, npv;
+    double auc, auprc, brier, log_loss;    /* of prob1; NaN where not defined */
+    double loss;                           /* filled by the caller (eval_loss); NaN otherwise */
+    cad_interval auc_ci;                   /* DeLong, 95 % */
+    cad_interval auprc_ci, accuracy_ci, brier_ci; /* bootstrap (fixed seed, 1000 draws) or Wilson for accuracy */
+    int64_t tp, fp, tn, fn;
+    cad_class_row row[2], macro, weighted; /* classification_report */
+    double calibration_slope, calibration_intercept, calibration_in_the_large, ece;
+    struct { double mean, rate; int64_t n; } bin[CAD_BINS]; /* uniform bins of prob1 */
+} cad_metrics;
+/* labels and predictions 0/1; prob1 in [0, 1] (float32 softmax as double); logit = logit1 - logit0 in double, or NULL (then the
+ * recalibration numbers come from prob1). `deep`: bootstrap and calibration too (they cost time; evaluation during training leaves them). */
+CAD_CHECKED cad_status cad_metrics_compute(cad_metrics *out, const int32_t *labels, const int32_t *predictions, const double *prob1,
+                                           const double *logit, int64_t n, bool deep);
+/* scikit-learn's text of classification_report(digits=4), into `out`. */
+CAD_CHECKED cad_status cad_metrics_report_text(const cad_metrics *m, cad_str *out);
+/* By its name in Transformers ("auc", "eval_auc", "f1", …); false: no such metric. */
+bool cad_metrics_by_name(const cad_metrics *m, const char *name, double *out);
+bool cad_metric_larger_is_better(const char *name); /* loss, brier: false */
+/* float32 softmax (shifted by the maximum) of two logits, class 1, as double: what the Python program writes. */
+double cad_prob1(float logit0, float logit1);
+#ifdef __cplusplus
+}
+#endif
+#endif
