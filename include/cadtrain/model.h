@@ -10,7 +10,7 @@ extern "C" {
 /* ---- arch (arch.c): configs/families/NAME.yaml + config.json ---- */
 
 enum { CAD_MAX_LAYERS = 256 };
-typedef enum cad_rope_kind { CAD_ROPE_DEFAULT, CAD_ROPE_LINEAR, CAD_ROPE_LLAMA3 } cad_rope_kind;
+typedef enum cad_rope_kind { CAD_ROPE_DEFAULT, CAD_ROPE_LINEAR, CAD_ROPE_BANDED } cad_rope_kind;
 typedef struct cad_rope_spec { cad_rope_kind kind; double theta, factor, low, high, original; } cad_rope_spec;
 /* Names of the tensors of a family: whole names, or (block_*) what follows block_prefix with the layer's number in it. */
 typedef struct cad_tensor_names {
