@@ -123,8 +123,9 @@ void cad_sha256_add(cad_sha256 *s, const void *bytes, size_t n)
 {
     const uint8_t *p = bytes;
 
+    if (!n) return;
     s->bytes += n;
-    if (s->fill && n) {
+    if (s->fill) {
         size_t take = n < 64 - s->fill ? n : 64 - s->fill;
         memcpy(s->block + s->fill, p, take);
         s->fill += take;
