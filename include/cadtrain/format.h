@@ -20,7 +20,7 @@ struct cad_node {
     char *key;               /* of a table's entry (NUL-terminated, `key_size` bytes), else NULL */
     int64_t integer;         /* CAD_INT */
     double real;             /* CAD_REAL, and CAD_INT as double */
-    char *text;              /* CAD_STRING: UTF-8, NUL-terminated, `size` bytes; numbers and booleans of YAML: as written */
+    char *text;              /* CAD_STRING: UTF-8, NUL-terminated, `size` bytes; numbers and booleans of YAML, integers of JSON beyond int64: as written */
     size_t size;
     cad_node *child, *next;  /* list and table: first child; siblings */
 };

@@ -161,6 +161,16 @@ static cad_status add_real(cad_json *j, double value)
     return cad_str_add(&j->text, text, (size_t)cad_format_real(text, value));
 }
 
+/* Digits that an int64 cannot hold are written as they came. */
+static bool is_integer(const cad_node *n)
+{
+    const char *s = n->text;
+
+    if (!s) return false;
+    s += *s == '-';
+    return *s >= '1' && *s <= '9' && !s[strspn(s, "0123456789")];
+}
+
 static cad_status add_value(cad_json *j, const cad_node *n);
 
 static cad_status add_entries(cad_json *j, const cad_node *n)
@@ -179,7 +189,7 @@ static cad_status add_value(cad_json *j, const cad_node *n)
     case CAD_NULL: return add(j, "null");
     case CAD_BOOL: return add(j, n->boolean ? "true" : "false");
     case CAD_INT: return cad_str_addf(&j->text, "%lld", (long long)n->integer);
-    case CAD_REAL: return add_real(j, n->real);
+    case CAD_REAL: return is_integer(n) ? cad_str_add(&j->text, n->text, n->size) : add_real(j, n->real);
     case CAD_STRING: return quote(j, n->text, n->size);
     case CAD_LIST:
     case CAD_TABLE: break;

@@ -242,6 +242,16 @@ static cad_status to_real(cadp_json *c, const char *from, double *out)
     return fail_found(c, "a number that a double can hold", "a larger one");
 }
 
+/* An integer beyond int64 keeps its digits: a copied tokenizer_config.json says model_max_length as it was. */
+static cad_status take_copy(cadp_json *c, const char *from, char **out, size_t *size)
+{
+    *size = (size_t)(c->at - from);
+    CAD_TRY(cadp_take(c->arena, out, *size + 1));
+    memcpy(*out, from, *size);
+    (*out)[*size] = 0;
+    return CAD_OK;
+}
+
 static cad_status number(cadp_json *c, cad_node *out)
 {
     const char *from = c->at;
@@ -254,6 +264,7 @@ static cad_status number(cadp_json *c, cad_node *out)
         return CAD_OK;
     }
     out->kind = CAD_REAL;
+    if (whole) CAD_TRY(take_copy(c, from, &out->text, &out->size));
     return to_real(c, from, &out->real);
 }
 
