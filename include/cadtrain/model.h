@@ -124,10 +124,31 @@ typedef struct cad_source cad_source; /* a model directory's tensors by canonica
 /* CAD_EMODEL: missing directory or tensors, wrong shapes (with the tensor and its file). adapter may be NULL. */
 CAD_CHECKED cad_status cad_source_open(cad_source **out, const char *dir, const char *adapter_dir, const cad_params *params, bool head_may_be_missing);
 void cad_source_close(cad_source **s);
+/* How what no file holds is drawn; dir NULL at open: everything is (the demo's model). */
+void cad_source_set_draw(cad_source *s, uint64_t seed, double initializer_range);
 /* Elements [from, from + n) of a parameter as fp32; what no file holds (a new head, a new adapter) is drawn by (seed, row). Any rank, any order. */
 CAD_CHECKED cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, float *out);
 bool cad_source_has(const cad_source *s, int row);
 bool cad_source_head_is_new(const cad_source *s);
+
+/* ---- PEFT's adapter_config.json (adapter.c) ---- */
+
+typedef struct cad_adapter_config {
+    char *base_model; /* NULL: none named */
+    int64_t r;
+    double alpha, dropout;
+    bool rslora, train_bias, target_is_regex, saves_head;
+    char **targets;
+    int target_count;
+} cad_adapter_config;
+bool cad_is_adapter(const char *dir); /* has an adapter_config.json */
+/* CAD_EMODEL: unreadable, no LoRA, or something in it that this program does not compute (named). */
+CAD_CHECKED cad_status cad_adapter_config_read(cad_adapter_config *out, const char *dir);
+void cad_adapter_config_close(cad_adapter_config *c);
+/* Writes DIR/adapter_config.json as PEFT does. */
+CAD_CHECKED cad_status cad_adapter_config_write(const char *dir, const char *base_model, const cad_arch *arch, const cad_method *method);
+/* config.json of a sequence classifier: the source's, with architectures, num_labels, labels and dtype set. */
+CAD_CHECKED cad_status cad_classifier_config_write(const char *path, const char *source_config, const cad_arch *arch, const cad_method *method);
 
 #ifdef __cplusplus
 }

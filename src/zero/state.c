@@ -1,20 +1,12 @@
 /* Parameters and optimizer state by name: from files into the parts, from the parts to rank 0 and back. */
 #include "zero_priv.h"
 
-static void convert(cad_dtype to, const float *from, void *out, int64_t n)
+/* fp32 values of the unit's flat elements [at, at + n) into one part that begins at element `low` of it. */
+static cad_status put_compute(cad_zero *z, char *part, int64_t low, int64_t at, int64_t n, const float *values)
 {
-    uint16_t *half = out;
-
-    if (to == CAD_F32) memcpy(out, from, (size_t)n * 4);
-    else
-        for (int64_t i = 0; i < n; i++) half[i] = cad_f32_to_bf16(from[i]);
-}
-
-/* fp32 values of the unit's flat elements [at, at + n) into one part that begins at element `low` of it. In place: `values` is spent. */
-static cad_status put_compute(cad_zero *z, char *part, int64_t low, int64_t at, int64_t n, float *values)
-{
-    convert(z->o.compute, values, values, n);
-    return cad_device_upload(z->device, part + (at - low) * z->each, values, n * z->each);
+    if (z->o.compute == CAD_F32) return cad_device_upload(z->device, part + (at - low) * 4, values, n * 4);
+    for (int64_t i = 0; i < n; i++) z->half[i] = cad_f32_to_bf16(values[i]);
+    return cad_device_upload(z->device, part + (at - low) * 2, z->half, n * 2);
 }
 
 typedef struct filler { cad_zero *z; cad_zero_reader read; void *with; int row; } filler;

@@ -90,6 +90,7 @@ static cad_status build(cad_zero *z, cad_arena *a)
     CAD_TRY(cad_alloc(&z->unit, (size_t)z->units, sizeof *z->unit, "the units"));
     CAD_TRY(cad_alloc(&z->offsets, (size_t)z->size + 1, sizeof *z->offsets, "the units"));
     CAD_TRY(cad_alloc(&z->piece, CAD_STATE_PIECE, sizeof *z->piece, "a piece of a tensor"));
+    if (z->o.compute == CAD_BF16) CAD_TRY(cad_alloc(&z->half, CAD_STATE_PIECE, sizeof *z->half, "a piece of a tensor"));
     CAD_TRY(cut_units(z));
     for (int i = 0; i < z->units; i++) CAD_TRY(hold_unit(z, a, &z->unit[i]));
     for (int i = 0; i < 2; i++) {
@@ -133,6 +134,7 @@ void cad_zero_close(cad_zero **z)
     cad_free(&(*z)->unit);
     cad_free(&(*z)->offsets);
     cad_free(&(*z)->piece);
+    cad_free(&(*z)->half);
     cad_free(&(*z)->partial);
     cad_free(&(*z)->seen);
     cad_free(&(*z)->largest);

@@ -37,6 +37,7 @@ struct cad_zero {
     double *largest_dev, *seen, *largest; /* [units]: this step on the device, its host copy, the last step's (< 0: none) */
     int *exponent;         /* [units] */
     float *piece;          /* host, CAD_STATE_PIECE */
+    uint16_t *half;        /* host, CAD_STATE_PIECE, with compute BF16 */
     int64_t *offsets;      /* [W + 1] */
 };
 
