@@ -1,0 +1,43 @@
+/* What stands behind a cad_device: one const table per backend, chosen by name in device.c. */
+#ifndef CADP_DEVICE_PRIV_H
+#define CADP_DEVICE_PRIV_H
+#include <cadtrain/device.h>
+
+/* `work` is at least work(args) bytes of the reserve, 64-byte aligned. */
+#define CADP_OPS(X)                                                                                                            \
+    X(matmul, cad_matmul_args) X(rmsnorm_fwd, cad_rmsnorm_args) X(rmsnorm_bwd, cad_rmsnorm_bwd_args) X(rope, cad_rope_args)       \
+    X(attention_fwd, cad_attention_args) X(attention_bwd, cad_attention_bwd_args) X(glu_fwd, cad_glu_args)                      \
+    X(glu_bwd, cad_glu_bwd_args) X(embed_fwd, cad_embed_args) X(embed_bwd, cad_embed_args) X(pool_fwd, cad_pool_args)           \
+    X(pool_bwd, cad_pool_args) X(xent, cad_xent_args) X(axpby, cad_axpby_args) X(sum_rows, cad_sum_rows_args)                   \
+    X(dropout, cad_dropout_args) X(adamw, cad_adamw_args) X(sumsq, cad_sumsq_args) X(fixed_add, cad_fixed_args)                 \
+    X(fixed_back, cad_fixed_args) X(add_i64, cad_fixed_args)
+
+typedef struct cadp_device_if {
+    const char *name;
+    CAD_CHECKED cad_status (*open)(cad_device *d);
+    void (*close)(cad_device *d);
+    CAD_CHECKED cad_status (*alloc)(cad_device *d, void **out, int64_t bytes, const char *what); /* zeroed */
+    cad_status (*release)(cad_device *d, void *p, int64_t bytes);
+    CAD_CHECKED cad_status (*move)(cad_device *d, void *to, const void *from, int64_t bytes); /* upload, download, copy; from NULL: zero */
+    CAD_CHECKED cad_status (*sync)(cad_device *d);
+#define CADP_ROW(op, args)                                                            \
+    CAD_CHECKED cad_status (*op)(cad_device * d, const args *x, void *work);          \
+    int64_t (*op##_work)(const cad_device *d, const args *x); /* NULL: needs none */
+    CADP_OPS(CADP_ROW)
+#undef CADP_ROW
+} cadp_device_if;
+
+struct cad_device {
+    const cadp_device_if *table; /* its own rows */
+    const cadp_device_if *inner; /* check, plan: the backend they wrap or stand for */
+    char name[32], description[256];
+    int threads;
+    void *own;                   /* the backend's state */
+    void *reserve;
+    int64_t reserved, needed;
+    int64_t bytes, peak, allocs, blocks, launches;
+    double flops;
+};
+
+extern const cadp_device_if cadp_device_cpu, cadp_device_ref, cadp_device_check, cadp_device_plan;
+#endif
