@@ -174,7 +174,7 @@ static void a_run_of_the_python_program_is_repeated_row_for_row(void **state)
 static void a_small_epoch_row_for_row(void **state)
 {
     /* randperm(7, seed 42) and (7, seed 43) of torch 2.13 */
-    static const int64_t want[2][7] = {{0, 6, 4, 5, 1, 3, 2}, {4, 3, 0, 1, 5, 2, 6}};
+    static const int64_t want[2][7] = {{1, 6, 3, 5, 4, 0, 2}, {3, 1, 2, 4, 5, 0, 6}};
     cad_sampler *s = open_sampler(&(cad_sampler_options){.rows = 7, .batch = 3, .atoms_per_step = 2, .world_at_start = 1, .accumulation_at_start = 2, .seed = 42});
     int64_t rows[3], count;
 
