@@ -15,14 +15,14 @@ struct cad_node {
     cad_kind kind;
     int line, column;        /* of the value, from 1; of a table's entry: `key_line`, `key_column` */
     int key_line, key_column;
-    char *key;               /* of a table's entry, else NULL */
+    int children, key_size;
     bool boolean;
+    char *key;               /* of a table's entry (NUL-terminated, `key_size` bytes), else NULL */
     int64_t integer;         /* CAD_INT */
     double real;             /* CAD_REAL, and CAD_INT as double */
-    char *text;              /* CAD_STRING: UTF-8, NUL-terminated, `size` bytes; numbers and booleans of YAML: as written */
+    char *text;              /* CAD_STRING: UTF-8, NUL-terminated, `size` bytes; numbers and booleans of YAML, integers of JSON beyond int64: as written */
     size_t size;
     cad_node *child, *next;  /* list and table: first child; siblings */
-    int children;
 };
 /* A tree lives in one arena: cad_tree_close frees all of it. Borrowed pointers into it die with it. */
 typedef struct cad_tree { cad_node *root; char *path; void *arena; } cad_tree;
@@ -46,7 +46,7 @@ const char *cad_kind_name(cad_kind kind);
 
 /* ---- JSON text out (emit.c): a small writer that counts commas itself ---- */
 
-typedef struct cad_json { cad_str text; int depth; bool first[64]; bool pretty; } cad_json; /* {0}, or .pretty = true (2 spaces) */
+typedef struct cad_json { cad_str text; int depth; bool first[128]; bool pretty; char closing[128]; } cad_json; /* {0}, or .pretty = true (2 spaces) */
 CAD_CHECKED cad_status cad_json_begin(cad_json *j, const char *key, char bracket); /* '{' or '['; key NULL in a list or at the root */
 CAD_CHECKED cad_status cad_json_end(cad_json *j);
 CAD_CHECKED cad_status cad_json_string(cad_json *j, const char *key, const char *value); /* NULL value: null */
