@@ -44,7 +44,10 @@ void cad_print_metrics_block(const char *title, const cad_number *numbers, int c
     int name_width = 0, value_width = 0;
     char text[LONGEST];
 
-    if (cad_alloc(&sorted, (size_t)count, sizeof *sorted, "metrics block")) return cad_clear();
+    if (cad_alloc(&sorted, (size_t)count, sizeof *sorted, "metrics block")) {
+        cad_clear();
+        return;
+    }
     for (int i = 0; i < count; i++) {
         sorted[i] = &numbers[i];
         spell(text, &numbers[i]);
