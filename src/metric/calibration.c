@@ -21,16 +21,16 @@ void cadp_bins(cad_metrics *m, const int32_t *labels, const double *prob1)
     for (int64_t i = 0; i < m->n; i++) {
         int b = 0;
         while (b < CAD_BINS - 1 && (b + 1) * (1.0 / CAD_BINS) < prob1[i]) b++;
-        cadp_add(&mean[b], prob1[i]);
+        cadp_sum_add(&mean[b], prob1[i]);
         events[b] += labels[i];
         m->bin[b].n++;
     }
     for (int b = 0; b < CAD_BINS; b++) {
-        m->bin[b].mean = cadp_total(mean[b]) / (double)m->bin[b].n; /* NaN when empty */
+        m->bin[b].mean = cadp_sum_total(mean[b]) / (double)m->bin[b].n; /* NaN when empty */
         m->bin[b].rate = (double)events[b] / (double)m->bin[b].n;
-        if (m->bin[b].n) cadp_add(&ece, (double)m->bin[b].n * fabs(m->bin[b].mean - m->bin[b].rate));
+        if (m->bin[b].n) cadp_sum_add(&ece, (double)m->bin[b].n * fabs(m->bin[b].mean - m->bin[b].rate));
     }
-    m->ece = cadp_total(ece) / (double)m->n;
+    m->ece = cadp_sum_total(ece) / (double)m->n;
 }
 
 /* In one dimension the maximum exists exactly when each class reaches into the other (Albert, Anderson 1984). */
@@ -53,9 +53,9 @@ static double likelihood(const int32_t *labels, const double *x, int64_t n, line
 
     for (int64_t i = 0; i < n; i++) {
         double t = f.intercept + f.slope * x[i];
-        cadp_add(&sum, labels[i] * t - fmax(t, 0) - log1p(exp(-fabs(t))));
+        cadp_sum_add(&sum, labels[i] * t - fmax(t, 0) - log1p(exp(-fabs(t))));
     }
-    return cadp_total(sum);
+    return cadp_sum_total(sum);
 }
 
 static line newton_step(const int32_t *labels, const double *x, int64_t n, line f)
@@ -65,15 +65,15 @@ static line newton_step(const int32_t *labels, const double *x, int64_t n, line 
 
     for (int64_t i = 0; i < n; i++) {
         double mu = sigmoid(f.intercept + f.slope * x[i]), w = mu * (1 - mu), r = labels[i] - mu;
-        cadp_add(&g0, r);
-        cadp_add(&g1, r * x[i]);
-        cadp_add(&h00, w);
-        cadp_add(&h01, w * x[i]);
-        cadp_add(&h11, w * x[i] * x[i]);
+        cadp_sum_add(&g0, r);
+        cadp_sum_add(&g1, r * x[i]);
+        cadp_sum_add(&h00, w);
+        cadp_sum_add(&h01, w * x[i]);
+        cadp_sum_add(&h11, w * x[i] * x[i]);
     }
-    a = cadp_total(h00), b = cadp_total(h01), c = cadp_total(h11);
+    a = cadp_sum_total(h00), b = cadp_sum_total(h01), c = cadp_sum_total(h11);
     det = a * c - b * b;
-    return (line){(c * cadp_total(g0) - b * cadp_total(g1)) / det, (a * cadp_total(g1) - b * cadp_total(g0)) / det};
+    return (line){(c * cadp_sum_total(g0) - b * cadp_sum_total(g1)) / det, (a * cadp_sum_total(g1) - b * cadp_sum_total(g0)) / det};
 }
 
 /* Newton with step halving: the likelihood is concave, so the climb ends at the maximum. NaN when it does not within reason. */
@@ -104,10 +104,10 @@ static line fit_line(const int32_t *labels, double *x, int64_t n, double prevale
     double mean, sd;
     line f;
 
-    for (int64_t i = 0; i < n; i++) cadp_add(&sum, x[i]);
-    mean = cadp_total(sum) / (double)n;
-    for (int64_t i = 0; i < n; i++) cadp_add(&squares, (x[i] - mean) * (x[i] - mean));
-    sd = sqrt(cadp_total(squares) / (double)n);
+    for (int64_t i = 0; i < n; i++) cadp_sum_add(&sum, x[i]);
+    mean = cadp_sum_total(sum) / (double)n;
+    for (int64_t i = 0; i < n; i++) cadp_sum_add(&squares, (x[i] - mean) * (x[i] - mean));
+    sd = sqrt(cadp_sum_total(squares) / (double)n);
     for (int64_t i = 0; i < n; i++) x[i] = (x[i] - mean) / sd;
     f = climb(labels, x, n, (line){log(prevalence) - log1p(-prevalence), 0});
     return (line){f.intercept - f.slope * mean / sd, f.slope / sd};
@@ -129,11 +129,11 @@ static double shift_to_prevalence(const double *x, int64_t n, double prevalence)
         double step, next;
         for (int64_t i = 0; i < n; i++) {
             double mu = sigmoid(a + x[i]);
-            cadp_add(&f, mu - prevalence);
-            cadp_add(&slope, mu * (1 - mu));
+            cadp_sum_add(&f, mu - prevalence);
+            cadp_sum_add(&slope, mu * (1 - mu));
         }
-        if (cadp_total(f) > 0) high = a; else low = a;
-        step = cadp_total(f) / cadp_total(slope);
+        if (cadp_sum_total(f) > 0) high = a; else low = a;
+        step = cadp_sum_total(f) / cadp_sum_total(slope);
         next = a - step;
         if (!(next >= low && next <= high)) next = low + (high - low) / 2;
         if (fabs(next - a) <= 1e-14 * (1 + fabs(a))) return next;

@@ -8,7 +8,7 @@ typedef struct cadp_scored { double p; int64_t row; int32_t label; bool last; } 
 
 /* A sum that keeps what rounding drops (Neumaier 1974). */
 typedef struct cadp_sum { double high, low; } cadp_sum;
-static inline void cadp_add(cadp_sum *s, double x)
+static inline void cadp_sum_add(cadp_sum *s, double x)
 {
     double t = s->high + x;
     bool big = (s->high < 0 ? -s->high : s->high) >= (x < 0 ? -x : x);
@@ -16,7 +16,7 @@ static inline void cadp_add(cadp_sum *s, double x)
     s->low += big ? (s->high - t) + x : (x - t) + s->high;
     s->high = t;
 }
-static inline double cadp_total(cadp_sum s) { return s.high + s.low; }
+static inline double cadp_sum_total(cadp_sum s) { return s.high + s.low; }
 
 CAD_CHECKED cad_status cadp_rank(cadp_scored **out, const int32_t *labels, const double *prob1, int64_t n);
 /* AUC with its DeLong interval, average precision. */

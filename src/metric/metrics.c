@@ -93,11 +93,11 @@ static void score(cad_metrics *m, const int32_t *labels, const double *prob1)
 
     for (int64_t i = 0; i < m->n; i++) {
         double off = prob1[i] - labels[i], p = labels[i] ? prob1[i] : 1 - prob1[i];
-        cadp_add(&squares, off * off);
-        cadp_add(&logs, -log(fmin(fmax(p, DBL_EPSILON), 1 - DBL_EPSILON)));
+        cadp_sum_add(&squares, off * off);
+        cadp_sum_add(&logs, -log(fmin(fmax(p, DBL_EPSILON), 1 - DBL_EPSILON)));
     }
-    m->brier = cadp_total(squares) / (double)m->n;
-    m->log_loss = cadp_total(logs) / (double)m->n;
+    m->brier = cadp_sum_total(squares) / (double)m->n;
+    m->log_loss = cadp_sum_total(logs) / (double)m->n;
 }
 
 /* Wilson 1927. */

@@ -55,13 +55,13 @@ static double delong_variance(const cadp_scored *s, int64_t n, int64_t positives
         if (!s[i].last) continue;
         v10 = (p0 - (double)neg_seen - 0.5 * (double)neg) / p0 - auc;
         v01 = ((double)above + 0.5 * (double)pos) / p1 - auc;
-        cadp_add(&of_pos, (double)pos * v10 * v10);
-        cadp_add(&of_neg, (double)neg * v01 * v01);
+        cadp_sum_add(&of_pos, (double)pos * v10 * v10);
+        cadp_sum_add(&of_neg, (double)neg * v01 * v01);
         above += pos;
         neg_seen += neg;
         pos = neg = 0;
     }
-    return cadp_total(of_pos) / (p1 - 1) / p1 + cadp_total(of_neg) / (p0 - 1) / p0;
+    return cadp_sum_total(of_pos) / (p1 - 1) / p1 + cadp_sum_total(of_neg) / (p0 - 1) / p0;
 }
 
 /* Sum over the distinct thresholds of (recall gained) x precision; 0 without positives, as scikit-learn has it. */
@@ -73,10 +73,10 @@ static double average_precision(const cadp_scored *s, int64_t n, int64_t positiv
     for (int64_t i = 0; i < n; i++) {
         tp += s[i].label == 1;
         if (!s[i].last) continue;
-        cadp_add(&ap, (double)(tp - before) * ((double)tp / (double)(i + 1)));
+        cadp_sum_add(&ap, (double)(tp - before) * ((double)tp / (double)(i + 1)));
         before = tp;
     }
-    return positives ? cadp_total(ap) / (double)positives : 0;
+    return positives ? cadp_sum_total(ap) / (double)positives : 0;
 }
 
 void cadp_ranking(cad_metrics *m, const cadp_scored *s)

@@ -28,10 +28,10 @@ static void draw_roc(cadp_page *p, const view *v)
     cadp_plot_dot(p, &t, "ring", 1 - v->m->specificity, v->m->recall);
     cadp_plot_end(p);
     snprintf(text, sizeof text, "Model, AUC %.3f", v->m->auc);
-    cadp_key(p, "la", text);
-    cadp_key(p, "ref", "Chance");
+    cadp_plot_key(p, "la", text);
+    cadp_plot_key(p, "ref", "Chance");
     snprintf(text, sizeof text, "Threshold %.4g", v->m->threshold);
-    cadp_key(p, "ring", text);
+    cadp_plot_key(p, "ring", text);
     cadp_figure_end(p, "The area is the chance that a person with the event is given a higher risk than one without.");
 }
 
@@ -58,11 +58,11 @@ static void draw_precision(cadp_page *p, const view *v)
     if (v->m->tp + v->m->fp) cadp_plot_dot(p, &t, "ring", v->m->recall, v->m->precision);
     cadp_plot_end(p);
     snprintf(text, sizeof text, "Model, AUPRC %.3f", v->m->auprc);
-    cadp_key(p, "la", text);
+    cadp_plot_key(p, "la", text);
     snprintf(text, sizeof text, "Event rate %.3g%%", 100 * rate);
-    cadp_key(p, "ref", text);
+    cadp_plot_key(p, "ref", text);
     snprintf(text, sizeof text, "Threshold %.4g", v->m->threshold);
-    cadp_key(p, "ring", text);
+    cadp_plot_key(p, "ring", text);
     cadp_figure_end(p, "Where events are rare, this shows more than the ROC curve what a call of the model is worth.");
 }
 
@@ -77,15 +77,15 @@ static cad_interval rate_interval(const cadp_group *g)
 
 static void table_of_groups(cadp_page *p, const view *v)
 {
-    cadp_raw(p, "<details><summary>The groups in numbers</summary><table><thead><tr><th scope=\"col\">Group</th><th scope=\"col\">People</th>"
+    cadp_page_raw(p, "<details><summary>The groups in numbers</summary><table><thead><tr><th scope=\"col\">Group</th><th scope=\"col\">People</th>"
                 "<th scope=\"col\">Mean predicted</th><th scope=\"col\">Observed</th></tr></thead><tbody>\n");
     for (int i = v->tenth_count - 1; i >= 0; i--) {
         const cadp_group *g = &v->tenth[i];
         bool few = g->events < CADP_FEW;
-        cadp_put(p, "<tr><th scope=\"row\">%d</th><td>%" PRId64 "</td><td>%.2f%%</td><td>%s%.2f%%</td></tr>\n", v->tenth_count - i, g->n,
+        cadp_page_put(p, "<tr><th scope=\"row\">%d</th><td>%" PRId64 "</td><td>%.2f%%</td><td>%s%.2f%%</td></tr>\n", v->tenth_count - i, g->n,
                  100 * g->mean, few ? "&lt;" : "", 100 * (double)(few ? CADP_FEW : g->events) / (double)g->n);
     }
-    cadp_raw(p, "</tbody></table></details>\n");
+    cadp_page_raw(p, "</tbody></table></details>\n");
 }
 
 static void draw_calibration(cadp_page *p, const view *v)
@@ -109,25 +109,25 @@ static void draw_calibration(cadp_page *p, const view *v)
     cadp_plot_line(p, &t, "la", x, y, v->tenth_count);
     for (int i = 0; i < v->tenth_count; i++) cadp_plot_dot(p, &t, "fa", x[i], y[i]);
     cadp_plot_end(p);
-    cadp_key(p, "la", "Groups of equal size, 95% interval");
-    cadp_key(p, "ref", "Perfect");
+    cadp_plot_key(p, "la", "Groups of equal size, 95% interval");
+    cadp_plot_key(p, "ref", "Perfect");
     table_of_groups(p, v);
     cadp_figure_end(p, "Points below the diagonal: the model overstates the risk; above: it understates it.");
 }
 
 static void draw_histogram(cadp_page *p, const view *v)
 {
-    double share[2][BARS] = {{0}}, most = 0, of[2] = {(double)(v->people.n - v->people.events), (double)v->people.events};
+    double share[2][BARS] = {{0}}, most[2] = {0, 0}, of[2] = {(double)(v->people.n - v->people.events), (double)v->people.events};
     cadp_plot t = {.id = "histogram", .title = "Predicted risk by outcome", .about = "Upwards: people with the event. Downwards: people without it.",
                    .x_label = "Predicted risk", .y_label = "Share of the group", .x_high = v->top, .percent_x = true, .percent_y = true, .absolute_y = true};
 
     for (int64_t i = 0; i < v->people.n; i++) {
         int c = v->people.at[i].label, b = (int)fmin(v->people.at[i].p / v->top * BARS, BARS - 1);
         share[c][b] += 1 / of[c];
-        most = fmax(most, share[c][b]);
+        most[c] = fmax(most[c], share[c][b]);
     }
-    t.y_high = cadp_round_up_nicely(most);
-    t.y_low = -t.y_high;
+    t.y_high = cadp_round_up_nicely(most[1]);
+    t.y_low = -cadp_round_up_nicely(most[0]);
     cadp_plot_begin(p, &t);
     for (int b = 0; b < BARS; b++) {
         double from = b * v->top / BARS, to = (b + 1) * v->top / BARS;
@@ -136,8 +136,8 @@ static void draw_histogram(cadp_page *p, const view *v)
     }
     cadp_plot_line(p, &t, "none", (double[]){0, v->top}, (double[]){0, 0}, 2);
     cadp_plot_end(p);
-    cadp_key(p, "fb", "With the event");
-    cadp_key(p, "fa", "Without");
+    cadp_plot_key(p, "fb", "With the event");
+    cadp_plot_key(p, "fa", "Without");
     cadp_figure_end(p, "The further apart the two halves lie, the better the model tells the groups apart.");
 }
 
@@ -172,9 +172,9 @@ static void draw_decision(cadp_page *p, const view *v)
     cadp_plot_line(p, &t, "ref", x, all, cad_min(shown + 1, THRESHOLDS));
     cadp_plot_line(p, &t, "la", x, model, THRESHOLDS);
     cadp_plot_end(p);
-    cadp_key(p, "la", "Model");
-    cadp_key(p, "ref", "Treat all");
-    cadp_key(p, "none", "Treat none");
+    cadp_plot_key(p, "la", "Model");
+    cadp_plot_key(p, "ref", "Treat all");
+    cadp_plot_key(p, "none", "Treat none");
     cadp_figure_end(p, "True events found, less the false calls weighed at the odds of the threshold; useful where above both other lines.");
 }
 
@@ -205,16 +205,9 @@ void cadp_figures_of_risk(cadp_page *p, const cad_report *r)
     view v = {.m = r->metrics};
 
     if (p->status) return;
-    cadp_raw(p, "<section><h2>Prediction</h2>\n");
     p->status = cadp_people_open(&v.people, r->labels, r->prob1, r->n);
-    if (v.people.n < CADP_FEW || !v.people.events || v.people.events == v.people.n) {
-        cadp_raw(p, "<p>No pictures: they need people with the event and without it, and at least ten in all.</p>\n");
-    } else if (!p->status) {
-        cadp_raw(p, "<div class=\"grid2\">\n");
-        draw_all(p, &v);
-        cadp_raw(p, "</div>\n");
-    }
-    cadp_raw(p, "</section>\n");
+    if (!p->status && v.people.n >= CADP_FEW && v.people.events && v.people.events < v.people.n) draw_all(p, &v);
+    else cadp_page_raw(p, "<p>No pictures of the risks: they need people with the event and without it, and at least ten in all.</p>\n");
     cad_free(&v.fine);
     cad_free(&v.tenth);
     cadp_people_close(&v.people);

@@ -3,12 +3,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-void cadp_raw(cadp_page *p, const char *text)
+void cadp_page_raw(cadp_page *p, const char *text)
 {
     if (!p->status) p->status = cad_str_add(&p->text, text, strlen(text));
 }
 
-void cadp_put(cadp_page *p, const char *format, ...)
+void cadp_page_put(cadp_page *p, const char *format, ...)
 {
     char text[2048];
     va_list args;
@@ -18,10 +18,10 @@ void cadp_put(cadp_page *p, const char *format, ...)
     n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
     CAD_ASSERT(n >= 0 && n < (int)sizeof text);
-    cadp_raw(p, text);
+    cadp_page_raw(p, text);
 }
 
-void cadp_escape(cadp_page *p, const char *text)
+void cadp_page_escape(cadp_page *p, const char *text)
 {
     for (; *text; text++) {
         char one[2] = {*text, 0};
@@ -32,6 +32,6 @@ void cadp_escape(cadp_page *p, const char *text)
         else if (*text == '"') as = "&quot;";
         else if (*text == '\'') as = "&#39;";
         else if ((unsigned char)*text < 0x20 || *text == 0x7f) as = " ";
-        cadp_raw(p, as);
+        cadp_page_raw(p, as);
     }
 }

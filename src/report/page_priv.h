@@ -8,9 +8,9 @@ enum { CADP_FEW = 10 };
 
 /* A text that remembers its first failure, so that only the end of the writing has to ask. */
 typedef struct cadp_page { cad_str text; cad_status status; } cadp_page;
-void cadp_raw(cadp_page *p, const char *text);
-void cadp_put(cadp_page *p, const char *format, ...) CAD_PRINTF(2, 3);
-void cadp_escape(cadp_page *p, const char *text); /* & < > " ' as entities, control characters as spaces */
+void cadp_page_raw(cadp_page *p, const char *text);
+void cadp_page_put(cadp_page *p, const char *format, ...) CAD_PRINTF(2, 3);
+void cadp_page_escape(cadp_page *p, const char *text); /* & < > " ' as entities, control characters as spaces */
 
 /* ---- one picture with its axes (plot.c) ---- */
 typedef struct cadp_plot {
@@ -25,7 +25,7 @@ void cadp_plot_bar(cadp_page *p, const cadp_plot *plot, const char *class, doubl
 void cadp_plot_whisker(cadp_page *p, const cadp_plot *plot, const char *class, double x, double y_from, double y_to);
 /* Ends the drawing; keys and a caption may follow before cadp_figure_end. */
 void cadp_plot_end(cadp_page *p);
-void cadp_key(cadp_page *p, const char *class, const char *text);
+void cadp_plot_key(cadp_page *p, const char *class, const char *text);
 void cadp_figure_end(cadp_page *p, const char *caption);
 /* The next of 1, 2, 2.5, 5, 10 x 10^k at or above x > 0. */
 double cadp_round_up_nicely(double x);
@@ -43,7 +43,7 @@ void cadp_figures_of_risk(cadp_page *p, const cad_report *r);
 void cadp_figures_of_training(cadp_page *p, const cad_report *r);
 void cadp_tiles(cadp_page *p, const cad_metrics *m);
 void cadp_table_of_metrics(cadp_page *p, const cad_metrics *m);
-void cadp_table_of_decisions(cadp_page *p, const cad_metrics *m);
+void cadp_card_of_decisions(cadp_page *p, const cad_metrics *m);
 void cadp_table_of_facts(cadp_page *p, const cad_number *facts, int count);
 /* A count of people, or "<10". */
 void cadp_people_text(char out[32], int64_t n);

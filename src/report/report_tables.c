@@ -40,7 +40,7 @@ static void tile(cadp_page *p, const char *what, double value, const char *below
     char text[32];
 
     number(text, value);
-    cadp_put(p, "<div class=\"tile\"><span class=\"what\">%s</span><b>%s</b><span>%s</span></div>\n", what, isnan(value) ? "&#8211;" : text, below);
+    cadp_page_put(p, "<div class=\"tile\"><span class=\"what\">%s</span><b>%s</b><span>%s</span></div>\n", what, isnan(value) ? "&#8211;" : text, below);
 }
 
 void cadp_tiles(cadp_page *p, const cad_metrics *m)
@@ -50,17 +50,17 @@ void cadp_tiles(cadp_page *p, const cad_metrics *m)
 
     cadp_people_text(people, m->n);
     cadp_people_text(events, m->positives);
-    cadp_put(p, "<div class=\"tiles\">\n<div class=\"tile\"><span class=\"what\">People</span><b>%s</b><span>%s with the event</span></div>\n", people, events);
+    cadp_page_put(p, "<div class=\"tiles\">\n<div class=\"tile\"><span class=\"what\">People</span><b>%s</b><span>%s with the event</span></div>\n", people, events);
     interval(range, m->auc_ci);
     snprintf(text, sizeof text, "%s%s", *range ? "95% interval " : "", range);
     tile(p, "AUC", m->auc, text);
     if (m->positives >= CADP_FEW) snprintf(text, sizeof text, "chance: %.3f", rate);
     else strcpy(text, "area under precision-recall");
     tile(p, "AUPRC", m->auprc, text);
-    snprintf(text, sizeof text, "lower is better; %.1f%% below the mean risk", 100 * (1 - m->brier / (rate * (1 - rate))));
+    snprintf(text, sizeof text, "%.1f%% better than the mean risk", 100 * (1 - m->brier / (rate * (1 - rate))));
     tile(p, "Brier score", m->brier, m->positives && m->positives < m->n && m->brier < rate * (1 - rate) ? text : "lower is better");
     tile(p, "Calibration slope", m->calibration_slope, "best: 1; below 1: too extreme");
-    cadp_raw(p, "</div>\n");
+    cadp_page_raw(p, "</div>\n");
 }
 
 static void metric_row(cadp_page *p, const char *name, double value, const cad_interval *range, const char *meaning)
@@ -69,14 +69,14 @@ static void metric_row(cadp_page *p, const char *name, double value, const cad_i
 
     number(text, value);
     if (range) interval(ends, *range);
-    cadp_put(p, "<tr><th scope=\"row\">%s</th><td>%s</td><td class=\"soft\">%s</td><td class=\"text soft\">%s</td></tr>\n", name, text, ends, meaning);
+    cadp_page_put(p, "<tr><th scope=\"row\">%s</th><td>%s</td><td class=\"soft\">%s</td><td class=\"text soft\">%s</td></tr>\n", name, text, ends, meaning);
 }
 
 void cadp_table_of_metrics(cadp_page *p, const cad_metrics *m)
 {
     char text[128];
 
-    cadp_raw(p, "<section><h2>Metrics</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Metric</th><th scope=\"col\">Value</th>"
+    cadp_page_raw(p, "<section><h2>Metrics</h2><div class=\"scroll\"><table><thead><tr><th scope=\"col\">Metric</th><th scope=\"col\">Value</th>"
                 "<th scope=\"col\">95% interval</th><th scope=\"col\" style=\"text-align:left\">What it says</th></tr></thead><tbody>\n");
     metric_row(p, "AUC", m->auc, &m->auc_ci, "ranking; interval by DeLong");
     metric_row(p, "AUPRC (average precision)", m->auprc, &m->auprc_ci, "precision over all recalls; interval by bootstrap");
@@ -96,7 +96,7 @@ void cadp_table_of_metrics(cadp_page *p, const cad_metrics *m)
     metric_row(p, "NPV", m->npv, NULL, "not called and no event");
     metric_row(p, "F1", m->f1, NULL, "harmonic mean of precision and recall");
     metric_row(p, "Matthews correlation", m->mcc, NULL, "-1 to 1; 0: no better than chance");
-    cadp_raw(p, "</tbody></table></div></section>\n");
+    cadp_page_raw(p, "</tbody></table></div></section>\n");
 }
 
 /* A small cell would follow from its neighbour and the total, so the neighbour becomes a bound. */
@@ -118,17 +118,32 @@ static void decision_row(cadp_page *p, const char *name, int64_t called, int64_t
     cell(a, called, not_called);
     cell(b, not_called, called);
     cadp_people_text(sum, called + not_called);
-    cadp_put(p, "<tr><th scope=\"row\">%s</th><td>%s</td><td>%s</td><td>%s</td></tr>\n", name, a, b, sum);
+    cadp_page_put(p, "<tr><th scope=\"row\">%s</th><td>%s</td><td>%s</td><td>%s</td></tr>\n", name, a, b, sum);
 }
 
-void cadp_table_of_decisions(cadp_page *p, const cad_metrics *m)
+static void class_row(cadp_page *p, const char *name, const cad_class_row *r)
 {
-    cadp_put(p, "<section><h2>Decisions at the threshold %.4g</h2><div class=\"scroll\"><table><caption>Cells below %d people are not written out, nor what "
-                "would give them away.</caption>", m->threshold, CADP_FEW);
-    cadp_raw(p, "<thead><tr><th scope=\"col\"></th><th scope=\"col\">Called</th><th scope=\"col\">Not called</th><th scope=\"col\">People</th></tr></thead><tbody>\n");
+    char a[32], b[32], c[32];
+
+    number(a, r->precision);
+    number(b, r->recall);
+    number(c, r->f1);
+    cadp_page_put(p, "<tr><th scope=\"row\">%s</th><td>%s</td><td>%s</td><td>%s</td></tr>\n", name, a, b, c);
+}
+
+void cadp_card_of_decisions(cadp_page *p, const cad_metrics *m)
+{
+    cadp_page_put(p, "<figure id=\"decisions\"><h3>Decisions at the threshold %.4g</h3><table>", m->threshold);
+    cadp_page_raw(p, "<thead><tr><th scope=\"col\"></th><th scope=\"col\">Called</th><th scope=\"col\">Not called</th><th scope=\"col\">People</th></tr></thead><tbody>\n");
     decision_row(p, "With the event", m->tp, m->fn);
     decision_row(p, "Without", m->fp, m->tn);
-    cadp_raw(p, "</tbody></table></div></section>\n");
+    cadp_page_raw(p, "</tbody></table><table><thead><tr><th scope=\"col\"></th><th scope=\"col\">Precision</th><th scope=\"col\">Recall</th><th scope=\"col\">F1</th></tr></thead><tbody>\n");
+    class_row(p, "With the event", &m->row[1]);
+    class_row(p, "Without", &m->row[0]);
+    class_row(p, "Mean of both", &m->macro);
+    class_row(p, "Weighted by people", &m->weighted);
+    cadp_page_put(p, "</tbody></table><figcaption>A model for rare events calls few people at 0.5; choose the threshold by what a call leads to. Counts below %d are "
+                "not written out, nor what would give them away.</figcaption></figure>\n", CADP_FEW);
 }
 
 static bool ends_with(const char *s, const char *end)
@@ -172,12 +187,12 @@ void cadp_table_of_facts(cadp_page *p, const cad_number *facts, int count)
     char text[48];
 
     if (!count) return;
-    cadp_raw(p, "<section><h2>The run</h2><div class=\"scroll\"><table><tbody>\n");
+    cadp_page_raw(p, "<section><h2>The run</h2><div class=\"scroll\"><table><tbody>\n");
     for (int i = 0; i < count; i++) {
         fact_text(text, &facts[i]);
-        cadp_raw(p, "<tr><th scope=\"row\">");
-        for (const char *c = facts[i].name; *c; c++) cadp_escape(p, (char[]){*c == '_' ? ' ' : *c, 0});
-        cadp_put(p, "</th><td>%s</td></tr>\n", text);
+        cadp_page_raw(p, "<tr><th scope=\"row\">");
+        for (const char *c = facts[i].name; *c; c++) cadp_page_escape(p, (char[]){*c == '_' ? ' ' : *c, 0});
+        cadp_page_put(p, "</th><td>%s</td></tr>\n", text);
     }
-    cadp_raw(p, "</tbody></table></div></section>\n");
+    cadp_page_raw(p, "</tbody></table></div></section>\n");
 }

@@ -44,7 +44,7 @@ static cad_status replace(cadp_csv *s, const cad_str *text)
 {
     CAD_TRY(cad_write_file(s->path, text->data, text->size));
     if (s->fd >= 0) close(s->fd);
-    s->fd = cadp_open_append(s->path, 0);
+    s->fd = cadp_open_log(s->path, 0);
     return s->fd < 0 ? cad_fail(CAD_ERESOURCE, "%s: cannot open for writing: %s", s->path, strerror(errno)) : CAD_OK;
 }
 
@@ -111,7 +111,7 @@ static cad_status add_cells(const cadp_csv *s, cad_str *out, int64_t step, const
     for (int c = 1; c < s->count; c++) {
         char text[32] = "";
         for (int i = 0; i < count; i++)
-            if (!strcmp(numbers[i].name, s->columns[c])) cadp_format(text, &numbers[i]);
+            if (!strcmp(numbers[i].name, s->columns[c])) cadp_number_text(text, &numbers[i]);
         CAD_TRY(cad_str_addf(out, ",%s", text));
     }
     return cad_str_add(out, "\n", 1);
@@ -127,7 +127,7 @@ cad_status cadp_csv_row(cadp_csv *s, int64_t step, const cad_number *numbers, in
         if (find(s, numbers[i].name) < 0) CAD_TRY(add_column(s, numbers[i].name));
     if (s->count > had) CAD_TRY(widen(s, s->count - had));
     status = add_cells(s, &row, step, numbers, count);
-    if (!status && !cadp_append(s->fd, row.data, row.size))
+    if (!status && !cadp_write_all(s->fd, row.data, row.size))
         status = cad_fail(CAD_ERESOURCE, "%s: cannot write: %s", s->path, strerror(errno));
     cad_str_close(&row);
     return status;

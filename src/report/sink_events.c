@@ -71,7 +71,7 @@ static cad_status write_record(cadp_events *s, const cad_str *event)
     cad_str record = {0};
     cad_status status = frame(&record, event);
 
-    if (!status && !cadp_append(s->fd, record.data, record.size))
+    if (!status && !cadp_write_all(s->fd, record.data, record.size))
         status = cad_fail(CAD_ERESOURCE, "TensorBoard events: cannot write: %s", strerror(errno));
     cad_str_close(&record);
     return status;
@@ -193,7 +193,7 @@ static cad_status create(cadp_events *s, const char *folder)
         snprintf(name, sizeof name, "events.out.tfevents.%lld.%s.%ld.%d", now, host, (long)getpid(), i);
         cad_free(&path);
         CAD_TRY(cad_path_join(&path, folder, name));
-        s->fd = cadp_open_append(path, O_EXCL);
+        s->fd = cadp_open_log(path, O_EXCL);
         if (s->fd < 0 && errno != EEXIST) break;
     }
     cad_free(&path);

@@ -8,18 +8,18 @@
 
 enum { LONGEST_LOG = 1 << 30 };
 
-int cadp_format(char out[32], const cad_number *x)
+int cadp_number_text(char out[32], const cad_number *x)
 {
     if (x->integer && x->value > -9e18 && x->value < 9e18) return snprintf(out, 32, "%" PRId64, (int64_t)x->value);
     return cad_format_real(out, x->value);
 }
 
-int cadp_open_append(const char *path, int extra_flags)
+int cadp_open_log(const char *path, int extra_flags)
 {
     return open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | extra_flags, 0600);
 }
 
-bool cadp_append(int fd, const void *bytes, size_t n)
+bool cadp_write_all(int fd, const void *bytes, size_t n)
 {
     const char *at = bytes;
 

@@ -24,7 +24,7 @@ cad_status cadp_jsonl_open(cadp_jsonl *s, const char *path, bool append, int64_t
     if (!status) status = cad_write_file(path, kept.data ? kept.data : "", kept.size);
     cad_str_close(&kept);
     CAD_TRY(status);
-    s->fd = cadp_open_append(path, 0);
+    s->fd = cadp_open_log(path, 0);
     return s->fd < 0 ? cad_fail(CAD_ERESOURCE, "%s: cannot open for writing: %s", path, strerror(errno)) : CAD_OK;
 }
 
@@ -35,7 +35,7 @@ static cad_status write_row(cad_json *j, int64_t step, const cad_number *numbers
     for (int i = 0; i < count; i++) {
         char text[32];
         if (!strcmp(numbers[i].name, "step")) continue;
-        cadp_format(text, &numbers[i]);
+        cadp_number_text(text, &numbers[i]);
         CAD_TRY(cad_json_raw(j, numbers[i].name, text));
     }
     CAD_TRY(cad_json_end(j));
@@ -47,7 +47,7 @@ cad_status cadp_jsonl_row(cadp_jsonl *s, int64_t step, const cad_number *numbers
     cad_json j = {0};
     cad_status status = write_row(&j, step, numbers, count);
 
-    if (!status && !cadp_append(s->fd, j.text.data, j.text.size))
+    if (!status && !cadp_write_all(s->fd, j.text.data, j.text.size))
         status = cad_fail(CAD_ERESOURCE, "log.jsonl: cannot write: %s", strerror(errno));
     cad_json_close(&j);
     return status;

@@ -4,11 +4,11 @@
 #include <cadtrain/report.h>
 
 /* A number as JSON has it: integers without a point, NaN as Python writes it. */
-int cadp_format(char out[32], const cad_number *x);
+int cadp_number_text(char out[32], const cad_number *x);
 /* Opens for appending, 0600, never through a link; -1 with errno. */
-int cadp_open_append(const char *path, int extra_flags);
+int cadp_open_log(const char *path, int extra_flags);
 /* All bytes in order; false with errno. */
-bool cadp_append(int fd, const void *bytes, size_t n);
+bool cadp_write_all(int fd, const void *bytes, size_t n);
 /* The lines of a log that a resumed run keeps: whole ones whose step (told by `step_of`, -1: not a row) is at most `through`. */
 CAD_CHECKED cad_status cadp_keep_lines(cad_str *out, const char *path, bool header, int64_t (*step_of)(const char *line, size_t n), int64_t through);
 
