@@ -60,7 +60,7 @@ static void draw_precision(cadp_page *p, const view *v)
     snprintf(text, sizeof text, "Model, AUPRC %.3f", v->m->auprc);
     cadp_plot_key(p, "la", text);
     snprintf(text, sizeof text, "Event rate %.3g%%", 100 * rate);
-    cadp_plot_key(p, "ref", text);
+    cadp_plot_key(p, "ref", v->people.events < CADP_FEW ? "Event rate" : text);
     snprintf(text, sizeof text, "Threshold %.4g", v->m->threshold);
     cadp_plot_key(p, "ring", text);
     cadp_figure_end(p, "Where events are rare, this shows more than the ROC curve what a call of the model is worth.");

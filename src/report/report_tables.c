@@ -121,6 +121,21 @@ static void decision_row(cadp_page *p, const char *name, int64_t called, int64_t
     cadp_page_put(p, "<tr><th scope=\"row\">%s</th><td>%s</td><td>%s</td><td>%s</td></tr>\n", name, a, b, sum);
 }
 
+static bool few(int64_t n) { return n > 0 && n < CADP_FEW; }
+
+static void decision_counts(cadp_page *p, const cad_metrics *m)
+{
+    if (few(m->positives) || few(m->n - m->positives)) {
+        cadp_page_put(p, "<p>One of the two groups has fewer than %d people, so no counts are written out.</p>", CADP_FEW);
+        return;
+    }
+    cadp_page_raw(p, "<table><thead><tr><th scope=\"col\"></th><th scope=\"col\">Called</th><th scope=\"col\">Not called</th>"
+                     "<th scope=\"col\">People</th></tr></thead><tbody>\n");
+    decision_row(p, "With the event", m->tp, m->fn);
+    decision_row(p, "Without", m->fp, m->tn);
+    cadp_page_raw(p, "</tbody></table>\n");
+}
+
 static void class_row(cadp_page *p, const char *name, const cad_class_row *r)
 {
     char a[32], b[32], c[32];
@@ -133,11 +148,10 @@ static void class_row(cadp_page *p, const char *name, const cad_class_row *r)
 
 void cadp_card_of_decisions(cadp_page *p, const cad_metrics *m)
 {
-    cadp_page_put(p, "<figure id=\"decisions\"><h3>Decisions at the threshold %.4g</h3><table>", m->threshold);
-    cadp_page_raw(p, "<thead><tr><th scope=\"col\"></th><th scope=\"col\">Called</th><th scope=\"col\">Not called</th><th scope=\"col\">People</th></tr></thead><tbody>\n");
-    decision_row(p, "With the event", m->tp, m->fn);
-    decision_row(p, "Without", m->fp, m->tn);
-    cadp_page_raw(p, "</tbody></table><table><thead><tr><th scope=\"col\"></th><th scope=\"col\">Precision</th><th scope=\"col\">Recall</th><th scope=\"col\">F1</th></tr></thead><tbody>\n");
+    cadp_page_put(p, "<figure id=\"decisions\"><h3>Decisions at the threshold %.4g</h3>\n", m->threshold);
+    decision_counts(p, m);
+    cadp_page_raw(p, "<table><thead><tr><th scope=\"col\"></th><th scope=\"col\">Precision</th><th scope=\"col\">Recall</th>"
+                     "<th scope=\"col\">F1</th></tr></thead><tbody>\n");
     class_row(p, "With the event", &m->row[1]);
     class_row(p, "Without", &m->row[0]);
     class_row(p, "Mean of both", &m->macro);
