@@ -18,16 +18,16 @@ static cad_status count(cad_device *d, const cadp_call *c, int64_t work)
     return CAD_OK;
 }
 
-#define DOOR(op, args_type)                                                              \
-    static cad_status door_##op(cad_device *d, const args_type *x)                       \
+#define DOOR(verb, args_type)                                                              \
+    static cad_status door_##verb(cad_device *d, const args_type *x)                       \
     {                                                                                    \
-        cadp_call c = {.op = #op};                                                       \
+        cadp_call c = {.op = #verb};                                                       \
                                                                                          \
-        CAD_TRY(cadp_describe_##op(&c, x));                                              \
+        CAD_TRY(cadp_describe_##verb(&c, x));                                              \
         CAD_TRY(cadp_admit(d, &c));                                                      \
         if (writes_nothing(&c)) return CAD_OK;                                           \
-        CAD_TRY(count(d, &c, d->table->op##_work ? d->table->op##_work(d, x) : 0));      \
-        return d->table->op(d, x, d->reserve);                                           \
+        CAD_TRY(count(d, &c, d->table->verb##_work ? d->table->verb##_work(d, x) : 0));      \
+        return d->table->verb(d, x, d->reserve);                                           \
     }
 CADP_OPS(DOOR)
 

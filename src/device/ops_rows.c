@@ -29,9 +29,9 @@ cad_status cadp_describe_glu_fwd(cadp_call *c, const cad_glu_args *x)
 {
     unsigned same = cadp_as(x->gate, CADP_REAL);
 
-    cadp_write(c, "m", x->m, same, x->gate.rows, x->gate.cols);
     cadp_read(c, "gate", x->gate, CADP_REAL, x->gate.rows, x->gate.cols);
     cadp_read(c, "up", x->up, same, x->gate.rows, x->gate.cols);
+    cadp_write(c, "m", x->m, same, x->gate.rows, x->gate.cols);
     return CAD_OK;
 }
 
