@@ -51,12 +51,14 @@ const char *cad_device_description(const cad_device *d); /* processor, threads, 
 int cad_device_threads(const cad_device *d);
 bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
 
-/* 64-byte aligned, zeroed; `what` is a row of the plan. */
+/* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
 CAD_CHECKED cad_status cad_device_alloc(cad_device *d, void *out, int64_t bytes, const char *what);
 void cad_device_free(cad_device *d, void *inout);
 int64_t cad_device_bytes(const cad_device *d);  /* alive, reserve included */
 int64_t cad_device_peak(const cad_device *d);
 int64_t cad_device_allocs(const cad_device *d); /* calls since the start */
+/* Calls back for every block alive, the reserve ("work space") included. */
+void cad_device_each(const cad_device *d, void (*see)(void *with, const char *what, int64_t bytes), void *with);
 /* Work space for operations, taken once before the first step; an operation that needs more fails. On "plan" the largest need is recorded. */
 CAD_CHECKED cad_status cad_device_reserve(cad_device *d, int64_t bytes);
 int64_t cad_device_work_needed(const cad_device *d); /* the largest need of any operation so far */

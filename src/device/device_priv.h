@@ -14,9 +14,10 @@
 
 typedef struct cadp_device_if {
     const char *name;
+    bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
     CAD_CHECKED cad_status (*open)(cad_device *d);
     void (*close)(cad_device *d);
-    CAD_CHECKED cad_status (*alloc)(cad_device *d, void **out, int64_t bytes, const char *what); /* zeroed */
+    CAD_CHECKED cad_status (*alloc)(cad_device *d, void **out, int64_t bytes, const char *what); /* 64-byte aligned */
     cad_status (*release)(cad_device *d, void *p, int64_t bytes);
     CAD_CHECKED cad_status (*move)(cad_device *d, void *to, const void *from, int64_t bytes); /* upload, download, copy; from NULL: zero */
     CAD_CHECKED cad_status (*sync)(cad_device *d);
@@ -27,17 +28,31 @@ typedef struct cadp_device_if {
 #undef CADP_ROW
 } cadp_device_if;
 
+/* A block of device memory alive; the list of a device is sorted by address. */
+typedef struct cadp_block { char *at; int64_t bytes; char what[48]; } cadp_block;
+
 struct cad_device {
     const cadp_device_if *table; /* its own rows */
     const cadp_device_if *inner; /* check, plan: the backend they wrap or stand for */
     char name[32], description[256];
     int threads;
-    void *own;                   /* the backend's state */
+    void *own;                   /* the (inner) backend's state */
+    void *outer;                 /* the state of check or plan round it */
     void *reserve;
     int64_t reserved, needed;
     int64_t bytes, peak, allocs, blocks, launches;
     double flops;
+    cadp_block *list;            /* `blocks` of them */
+    int64_t room;
+    cad_status fault;            /* a free that found damage; told at the next sync or close */
 };
+
+/* The block that holds [p, p + bytes), NULL when no single one does (blocks.c). */
+const cadp_block *cadp_block_of(const cad_device *d, const void *p, int64_t bytes);
+/* The block at or before p, NULL when none. */
+const cadp_block *cadp_block_before(const cad_device *d, const void *p);
+CAD_CHECKED cad_status cadp_block_add(cad_device *d, void *at, int64_t bytes, const char *what);
+void cadp_block_drop(cad_device *d, const void *at);
 
 extern const cadp_device_if cadp_device_cpu, cadp_device_ref, cadp_device_check, cadp_device_plan;
 #endif
