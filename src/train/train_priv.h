@@ -67,6 +67,7 @@ struct cad_run {
     cadp_feed *feed;
     float *logits;               /* host, [sequences * labels] of one micro-batch */
     double *nll;
+    double *slots;               /* [micros * ranks + 3]: losses of a step, tokens, flags */
     int64_t step, epoch;         /* optimizer steps done; present epoch */
     double lr;
     int lock;                    /* OUT/.lock, -1: none */
