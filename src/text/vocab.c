@@ -46,7 +46,7 @@ static cad_status table_size(size_t entries, uint32_t *size)
 
 cad_status cadp_vocab_open(cadp_vocab *v, int32_t ids, size_t strings)
 {
-    uint32_t size;
+    uint32_t size = 0;
 
     *v = (cadp_vocab){.ids = ids};
     CAD_TRY(table_size(strings, &size));
@@ -85,6 +85,7 @@ cad_status cadp_vocab_add(cadp_vocab *v, int32_t id, const char *s, size_t n, bo
     if (v->bytes.size + n > UINT32_MAX) return cad_fail(CAD_EMODEL, "the tokenizer's vocabulary is larger than 4 GB");
     v->token[id] = (cadp_token){(uint32_t)v->bytes.size, (uint32_t)n, true};
     v->slot[i] = (uint32_t)id + 1;
+    v->count++;
     return cad_str_add(&v->bytes, s, n);
 }
 
@@ -95,7 +96,7 @@ int32_t cadp_vocab_find(const cadp_vocab *v, const char *s, size_t n)
 
 cad_status cadp_merges_open(cadp_merges *m, size_t count)
 {
-    uint32_t size;
+    uint32_t size = 0;
 
     CAD_TRY(table_size(count, &size));
     CAD_TRY(cad_alloc(&m->slot, size, sizeof *m->slot, "merges"));

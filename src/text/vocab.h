@@ -10,6 +10,7 @@ typedef struct cadp_vocab {
     cad_str bytes;
     cadp_token *token; /* by id */
     int32_t ids;       /* largest id + 1 */
+    int32_t count;     /* strings */
     uint32_t *slot;    /* id + 1, open addressing */
     uint32_t mask;
 } cadp_vocab;
