@@ -1,5 +1,5 @@
 # cadtrain: `make help` lists the verbs.
-CC ?= gcc
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 MODE ?= release
 BUILD ?= build
 OBJ := $(BUILD)/$(MODE)-$(notdir $(firstword $(CC)))

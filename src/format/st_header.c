@@ -16,7 +16,7 @@ typedef struct scan {
     char *names, *free_name;      /* decoded strings are never longer than their text */
 } scan;
 
-const char *cadp_show(cadp_shown *s, const char *name)
+const char *cadp_st_show(cadp_shown *s, const char *name)
 {
     size_t n = strlen(name), limit = 96;
     bool cut = n > limit;
@@ -157,10 +157,10 @@ static cad_status read_number(scan *s, const char *tensor, const char *what, int
     for (from = s->at; s->at < s->end && *s->at >= '0' && *s->at <= '9'; s->at++)
         fits = fits && !__builtin_mul_overflow(v, 10, &v) && !__builtin_add_overflow(v, *s->at - '0', &v);
     if (s->at == from || (*from == '0' && s->at - from > 1) || (s->at < s->end && strchr(".eE+-", *s->at ? *s->at : 'x')))
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: %s must be whole numbers from 0 (header byte %td)", cadp_show(&shown, tensor),
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: %s must be whole numbers from 0 (header byte %td)", cadp_st_show(&shown, tensor),
             s->path, what, from - s->start);
     if (!fits)
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: %s hold a number beyond 2^63 (header byte %td)", cadp_show(&shown, tensor),
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: %s hold a number beyond 2^63 (header byte %td)", cadp_st_show(&shown, tensor),
             s->path, what, from - s->start);
     *out = v;
     return CAD_OK;
@@ -175,7 +175,7 @@ static cad_status read_dtype(scan *s, cad_st_tensor *t)
     s->free_name = name;
     if (cadp_dtype_find(&t->dtype, name)) return CAD_OK;
     return cad_fail(CAD_EMODEL, "tensor '%s' in %s: dtype '%s' is unknown; known are F32, BF16, F16, F64, I64, I32, I16, I8, U8, BOOL",
-        cadp_show(&shown, t->name), s->path, cadp_show(&shown_type, name));
+        cadp_st_show(&shown, t->name), s->path, cadp_st_show(&shown_type, name));
 }
 
 static cad_status read_shape(scan *s, cad_st_tensor *t)
@@ -187,11 +187,11 @@ static cad_status read_shape(scan *s, cad_st_tensor *t)
     if (take(s, ']')) return CAD_OK;
     do {
         if (t->dims == CAD_MAX_DIMS)
-            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its shape has more than %d dimensions", cadp_show(&shown, t->name), s->path,
+            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its shape has more than %d dimensions", cadp_st_show(&shown, t->name), s->path,
                 CAD_MAX_DIMS);
         CAD_TRY(read_number(s, t->name, "shapes", &t->shape[t->dims]));
         if (__builtin_mul_overflow(t->elems, t->shape[t->dims], &t->elems))
-            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its shape has more than 2^63 elements", cadp_show(&shown, t->name), s->path);
+            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its shape has more than 2^63 elements", cadp_st_show(&shown, t->name), s->path);
         t->dims++;
     } while (take(s, ','));
     return need(s, ']', "',' or ']' in a shape");
@@ -209,10 +209,10 @@ static cad_status read_offsets(scan *s, cad_st_tensor *t)
     CAD_TRY(need(s, ']', "']' after two data_offsets"));
     if (begin > end)
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: data_offsets [%" PRId64 ", %" PRId64 "] run backwards",
-            cadp_show(&shown, t->name), s->path, begin, end);
+            cadp_st_show(&shown, t->name), s->path, begin, end);
     if ((uint64_t)end > s->data_bytes)
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: data_offsets [%" PRId64 ", %" PRId64 "] go beyond the file's %" PRIu64
-            " bytes of data", cadp_show(&shown, t->name), s->path, begin, end, s->data_bytes);
+            " bytes of data", cadp_st_show(&shown, t->name), s->path, begin, end, s->data_bytes);
     t->data = s->data + begin;
     t->bytes = (size_t)(end - begin);
     return CAD_OK;
@@ -231,9 +231,9 @@ static cad_status read_field(scan *s, cad_st_tensor *t, bool had[3])
     while (which < 3 && strcmp(key, names[which])) which++;
     if (which == 3)
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: key '%s' is unknown; expected dtype, shape, data_offsets",
-            cadp_show(&shown, t->name), s->path, cadp_show(&shown_key, key));
+            cadp_st_show(&shown, t->name), s->path, cadp_st_show(&shown_key, key));
     if (had[which])
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: key '%s' stands twice", cadp_show(&shown, t->name), s->path, key);
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: key '%s' stands twice", cadp_st_show(&shown, t->name), s->path, key);
     had[which] = true;
     return which == 0 ? read_dtype(s, t) : which == 1 ? read_shape(s, t) : read_offsets(s, t);
 }
@@ -251,11 +251,11 @@ static cad_status read_tensor(scan *s, cad_st_tensor *t)
         CAD_TRY(need(s, '}', "',' or '}' in a tensor"));
     }
     if (!had[0] || !had[1] || !had[2])
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: has no %s", cadp_show(&shown, t->name), s->path,
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: has no %s", cadp_st_show(&shown, t->name), s->path,
             !had[0] ? "dtype" : !had[1] ? "shape" : "data_offsets");
     if (!cad_mul_ok((size_t)t->elems, cad_dtype_bytes(t->dtype), &bytes) || bytes != t->bytes)
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: %s of its shape needs %" PRId64 " x %zu bytes, data_offsets give it %zu",
-            cadp_show(&shown, t->name), s->path, cad_dtype_name(t->dtype), t->elems, cad_dtype_bytes(t->dtype), t->bytes);
+            cadp_st_show(&shown, t->name), s->path, cad_dtype_name(t->dtype), t->elems, cad_dtype_bytes(t->dtype), t->bytes);
     return CAD_OK;
 }
 
@@ -291,7 +291,7 @@ static cad_status read_entry(scan *s, cadp_header *h, cad_map *seen, int file, b
         return skip_metadata(s);
     }
     if (cad_map_get(seen, name, strlen(name), &first))
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: the name stands twice%s", cadp_show(&shown, name), s->path,
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: the name stands twice%s", cadp_st_show(&shown, name), s->path,
             first == file ? "" : ", the first time in another file");
     *t = (cad_st_tensor){.name = name, .file = file};
     CAD_TRY(read_tensor(s, t));
@@ -334,9 +334,9 @@ static cad_status check_places(const scan *s, const cadp_header *h)
         const cad_st_tensor *t = &h->tensors[i];
         const unsigned char *begin = t->data;
         if (begin < at)
-            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its data overlap another tensor's", cadp_show(&shown, t->name), s->path);
+            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its data overlap another tensor's", cadp_st_show(&shown, t->name), s->path);
         if (begin > at)
-            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: a hole of %td bytes lies before its data", cadp_show(&shown, t->name), s->path,
+            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: a hole of %td bytes lies before its data", cadp_st_show(&shown, t->name), s->path,
                 begin - at);
         at = begin + t->bytes;
     }

@@ -39,15 +39,15 @@ static cad_status check_shard_name(const cadp_listing *l, const cad_node *entry)
     cadp_shown shown, shown_file;
 
     if (entry->kind != CAD_STRING)
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected a file name as a string, found a %s", cadp_show(&shown, entry->key),
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected a file name as a string, found a %s", cadp_st_show(&shown, entry->key),
             l->index, cad_kind_name(entry->kind));
     if (strlen(entry->text) != entry->size || strchr(entry->text, '/') || strchr(entry->text, '\\') || entry->text[0] == '.' ||
         entry->size > 255)
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected the plain name of a file in the same folder, found '%s'",
-            cadp_show(&shown, entry->key), l->index, cadp_show(&shown_file, entry->text));
+            cadp_st_show(&shown, entry->key), l->index, cadp_st_show(&shown_file, entry->text));
     if (!ends_with(entry->text, ".safetensors"))
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected a file that ends in .safetensors, found '%s'",
-            cadp_show(&shown, entry->key), l->index, cadp_show(&shown_file, entry->text));
+            cadp_st_show(&shown, entry->key), l->index, cadp_st_show(&shown_file, entry->text));
     return CAD_OK;
 }
 
@@ -58,8 +58,8 @@ static cad_status check_shard_exists(const cadp_listing *l, const cad_node *entr
 
     CAD_TRY(exists(l->dir, entry->text, &yes));
     if (yes) return CAD_OK;
-    return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its file '%s' is missing", cadp_show(&shown, entry->key), l->index,
-        cadp_show(&shown_file, entry->text));
+    return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its file '%s' is missing", cadp_st_show(&shown, entry->key), l->index,
+        cadp_st_show(&shown_file, entry->text));
 }
 
 static int by_name(const void *a, const void *b)

@@ -9,7 +9,7 @@ void cadp_to_f32(cad_dtype d, const void *bytes, int64_t n, float *out);
 
 /* A name from a file, fit for a message: control bytes as '?', cut at 96 bytes. */
 typedef struct cadp_shown { char text[104]; } cadp_shown;
-const char *cadp_show(cadp_shown *s, const char *name);
+const char *cadp_st_show(cadp_shown *s, const char *name);
 
 typedef struct cadp_header {
     cad_st_tensor *tensors; /* by place in the file; names lie in `names`, data in the file's bytes */
