@@ -192,8 +192,11 @@ static void compare_gradients(rig *r, const char *file, bool adapter)
         float *v;
 
         if (!p->trains) continue;
-        if (adapter) OK(cad_param_adapter_name(&name, p));
-        else OK(cad_str_addf(&name, "%s", p->name));
+        if (!adapter) OK(cad_str_addf(&name, "%s", p->name));
+        else { /* as the live module calls it, not the file */
+            const char *end = strrchr(p->name, '.');
+            OK(cad_str_addf(&name, "base_model.model.%.*s%s.default.weight", (int)(end - p->name), p->name, p->role == CAD_ROLE_HEAD ? ".modules_to_save" : ""));
+        }
         const cad_st_tensor *t = cad_st_find(st, name.data);
         if (!t) fail_msg("no reference gradient %s", name.data);
         OK(cad_alloc(&v, (size_t)p->elems, 4, "values"));
