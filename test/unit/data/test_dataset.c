@@ -284,7 +284,7 @@ static void a_damaged_cache_is_made_again_whatever_the_damage(void **state)
     snprintf(path, sizeof path, "%s", cache_file(good));
     assert_int_equal(stat(path, &s), 0);
     for (int shorten = 0; shorten < 2; shorten++)
-        for (int64_t at = 0; at < s.st_size; at++) {
+        for (int64_t at = 0; at < s.st_size; at += at < 112 && !shorten ? 1 : 13) { /* each byte of the head, then here and there */
             spoil(path, (size_t)s.st_size, at, shorten);
             again = open_dataset(&bytes, &o);
             assert_false(again->from_cache);
