@@ -1,0 +1,310 @@
+#include "vocab.h"
+#include <stdlib.h>
+
+enum { SHORT = 32 }; /* symbols up to which a scan for the best merge beats a heap */
+#define LOWER_BLOCK 0x2581u
+
+cad_status cadp_ids_room(cad_ids *ids, int64_t more)
+{
+    int64_t want = ids->count + more;
+
+    if (want <= ids->room) return CAD_OK;
+    want = cad_max(want, cad_max(256, 2 * ids->room));
+    CAD_TRY(cad_grow(&ids->data, (size_t)want, sizeof *ids->data, "token ids"));
+    ids->room = want;
+    return CAD_OK;
+}
+
+cad_status cadp_bpe_work_open(cadp_bpe_work *w)
+{
+    *w = (cadp_bpe_work){0};
+    return cad_alloc(&w->cache, CADP_CACHE_SLOTS, sizeof *w->cache, "the word cache");
+}
+
+void cadp_bpe_work_close(cadp_bpe_work *w)
+{
+    cad_free(&w->cache);
+    cad_free(&w->symbol);
+    cad_free(&w->queue);
+    *w = (cadp_bpe_work){0};
+}
+
+static cad_status add_symbol(cadp_bpe_work *w, int32_t id)
+{
+    int32_t at = (int32_t)w->symbols;
+
+    if (w->symbols == w->symbol_room) {
+        size_t room = w->symbol_room ? 2 * w->symbol_room : 256;
+        CAD_TRY(cad_grow(&w->symbol, room, sizeof *w->symbol, "symbols"));
+        w->symbol_room = room;
+    }
+    w->symbol[w->symbols++] = (cadp_symbol){id, at - 1, at + 1};
+    return CAD_OK;
+}
+
+static bool bytes_known(const cadp_bpe *b, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; ++i)
+        if (b->byte[(unsigned char)s[i]] < 0) return false;
+    return true;
+}
+
+/* An unknown character waits, so that neighbours fuse; byte tokens overtake it, as in the tokenizers library. */
+static cad_status add_unknown(const cadp_bpe *b, cadp_bpe_work *w, bool *waiting)
+{
+    if (b->unknown < 0) return CAD_OK;
+    if (*waiting && !b->fuse_unknown) CAD_TRY(add_symbol(w, b->unknown));
+    *waiting = true;
+    return CAD_OK;
+}
+
+static cad_status add_symbols(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n)
+{
+    bool waiting = false;
+
+    w->symbols = 0;
+    for (size_t i = 0, bytes; i < n; i += bytes) {
+        int32_t id;
+        if (b->bytes) {
+            bytes = 1;
+            id = b->byte[(unsigned char)word[i]];
+        } else {
+            cadp_point(word + i, &bytes);
+            id = cadp_vocab_find(b->vocab, word + i, bytes);
+        }
+        if (id >= 0) {
+            if (waiting) CAD_TRY(add_symbol(w, b->unknown));
+            waiting = false;
+            CAD_TRY(add_symbol(w, id));
+        } else if (b->fallback && !b->bytes && bytes_known(b, word + i, bytes)) {
+            for (size_t j = 0; j < bytes; ++j) CAD_TRY(add_symbol(w, b->byte[(unsigned char)word[i + j]]));
+        } else CAD_TRY(add_unknown(b, w, &waiting));
+    }
+    return waiting ? add_symbol(w, b->unknown) : CAD_OK;
+}
+
+/* Few symbols: the best pair by scanning, left first among equals. */
+static void merge_short(const cadp_bpe *b, cadp_bpe_work *w)
+{
+    const cadp_merge *pair[SHORT];
+    cadp_symbol *s = w->symbol;
+    size_t n = w->symbols, best;
+
+    for (size_t i = 0; i + 1 < n; ++i) pair[i] = cadp_merges_find(&b->merges, s[i].id, s[i + 1].id);
+    for (;;) {
+        best = n;
+        for (size_t i = 0; i + 1 < n; ++i)
+            if (pair[i] && (best == n || pair[i]->rank < pair[best]->rank)) best = i;
+        if (best == n) break;
+        s[best].id = pair[best]->id;
+        --n;
+        for (size_t i = best + 1; i < n; ++i) s[i].id = s[i + 1].id;
+        for (size_t i = best + 1; i + 1 < n; ++i) pair[i] = pair[i + 1];
+        if (best + 1 < n) pair[best] = cadp_merges_find(&b->merges, s[best].id, s[best + 1].id);
+        if (best) pair[best - 1] = cadp_merges_find(&b->merges, s[best - 1].id, s[best].id);
+    }
+    w->symbols = n;
+}
+
+static void sift_down(cadp_queued *q, size_t n, size_t i)
+{
+    cadp_queued top = q[i];
+
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && q[child + 1].key < q[child].key) ++child;
+        if (q[child].key >= top.key) break;
+        q[i] = q[child];
+    }
+    q[i] = top;
+}
+
+static void put(cadp_bpe_work *w, cadp_queued e)
+{
+    size_t i = w->queued++;
+
+    for (; i && w->queue[(i - 1) / 2].key > e.key; i = (i - 1) / 2) w->queue[i] = w->queue[(i - 1) / 2];
+    w->queue[i] = e;
+}
+
+static cadp_queued take(cadp_bpe_work *w)
+{
+    cadp_queued top = w->queue[0];
+
+    w->queue[0] = w->queue[--w->queued];
+    if (w->queued) sift_down(w->queue, w->queued, 0);
+    return top;
+}
+
+static bool candidate(const cadp_bpe *b, const cadp_bpe_work *w, size_t at, cadp_queued *e)
+{
+    const cadp_symbol *s = &w->symbol[at];
+    const cadp_merge *m = (size_t)s->next < w->symbols ? cadp_merges_find(&b->merges, s->id, w->symbol[s->next].id) : NULL;
+
+    if (!m) return false;
+    *e = (cadp_queued){(uint64_t)m->rank << 32 | at, m->id};
+    return true;
+}
+
+/* Each merge takes one entry and adds at most two, and there are fewer merges than symbols. */
+static cad_status queue_room(cadp_bpe_work *w)
+{
+    size_t want = 3 * w->symbols;
+
+    if (want <= w->queue_room) return CAD_OK;
+    cad_free(&w->queue);
+    w->queue_room = 0;
+    CAD_TRY(cad_grow(&w->queue, want, sizeof *w->queue, "merges in waiting"));
+    w->queue_room = want;
+    return CAD_OK;
+}
+
+static cad_status merge_long(const cadp_bpe *b, cadp_bpe_work *w)
+{
+    cadp_symbol *s = w->symbol;
+    size_t n = w->symbols, out = 0;
+    cadp_queued e;
+
+    CAD_TRY(queue_room(w));
+    w->queued = 0;
+    for (size_t i = 0; i + 1 < n; ++i)
+        if (candidate(b, w, i, &e)) w->queue[w->queued++] = e;
+    for (size_t i = w->queued / 2; i-- > 0;) sift_down(w->queue, w->queued, i);
+    while (w->queued) {
+        cadp_queued best = take(w);
+        size_t at = (size_t)(uint32_t)best.key, right;
+        if (s[at].id < 0 || !candidate(b, w, at, &e) || e.id != best.id) continue;
+        right = (size_t)s[at].next;
+        s[at].id = best.id;
+        s[at].next = s[right].next;
+        s[right].id = -1;
+        if ((size_t)s[at].next < n) s[s[at].next].prev = (int32_t)at;
+        if (s[at].prev >= 0 && candidate(b, w, (size_t)s[at].prev, &e)) put(w, e);
+        if (candidate(b, w, at, &e)) put(w, e);
+    }
+    for (size_t i = 0; i < n; ++i)
+        if (s[i].id >= 0) s[out++].id = s[i].id;
+    w->symbols = out;
+    return CAD_OK;
+}
+
+static cad_status encode_word(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n, cad_ids *ids)
+{
+    int32_t id;
+
+    if (b->whole && (id = cadp_vocab_find(b->whole, word, n)) >= 0) {
+        CAD_TRY(cadp_ids_room(ids, 1));
+        ids->data[ids->count++] = id;
+        return CAD_OK;
+    }
+    CAD_TRY(add_symbols(b, w, word, n));
+    if (w->symbols <= SHORT) merge_short(b, w);
+    else CAD_TRY(merge_long(b, w));
+    CAD_TRY(cadp_ids_room(ids, (int64_t)w->symbols));
+    for (size_t i = 0; i < w->symbols; ++i) ids->data[ids->count++] = w->symbol[i].id;
+    return CAD_OK;
+}
+
+/* Two neighbouring slots a word; the newer one comes first. */
+static cad_status encode_cached(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n, cad_ids *ids)
+{
+    cadp_cached *first = &w->cache[cadp_hash(word, n) & (CADP_CACHE_SLOTS - 2)], *hit = NULL;
+    int64_t from = ids->count;
+
+    if (first[0].size == n && !memcmp(first[0].key, word, n)) hit = &first[0];
+    else if (first[1].size == n && !memcmp(first[1].key, word, n)) hit = &first[1];
+    if (hit) {
+        CAD_TRY(cadp_ids_room(ids, CADP_CACHE_IDS));
+        memcpy(ids->data + from, hit->id, sizeof hit->id);
+        ids->count += hit->count;
+        return CAD_OK;
+    }
+    CAD_TRY(encode_word(b, w, word, n, ids));
+    if (ids->count - from > CADP_CACHE_IDS) return CAD_OK;
+    first[1] = first[0];
+    first[0].size = (uint8_t)n;
+    first[0].count = (uint8_t)(ids->count - from);
+    memcpy(first[0].key, word, n);
+    memcpy(first[0].id, ids->data + from, first[0].count * sizeof first[0].id[0]);
+    return CAD_OK;
+}
+
+static cad_status encode_part(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n, cad_ids *ids)
+{
+    return n && n <= CADP_CACHE_KEY ? encode_cached(b, w, word, n, ids) : encode_word(b, w, word, n, ids);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static uint32_t last_point(const char *s, size_t n)
+{
+    size_t at = n - 1;
+
+    while (at && ((unsigned char)s[at] & 0xC0) == 0x80) --at;
+    return cadp_point(s + at, &n);
+}
+
+static bool joins(const cadp_bpe *b, uint32_t point)
+{
+    return point == LOWER_BLOCK || (b->joins_count && bsearch(&point, b->joins, (size_t)b->joins_count, sizeof point, by_value));
+}
+
+cad_status cadp_bpe_encode(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n, cad_ids *ids)
+{
+    size_t from = 0;
+
+    if (!b->cuts) return encode_part(b, w, word, n, ids);
+    for (size_t i = 1; i + 3 <= n; ++i) {
+        const char *block = memchr(word + i, 0xE2, n - i - 2);
+        if (!block) break;
+        i = (size_t)(block - word);
+        if (memcmp(block, "\xE2\x96\x81", 3) || joins(b, last_point(word, i))) continue;
+        CAD_TRY(encode_part(b, w, word + from, i - from, ids));
+        from = i;
+    }
+    return encode_part(b, w, word + from, n - from, ids);
+}
+
+/* Where no merge can join, encoding the parts is encoding the whole: merges never cross, and their order within a part stays. Byte tokens and
+ * the unknown token must not take part, since their text is not the text they stand for. */
+cad_status cadp_bpe_find_cuts(cadp_bpe *b)
+{
+    enum { MOST = 4096 };
+    uint32_t *found;
+    int32_t count = 0;
+    bool *odd;
+    bool cuts = b->fallback && !b->bytes && !b->whole;
+
+    for (int i = 0; i < 256; ++i) cuts = cuts && b->byte[i] >= 0;
+    if (!cuts) return CAD_OK;
+    CAD_TRY(cad_alloc(&b->joins, MOST, sizeof *b->joins, "cuts"));
+    CAD_TRY(cad_alloc(&odd, (size_t)b->vocab->ids, sizeof *odd, "cuts"));
+    for (int i = 0; i < 256; ++i) odd[b->byte[i]] = true;
+    if (b->unknown >= 0) odd[b->unknown] = true;
+    found = b->joins;
+    for (uint32_t i = 0; cuts && i <= b->merges.mask; ++i) {
+        const cadp_merge *m = &b->merges.slot[i];
+        const cadp_token *l, *r;
+        uint32_t point;
+        if (m->left < 0) continue;
+        l = &b->vocab->token[m->left];
+        r = &b->vocab->token[m->right];
+        if (odd[m->left] || odd[m->right] || !l->size || !r->size) cuts = false;
+        else if (r->size >= 3 && !memcmp(b->vocab->bytes.data + r->at, "\xE2\x96\x81", 3)) {
+            point = last_point(b->vocab->bytes.data + l->at, l->size);
+            for (int32_t j = 0; j < count && point != LOWER_BLOCK; ++j)
+                if (found[j] == point) point = LOWER_BLOCK;
+            if (point == LOWER_BLOCK) continue;
+            if (count == MOST) cuts = false;
+            else found[count++] = point;
+        }
+    }
+    qsort(found, (size_t)count, sizeof *found, by_value);
+    b->joins_count = count;
+    b->cuts = cuts;
+    cad_free(&odd);
+    return CAD_OK;
+}

@@ -1,0 +1,158 @@
+#include "text_priv.h"
+
+enum { MOST_BYTES = 512 * 1024 * 1024 };
+
+cad_status cadp_scratch_take(const cad_tokenizer *t, cadp_scratch **out)
+{
+    cad_tokenizer *mine = (cad_tokenizer *)t; /* `idle` alone changes, under its lock */
+    cad_status status;
+
+    pthread_mutex_lock(&mine->lock);
+    *out = mine->idle;
+    if (*out) mine->idle = (*out)->next;
+    pthread_mutex_unlock(&mine->lock);
+    if (*out) return CAD_OK;
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "a tokenizer's working memory"));
+    status = cadp_bpe_work_open(&(*out)->bpe);
+    if (status) cadp_scratch_close(out);
+    return status;
+}
+
+void cadp_scratch_give(const cad_tokenizer *t, cadp_scratch *s)
+{
+    cad_tokenizer *mine = (cad_tokenizer *)t;
+
+    pthread_mutex_lock(&mine->lock);
+    s->next = mine->idle;
+    mine->idle = s;
+    pthread_mutex_unlock(&mine->lock);
+}
+
+void cadp_scratch_close(cadp_scratch **out)
+{
+    cadp_scratch *s = *out;
+
+    cadp_bpe_work_close(&s->bpe);
+    cadp_points_close(&s->points);
+    cad_str_close(&s->word);
+    cad_free(&s->matches.at);
+    for (int i = 0; i < 2; ++i) {
+        cad_str_close(&s->text[i]);
+        cad_str_close(&s->parts[i]);
+        cad_free(&s->spans[i].at);
+    }
+    for (int i = 0; i < CADP_MOST_STEPS; ++i) cadp_matcher_close(&s->matcher[i]);
+    cad_free(out);
+}
+
+void cad_tokenizer_close(cad_tokenizer **tokenizer)
+{
+    cad_tokenizer *t = *tokenizer;
+
+    if (!t) return;
+    for (cadp_scratch *s = t->idle, *next; s; s = next) {
+        next = s->next;
+        cadp_scratch_close(&s);
+    }
+    for (int32_t i = 0; i < t->addeds; ++i) cad_free(&t->added[i].content);
+    for (int i = 0; i < CADP_MOST_STEPS; ++i) {
+        cad_free(&t->normal[i].from);
+        cad_free(&t->normal[i].to);
+        cadp_regex_close(&t->pre[i].splitter.regex);
+        cad_free(&t->pre[i].splitter.literal);
+        cad_free(&t->decode[i].from);
+        cad_free(&t->decode[i].to);
+    }
+    cadp_trie_close(&t->raw_trie);
+    cadp_trie_close(&t->normal_trie);
+    cadp_vocab_close(&t->vocab);
+    cadp_vocab_close(&t->raw);
+    cadp_merges_close(&t->bpe.merges);
+    cad_free(&t->bpe.joins);
+    cad_free(&t->wordpiece.prefix);
+    cad_free(&t->added);
+    cad_free(&t->added_of);
+    cad_free(&t->before.data);
+    cad_free(&t->after.data);
+    cad_free(&t->unicode);
+    cad_free(&t->path);
+    pthread_mutex_destroy(&t->lock);
+    cad_free(tokenizer);
+}
+
+static cad_status load(cad_tokenizer *t, const cad_tree *tree, const cad_tree *config)
+{
+    if (tree->root->kind != CAD_TABLE)
+        return cad_fail(CAD_EMODEL, "%s:%d:%d: expected a table, found %s", tree->path, tree->root->line, tree->root->column, cad_kind_name(tree->root->kind));
+    CAD_TRY(cadp_unicode_open(&t->unicode));
+    CAD_TRY(cadp_load_steps(t, tree));
+    CAD_TRY(cadp_load_model(t, tree));
+    CAD_TRY(cadp_load_added(t, tree));
+    CAD_TRY(cadp_load_template(t, tree));
+    return config ? cadp_load_config(t, config) : CAD_OK;
+}
+
+static cad_status add_file(cad_sha256 *sum, const char *path)
+{
+    char hex[65];
+
+    CAD_TRY(cad_sha256_file(path, hex, CAD_EMODEL));
+    cad_sha256_add(sum, hex, 64);
+    return CAD_OK;
+}
+
+/* One file: its own digest. With tokenizer_config.json: the digest of the two digests in hex. */
+static cad_status digest(cad_tokenizer *t, const char *config)
+{
+    cad_sha256 sum;
+
+    if (!config) return cad_sha256_file(t->path, t->digest, CAD_EMODEL);
+    cad_sha256_begin(&sum);
+    CAD_TRY(add_file(&sum, t->path));
+    CAD_TRY(add_file(&sum, config));
+    cad_sha256_end(&sum, t->digest);
+    return CAD_OK;
+}
+
+static cad_status open_files(cad_tokenizer *t, const char *dir)
+{
+    cad_tree *tree = NULL, *config = NULL;
+    char *config_path = NULL;
+    cad_status status;
+
+    if ((status = cad_path_join(&t->path, dir, "tokenizer.json"))) goto done;
+    if ((status = cad_path_join(&config_path, dir, "tokenizer_config.json"))) goto done;
+    if (!cad_is_file(config_path)) cad_free(&config_path);
+    if ((status = cad_json_read(&tree, t->path, MOST_BYTES, CAD_EMODEL))) goto done;
+    if (config_path && (status = cad_json_read(&config, config_path, MOST_BYTES, CAD_EMODEL))) goto done;
+    if ((status = load(t, tree, config))) goto done;
+    status = digest(t, config_path);
+done:
+    cad_tree_close(&tree);
+    cad_tree_close(&config);
+    cad_free(&config_path);
+    return status;
+}
+
+cad_status cad_tokenizer_open(cad_tokenizer **out, const char *dir)
+{
+    cad_tokenizer *t = NULL;
+    cad_status status;
+
+    *out = NULL;
+    CAD_TRY(cad_alloc(&t, 1, sizeof *t, "a tokenizer"));
+    if (pthread_mutex_init(&t->lock, NULL)) {
+        cad_free(&t);
+        return cad_fail(CAD_ERESOURCE, "no memory for a lock");
+    }
+    t->pad = CADP_NO_TOKEN;
+    status = open_files(t, dir);
+    if (status) cad_tokenizer_close(&t);
+    *out = t;
+    return status;
+}
+
+int32_t cad_tokenizer_size(const cad_tokenizer *t) { return t->size; }
+int32_t cad_tokenizer_id(const cad_tokenizer *t, const char *token) { return cadp_token_id(t, token, strlen(token)); }
+int32_t cad_tokenizer_pad(const cad_tokenizer *t) { return t->pad; }
+const char *cad_tokenizer_digest(const cad_tokenizer *t) { return t->digest; }
