@@ -39,7 +39,9 @@ typedef struct cad_sampler_options {
     int64_t rows, batch, atoms_per_step; /* atoms_per_step = world size x accumulation (kept over a resume) */
     int world_at_start;                  /* the world size in force when the run began: decides the deal of `hf` fills */
     int64_t accumulation_at_start;
-    uint64_t seed; bool group_by_length; const int32_t *lengths; /* tokens of each row (group_by_length) */
+    /* group_by_length: the order of world size one whatever the world (the library lets each rank permute for itself); lengths: tokens of
+     * each row, borrowed for the call */
+    uint64_t seed; bool group_by_length; const int32_t *lengths;
     cad_normalization normalization;     /* hf, hf_mean: the last round is filled from the epoch's beginning */
 } cad_sampler_options;
 typedef struct cad_sampler cad_sampler;

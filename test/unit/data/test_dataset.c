@@ -264,11 +264,15 @@ static void spoil(const char *path, size_t size, int64_t at, bool shorten)
 {
     char *text;
     size_t n;
+    FILE *f;
 
     assert_int_equal(cad_read_file(&text, &n, path, 1 << 20, CAD_EDATA), CAD_OK);
     assert_int_equal(n, size);
     if (!shorten) text[at] ^= 1;
-    assert_int_equal(cad_write_file(path, text, shorten ? (size_t)at : n), CAD_OK);
+    f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, shorten ? (size_t)at : n, f), shorten ? (size_t)at : n);
+    assert_int_equal(fclose(f), 0);
     cad_free(&text);
 }
 
@@ -284,7 +288,7 @@ static void a_damaged_cache_is_made_again_whatever_the_damage(void **state)
     snprintf(path, sizeof path, "%s", cache_file(good));
     assert_int_equal(stat(path, &s), 0);
     for (int shorten = 0; shorten < 2; shorten++)
-        for (int64_t at = 0; at < s.st_size; at++) {
+        for (int64_t at = 0; at < s.st_size; at += at < 112 && !shorten ? 1 : 13) { /* each byte of the head, then here and there */
             spoil(path, (size_t)s.st_size, at, shorten);
             again = open_dataset(&bytes, &o);
             assert_false(again->from_cache);

@@ -35,9 +35,9 @@ static double said(const char *text, const char *what) { return strstr(text, wha
 /* The true risk, read back from nothing but the text. */
 static double logit_of(const char *text)
 {
-    return -3.6 + 1.4 * said(text, "Sex: male") + 0.1 * (number_after(text, "recruitment: ", 55) - 55) + 0.6 * said(text, "status: previous") +
-           2.0 * said(text, "status: current") + 1.2 * said(text, "heart disease: yes") + 1.7 * said(text, "Diabetes: yes") + 2.2 * said(text, "exertion: yes") +
-           0.02 * (number_after(text, "pressure: ", 139) - 139) + 0.5 * (number_after(text, "cholesterol: ", 3.6) - 3.6);
+    return -3.6 + 1.4 * said(text, "Sex: male") + 0.1 * (number_after(text, "Age: ", 55) - 55) + 0.6 * said(text, "Smoking: previous") +
+           2.0 * said(text, "Smoking: current") + 1.2 * said(text, "Family history: yes") + 1.7 * said(text, "Diabetes: yes") + 2.2 * said(text, "Chest pain: yes") +
+           0.02 * (number_after(text, "pressure: ", 139) - 139) + 0.5 * (number_after(text, "LDL: ", 3.6) - 3.6);
 }
 
 static int by_logit(const void *a, const void *b)
@@ -68,11 +68,12 @@ static void records_are_json_and_their_risk_is_in_the_text(void **state)
     (void)state;
     for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"), n++) {
         cad_tree *t;
-        const char *input;
-        int64_t label;
+        const char *input = "";
+        int64_t label = -1;
         double p;
         assert_int_equal(cad_json_parse(&t, line, strlen(line), "line", CAD_EDATA), CAD_OK);
-        assert_true(cad_get_string(t->root, "input", &input, "") && cad_get_int(t->root, "output", &label, -1));
+        assert_true(cad_get_string(t->root, "input", &input, ""));
+        assert_true(cad_get_int(t->root, "output", &label, -1));
         assert_int_equal(t->root->children, 2);
         s[n] = (scored){logit_of(input), (int)label};
         p = 1 / (1 + exp(-s[n].logit));
@@ -91,7 +92,7 @@ static void records_are_json_and_their_risk_is_in_the_text(void **state)
     assert_true(fabs((double)ones - expected) < 4 * sqrt(variance)); /* the labels are drawn with this risk */
     assert_true(fabs((double)ones / PEOPLE - 0.25) < 0.03);
     assert_true(auc > 0.83 && auc < 0.88);
-    assert_true(shortest >= 60 && longest <= 400);
+    assert_true(shortest >= 30 && longest <= 400);
 }
 
 static void the_same_seed_gives_the_same_bytes_and_more_people_only_add_lines(void **state)
