@@ -282,7 +282,8 @@ static void odd_curves_do_not_break_the_axes(void **state)
 {
     (void)state;
     const double one[] = {10}, flat[] = {3, 3, 3}, x[] = {0, 1, 2}, none[] = {NAN, INFINITY, NAN}, far[] = {-1e12, 0, 1e12};
-    const cad_curve curves[] = {{"loss", one, one, 1}, {"learning_rate", x, flat, 3}, {"grad_norm", x, none, 3}, {"eval_auc", x, far, 3}, {"eval_loss", x, far, 0}};
+    const cad_curve curves[] = {{"loss", one, one, 1}, {"learning_rate", x, flat, 3}, {"grad_norm", x, none, 3},
+                                {"eval_auc", x, far, 3}, {"eval_loss", x, far, 0}};
     const cad_report r = {.title = "odd", .curves = curves, .curve_count = 5};
     char *html;
 
