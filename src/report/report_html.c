@@ -24,8 +24,8 @@ static void put_date(cadp_page *p)
     struct tm parts;
 
     strftime(text, sizeof text, "%Y-%m-%d %H:%M", localtime_r(&now, &parts));
-    cadp_page_put(p, "<p class=\"lead\">Written by cadtrain, %s. Groups, never single persons: what counts fewer than %d people is not written out.</p></header>\n",
-             text, CADP_FEW);
+    cadp_page_put(p, "<p class=\"lead\">Written by cadtrain, %s. Groups, never single persons: "
+                     "what counts fewer than %d people is not written out.</p></header>\n", text, CADP_FEW);
 }
 
 static void put_notes(cadp_page *p, const char *const *notes, int count)

@@ -1,15 +1,16 @@
 #include "page_priv.h"
 
 #define LIGHT \
-    "--paper:#fff;--card:#f6f7f9;--ink:#1a2330;--soft:#566273;--line:#e0e4ea;--edge:#8b96a5;--a:#1d63d8;--b:#c2480c;--tint:#dfe9fb"
+    "--paper:#fff;--card:#f6f7f9;--ink:#1a2330;--soft:#566273;--line:#e0e4ea;--edge:#8b96a5;--a:#1d63d8;--b:#c2480c"
 #define DARK \
-    "--paper:#10151c;--card:#171d26;--ink:#e7ebf1;--soft:#a2adbb;--line:#29323e;--edge:#6b7686;--a:#6aaeff;--b:#ffa05c;--tint:#1d2c44"
+    "--paper:#10151c;--card:#171d26;--ink:#e7ebf1;--soft:#a2adbb;--line:#29323e;--edge:#6b7686;--a:#6aaeff;--b:#ffa05c"
 
 const char cadp_style[] =
     ":root{color-scheme:light dark;" LIGHT "}\n"
     "@media (prefers-color-scheme:dark){:root{" DARK "}}\n"
     "*{box-sizing:border-box}\n"
-    "body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}\n"
+    "body{margin:0;background:var(--paper);color:var(--ink);"
+    "font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}\n"
     "main{max-width:1080px;margin:0 auto;padding:36px 24px 64px}\n"
     "h1{font-size:28px;line-height:1.2;margin:0 0 4px;letter-spacing:-.01em}\n"
     "h2{font-size:19px;margin:40px 0 14px;padding-bottom:6px;border-bottom:1px solid var(--line)}\n"

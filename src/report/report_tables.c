@@ -50,7 +50,8 @@ void cadp_tiles(cadp_page *p, const cad_metrics *m)
 
     cadp_people_text(people, m->n);
     cadp_people_text(events, m->positives);
-    cadp_page_put(p, "<div class=\"tiles\">\n<div class=\"tile\"><span class=\"what\">People</span><b>%s</b><span>%s with the event</span></div>\n", people, events);
+    cadp_page_put(p, "<div class=\"tiles\">\n<div class=\"tile\"><span class=\"what\">People</span><b>%s</b>"
+                     "<span>%s with the event</span></div>\n", people, events);
     interval(range, m->auc_ci);
     snprintf(text, sizeof text, "%s%s", *range ? "95% interval " : "", range);
     tile(p, "AUC", m->auc, text);
@@ -156,8 +157,8 @@ void cadp_card_of_decisions(cadp_page *p, const cad_metrics *m)
     class_row(p, "Without", &m->row[0]);
     class_row(p, "Mean of both", &m->macro);
     class_row(p, "Weighted by people", &m->weighted);
-    cadp_page_put(p, "</tbody></table><figcaption>A model for rare events calls few people at 0.5; choose the threshold by what a call leads to. Counts below %d are "
-                "not written out, nor what would give them away.</figcaption></figure>\n", CADP_FEW);
+    cadp_page_put(p, "</tbody></table><figcaption>A model for rare events calls few people at 0.5; choose the threshold by what "
+                     "a call leads to. Counts below %d are not written out, nor what would give them away.</figcaption></figure>\n", CADP_FEW);
 }
 
 static bool ends_with(const char *s, const char *end)
