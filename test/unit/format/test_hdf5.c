@@ -621,6 +621,10 @@ static void setup_forgets_the_variables_of_hdf5(void **state)
     assert_string_equal(getenv("HDF5X"), "kept");
 }
 
+/* HDF5 1.10 forgets one object header where the checksum of a damaged one fails; what we forget to close is counted in leave_room. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libhdf5"; }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
