@@ -82,7 +82,7 @@ static int64_t lay_out(cad_st_writer *w, int shard, size_t each, int64_t at)
     return at;
 }
 
-/* Wider elements lie first, so that every tensor is aligned to its own: PyTorch cannot view the others. */
+/* Wider elements lie first, as the library of the format lays them: each tensor is aligned to its elements and can be viewed in place. */
 static void lay_out_all(cad_st_writer *w)
 {
     for (int s = 0; s < w->shards; s++)
