@@ -65,14 +65,17 @@ int cad_format_real(char out[32], double value);
 
 /* ---- records: JSON array, JSONL, CSV, TSV, and gz of these (rows.c) ---- */
 
-/* The columns of all rows, read once. A cell borrows from the table. */
+/* The columns of all rows, read once. A cell borrows from the table; its text ends in a NUL. */
 typedef enum cad_cell_kind { CAD_CELL_MISSING, CAD_CELL_NULL, CAD_CELL_TEXT, CAD_CELL_INT, CAD_CELL_REAL, CAD_CELL_BOOL, CAD_CELL_JSON } cad_cell_kind;
 typedef struct cad_cell { cad_cell_kind kind; const char *text; size_t size; double real; int64_t integer; } cad_cell; /* text: JSON text for CAD_CELL_JSON, digits as written for numbers */
 typedef struct cad_rows cad_rows;
 /* The form is told by the first byte that is not white space ('[': array, '{': JSONL) after unpacking, and by .csv/.tsv in the name.
  * CAD_EDATA: empty file, bad JSON (line and column), a row that is no object, invalid UTF-8, an unclosed quote, a row with more or
- * fewer fields than the header, duplicate column names, NUL bytes. A UTF-8 BOM and CRLF are accepted. */
+ * fewer fields than the header, duplicate column names, NUL bytes. A UTF-8 BOM and CRLF are accepted. Blank lines are
+ * passed over. A CSV cell is text as written; without quotes and empty it is CAD_CELL_NULL. */
 CAD_CHECKED cad_status cad_rows_read(cad_rows **out, const char *path);
+/* The same from memory (copied); `path` names it in messages and tells CSV and TSV. */
+CAD_CHECKED cad_status cad_rows_parse(cad_rows **out, const char *text, size_t n, const char *path);
 void cad_rows_close(cad_rows **r);
 int64_t cad_rows_count(const cad_rows *r);
 int cad_rows_columns(const cad_rows *r);

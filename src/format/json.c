@@ -7,31 +7,31 @@
 
 enum { DEEPEST = 64 };
 
-void cadp_json_begin(cadp_json *c, const char *text, size_t n, const char *path, cad_status kind, void **arena)
+void cadp_cursor_begin(cadp_cursor *c, const char *text, size_t n, const char *path, cad_status kind, void **arena)
 {
-    *c = (cadp_json){.path = path, .at = text, .end = text + n, .line_start = text, .line = 1, .kind = kind, .arena = arena};
+    *c = (cadp_cursor){.path = path, .at = text, .end = text + n, .line_start = text, .line = 1, .kind = kind, .arena = arena};
 }
 
-int cadp_json_column(const cadp_json *c)
+int cadp_cursor_column(const cadp_cursor *c)
 {
     size_t column = (size_t)(c->at - c->line_start) - c->wide + 1;
 
     return column > INT_MAX ? INT_MAX : (int)column;
 }
 
-static cad_status fail_found(const cadp_json *c, const char *expected, const char *found)
+static cad_status fail_found(const cadp_cursor *c, const char *expected, const char *found)
 {
-    return cad_fail(c->kind, "%s:%d:%d: expected %s, found %s", c->path, c->line, cadp_json_column(c), expected, found);
+    return cad_fail(c->kind, "%s:%d:%d: expected %s, found %s", c->path, c->line, cadp_cursor_column(c), expected, found);
 }
 
-cad_status cadp_json_fail(const cadp_json *c, const char *expected)
+cad_status cadp_cursor_fail(const cadp_cursor *c, const char *expected)
 {
     char found[40];
 
     return fail_found(c, expected, cadp_found(found, c->at, c->end));
 }
 
-void cadp_json_space(cadp_json *c)
+void cadp_json_space(cadp_cursor *c)
 {
     for (; c->at < c->end; c->at++) {
         if (*c->at == '\n') {
@@ -42,9 +42,9 @@ void cadp_json_space(cadp_json *c)
     }
 }
 
-cad_status cadp_json_take(cadp_json *c, char what, const char *expected)
+cad_status cadp_json_take(cadp_cursor *c, char what, const char *expected)
 {
-    if (c->at >= c->end || *c->at != what) return cadp_json_fail(c, expected);
+    if (c->at >= c->end || *c->at != what) return cadp_cursor_fail(c, expected);
     c->at++;
     return CAD_OK;
 }
@@ -72,13 +72,21 @@ static int unit(const char *p, const char *end)
     return u;
 }
 
+/* What \c stands for, 0 when c is no such letter. */
+static char plain_escape(char c)
+{
+    static const char means[128] = {['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
+
+    return (unsigned char)c < 128 ? means[(unsigned char)c] : 0;
+}
+
 /* The length of the escape at c->at: 2, 6, or 12 for a surrogate pair. */
-static cad_status check_escape(cadp_json *c, int *length)
+static cad_status check_escape(cadp_cursor *c, int *length)
 {
     int u;
 
     *length = 2;
-    if (c->end - c->at >= 2 && c->at[1] && strchr("\"\\/bfnrt", c->at[1])) return CAD_OK;
+    if (c->end - c->at >= 2 && plain_escape(c->at[1])) return CAD_OK;
     if ((u = unit(c->at, c->end)) < 0) return fail_found(c, "an escape of JSON (\\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX)", "another one");
     *length = 6;
     if (u < 0xd800 || u > 0xdfff) return CAD_OK;
@@ -87,23 +95,40 @@ static cad_status check_escape(cadp_json *c, int *length)
     return low >= 0xdc00 && low <= 0xdfff ? CAD_OK : fail_found(c, "a pair of surrogates", "one alone");
 }
 
-cad_status cadp_json_string(cadp_json *c, const char **close, bool *plain)
+/* Nonzero when a byte of v is below `least` <= 128 (S. E. Anderson, Bit Twiddling Hacks, "hasless"). */
+static uint64_t below(uint64_t v, uint64_t least) { return (v - least * 0x0101010101010101u) & ~v & 0x8080808080808080u; }
+
+/* Passes over groups of eight bytes that are ASCII and neither end nor escape. */
+static const char *skip_plain(const char *p, const char *end)
 {
-    const int line = c->line, column = cadp_json_column(c);
+    const uint64_t high = 0x8080808080808080u, quote = 0x2222222222222222u, backslash = 0x5c5c5c5c5c5c5c5cu;
+    uint64_t v;
+
+    for (; end - p >= 8; p += 8) {
+        memcpy(&v, p, 8);
+        if ((v & high) || below(v, 0x20) || below(v ^ quote, 1) || below(v ^ backslash, 1)) break;
+    }
+    return p;
+}
+
+cad_status cadp_json_string(cadp_cursor *c, const char **close, bool *plain)
+{
+    const int line = c->line, column = cadp_cursor_column(c);
     int length;
 
     *plain = true;
-    for (c->at++; c->at < c->end && *c->at != '"';) {
+    c->at = skip_plain(c->at + 1, c->end);
+    while (c->at < c->end && *c->at != '"') {
         unsigned char byte = (unsigned char)*c->at;
+        if (byte < 0x20) return cadp_cursor_fail(c, "a closing quote or an escape");
         if (byte == '\\') {
             *plain = false;
             CAD_TRY(check_escape(c, &length));
-            c->at += length;
-            continue;
+            c->at = skip_plain(c->at + length, c->end);
+        } else {
+            c->wide += (byte & 0xc0) == 0x80;
+            c->at++;
         }
-        if (byte < 0x20) return cadp_json_fail(c, "a closing quote or an escape");
-        c->wide += (byte & 0xc0) == 0x80;
-        c->at++;
     }
     if (c->at >= c->end)
         return cad_fail(c->kind, "%s:%d:%d: expected a closing quote, found the end of the file", c->path, line, column);
@@ -135,14 +160,6 @@ static size_t put_utf8(char *to, unsigned u)
     return 4;
 }
 
-static char plain_escape(char c)
-{
-    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-    const char *p = strchr(from, c);
-
-    return p ? to[p - from] : c;
-}
-
 size_t cadp_json_unescape(char *to, const char *from, const char *close)
 {
     char *start = to;
@@ -166,7 +183,7 @@ size_t cadp_json_unescape(char *to, const char *from, const char *close)
 }
 
 /* A string into the arena, NUL-terminated. */
-static cad_status take_string(cadp_json *c, char **out, size_t *size)
+static cad_status take_string(cadp_cursor *c, char **out, size_t *size)
 {
     const char *from = c->at + 1, *close;
     bool plain;
@@ -181,25 +198,25 @@ static cad_status take_string(cadp_json *c, char **out, size_t *size)
 
 /* ---- numbers and words ---- */
 
-static bool digit(const cadp_json *c) { return c->at < c->end && *c->at >= '0' && *c->at <= '9'; }
+static bool digit(const cadp_cursor *c) { return c->at < c->end && *c->at >= '0' && *c->at <= '9'; }
 
-static cad_status digits(cadp_json *c)
+static cad_status digits(cadp_cursor *c)
 {
-    if (!digit(c)) return cadp_json_fail(c, "a digit");
+    if (!digit(c)) return cadp_cursor_fail(c, "a digit");
     while (digit(c)) c->at++;
     return CAD_OK;
 }
 
-static bool at_one_of(const cadp_json *c, char a, char b) { return c->at < c->end && (*c->at == a || *c->at == b); }
+static bool at_one_of(const cadp_cursor *c, char a, char b) { return c->at < c->end && (*c->at == a || *c->at == b); }
 
 /* RFC 8259, section 6. */
-static cad_status check_number(cadp_json *c, bool *whole)
+static cad_status check_number(cadp_cursor *c, bool *whole)
 {
     *whole = true;
     if (at_one_of(c, '-', '-')) c->at++;
     if (at_one_of(c, '0', '0')) {
         c->at++;
-        if (digit(c)) return cadp_json_fail(c, "no digit after a leading zero");
+        if (digit(c)) return cadp_cursor_fail(c, "no digit after a leading zero");
     } else CAD_TRY(digits(c));
     if (at_one_of(c, '.', '.')) {
         *whole = false;
@@ -228,7 +245,7 @@ static bool fits_int64(const char *s, const char *end, int64_t *out)
     return true;
 }
 
-static cad_status to_real(cadp_json *c, const char *from, double *out)
+static cad_status to_real(cadp_cursor *c, const char *from, double *out)
 {
     char few[64], *copy = few;
     size_t n = (size_t)(c->at - from);
@@ -243,7 +260,7 @@ static cad_status to_real(cadp_json *c, const char *from, double *out)
 }
 
 /* An integer beyond int64 keeps its digits: a copied tokenizer_config.json says model_max_length as it was. */
-static cad_status take_copy(cadp_json *c, const char *from, char **out, size_t *size)
+static cad_status take_copy(cadp_cursor *c, const char *from, char **out, size_t *size)
 {
     *size = (size_t)(c->at - from);
     CAD_TRY(cadp_take(c->arena, out, *size + 1));
@@ -252,7 +269,7 @@ static cad_status take_copy(cadp_json *c, const char *from, char **out, size_t *
     return CAD_OK;
 }
 
-static cad_status number(cadp_json *c, cad_node *out)
+static cad_status number(cadp_cursor *c, cad_node *out)
 {
     const char *from = c->at;
     bool whole;
@@ -268,7 +285,7 @@ static cad_status number(cadp_json *c, cad_node *out)
     return to_real(c, from, &out->real);
 }
 
-static bool word(cadp_json *c, const char *w)
+static bool word(cadp_cursor *c, const char *w)
 {
     size_t n = strlen(w);
 
@@ -277,7 +294,7 @@ static bool word(cadp_json *c, const char *w)
     return true;
 }
 
-static cad_status literal(cadp_json *c, cad_node *out)
+static cad_status literal(cadp_cursor *c, cad_node *out)
 {
     out->kind = CAD_BOOL;
     if (word(c, "true")) {
@@ -289,20 +306,20 @@ static cad_status literal(cadp_json *c, cad_node *out)
     if (word(c, "null")) return CAD_OK;
     out->kind = CAD_REAL;
     out->real = word(c, "NaN") ? NAN : word(c, "Infinity") ? INFINITY : word(c, "-Infinity") ? -INFINITY : 0;
-    return out->real == 0 ? cadp_json_fail(c, "a value") : CAD_OK;
+    return out->real == 0 ? cadp_cursor_fail(c, "a value") : CAD_OK;
 }
 
 /* ---- lists and tables ---- */
 
-static cad_status entry_key(cadp_json *c, cad_node *table, cadp_keys *keys, cad_node *e)
+static cad_status entry_key(cadp_cursor *c, cad_node *table, cadp_keys *keys, cad_node *e)
 {
     size_t n;
     bool seen;
     char shown[64];
 
     e->key_line = c->line;
-    e->key_column = cadp_json_column(c);
-    if (c->at >= c->end || *c->at != '"') return cadp_json_fail(c, table->children ? "a key" : "a key or '}'");
+    e->key_column = cadp_cursor_column(c);
+    if (c->at >= c->end || *c->at != '"') return cadp_cursor_fail(c, table->children ? "a key" : "a key or '}'");
     CAD_TRY(take_string(c, &e->key, &n));
     if (n > INT_MAX) return cad_fail(c->kind, "%s:%d:%d: expected a key below 2 GiB", c->path, e->key_line, e->key_column);
     e->key_size = (int)n;
@@ -316,7 +333,7 @@ static cad_status entry_key(cadp_json *c, cad_node *table, cadp_keys *keys, cad_
     return CAD_OK;
 }
 
-static cad_status entries(cadp_json *c, cad_node *out, int depth, cadp_keys *keys, char close)
+static cad_status entries(cadp_cursor *c, cad_node *out, int depth, cadp_keys *keys, char close)
 {
     cad_node *tail = NULL, *e;
 
@@ -326,7 +343,7 @@ static cad_status entries(cadp_json *c, cad_node *out, int depth, cadp_keys *key
         return CAD_OK;
     }
     for (;;) {
-        if (out->children == INT_MAX) return cadp_json_fail(c, "fewer entries");
+        if (out->children == INT_MAX) return cadp_cursor_fail(c, "fewer entries");
         CAD_TRY(cadp_node(c->arena, &e));
         if (out->kind == CAD_TABLE) CAD_TRY(entry_key(c, out, keys, e));
         CAD_TRY(cadp_json_value(c, e, depth + 1));
@@ -340,7 +357,7 @@ static cad_status entries(cadp_json *c, cad_node *out, int depth, cadp_keys *key
     return CAD_OK;
 }
 
-static cad_status container(cadp_json *c, cad_node *out, int depth)
+static cad_status container(cadp_cursor *c, cad_node *out, int depth)
 {
     cadp_keys keys = {0};
     char close = *c->at == '{' ? '}' : ']';
@@ -353,11 +370,11 @@ static cad_status container(cadp_json *c, cad_node *out, int depth)
     return status;
 }
 
-cad_status cadp_json_value(cadp_json *c, cad_node *out, int depth)
+cad_status cadp_json_value(cadp_cursor *c, cad_node *out, int depth)
 {
     out->line = c->line;
-    out->column = cadp_json_column(c);
-    if (c->at >= c->end) return cadp_json_fail(c, "a value");
+    out->column = cadp_cursor_column(c);
+    if (c->at >= c->end) return cadp_cursor_fail(c, "a value");
     if (*c->at == '"') {
         out->kind = CAD_STRING;
         return take_string(c, &out->text, &out->size);
@@ -372,15 +389,15 @@ cad_status cadp_json_value(cadp_json *c, cad_node *out, int depth)
 cad_status cad_json_parse(cad_tree **out, const char *text, size_t n, const char *path, cad_status kind)
 {
     cad_tree *t = NULL;
-    cadp_json c;
+    cadp_cursor c;
 
     CAD_TRY(cadp_check_utf8(text, n, path, kind));
     CAD_TRY(cadp_tree_open(&t, path));
-    cadp_json_begin(&c, text, n, path, kind, &t->arena);
+    cadp_cursor_begin(&c, text, n, path, kind, &t->arena);
     cadp_json_space(&c);
     cad_status status = cadp_json_value(&c, t->root, 1);
     cadp_json_space(&c);
-    if (!status && c.at < c.end) status = cadp_json_fail(&c, "the end of the file");
+    if (!status && c.at < c.end) status = cadp_cursor_fail(&c, "the end of the file");
     if (status) {
         cad_tree_close(&t);
         return status;

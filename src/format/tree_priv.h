@@ -28,25 +28,25 @@ const char *cadp_found(char out[40], const char *at, const char *end);
 /* UTF-8 or "path:line:column: expected UTF-8 …". */
 CAD_CHECKED cad_status cadp_check_utf8(const char *text, size_t n, const char *path, cad_status kind);
 
-/* ---- JSON cursor (json.c) ---- */
+/* ---- cursor over a text, and JSON under it (json.c) ---- */
 
-typedef struct cadp_json {
+typedef struct cadp_cursor {
     const char *path, *at, *end, *line_start;
     int line;
     size_t wide;  /* continuation bytes of UTF-8 on this line so far: columns count characters */
     cad_status kind;
     void **arena;
-} cadp_json;
-void cadp_json_begin(cadp_json *c, const char *text, size_t n, const char *path, cad_status kind, void **arena);
-int cadp_json_column(const cadp_json *c);
-CAD_CHECKED cad_status cadp_json_fail(const cadp_json *c, const char *expected);
-void cadp_json_space(cadp_json *c);
-CAD_CHECKED cad_status cadp_json_take(cadp_json *c, char what, const char *expected); /* that character, or a failure */
+} cadp_cursor;
+void cadp_cursor_begin(cadp_cursor *c, const char *text, size_t n, const char *path, cad_status kind, void **arena);
+int cadp_cursor_column(const cadp_cursor *c);
+CAD_CHECKED cad_status cadp_cursor_fail(const cadp_cursor *c, const char *expected);
+void cadp_json_space(cadp_cursor *c);
+CAD_CHECKED cad_status cadp_json_take(cadp_cursor *c, char what, const char *expected); /* that character, or a failure */
 /* On the opening quote: checks the string and finds its closing quote. */
-CAD_CHECKED cad_status cadp_json_string(cadp_json *c, const char **close, bool *plain);
+CAD_CHECKED cad_status cadp_json_string(cadp_cursor *c, const char **close, bool *plain);
 /* Undoes the escapes of a checked string; `to` may be `from`. Returns the size. */
 size_t cadp_json_unescape(char *to, const char *from, const char *close);
 /* A value into a zeroed node; `depth` is that of the value if it is a list or table. */
-CAD_CHECKED cad_status cadp_json_value(cadp_json *c, cad_node *out, int depth);
+CAD_CHECKED cad_status cadp_json_value(cadp_cursor *c, cad_node *out, int depth);
 
 #endif
