@@ -28,46 +28,52 @@ bool cadp_dtype_find(cad_dtype *out, const char *name)
     return false;
 }
 
-/* The loops below run over blocks of a fixed length so that compilers vectorise them at -O2. */
+/* Each loop runs over a block of fixed length, so that compilers vectorise it at -O2. */
 enum { BLOCK = 64 };
+typedef void widen_block(const unsigned char *in, float *restrict out);
 
-static void widen_bf16(const unsigned char *in, float *restrict out, int n)
+static void copy_f32(const unsigned char *in, float *restrict out) { memcpy(out, in, BLOCK * sizeof *out); }
+
+static void widen_bf16(const unsigned char *in, float *restrict out)
 {
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < BLOCK; i++) {
         uint16_t h;
         memcpy(&h, in + 2 * i, 2);
         out[i] = cad_bf16_to_f32(h);
     }
 }
 
-/* Exponent and mantissa move to their places and the exponent is rebased by adding; a number below 2^-14 gets an exponent it
- * must not have, which a subtraction takes away exactly. */
-static void widen_f16(const unsigned char *in, float *restrict out, int n)
+/* Exponent and mantissa move to their places and the exponent is rebased by adding: 112 = 127 - 15, twice for infinity and NaN.
+ * A number below 2^-14 gets an exponent it must not have, which a subtraction takes away exactly. No branches. */
+static void widen_f16(const unsigned char *in, float *restrict out)
 {
-    const float tiny = 0x1p-14f;
+    const uint32_t exponent = 31u << 23, rebase = 112u << 23, tiny = 113u << 23;
+    uint32_t u[BLOCK], less[BLOCK];
+    float f[BLOCK], l[BLOCK];
 
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < BLOCK; i++) {
         uint16_t h;
-        uint32_t u, e, sign;
-        float f, less;
-
         memcpy(&h, in + 2 * i, 2);
-        sign = (uint32_t)(h & 0x8000u) << 16;
-        u = (uint32_t)(h & 0x7fffu) << 13;
-        e = u & 0x0f800000u;
-        u += e == 0 ? 113u << 23 : e == 0x0f800000u ? 224u << 23 : 112u << 23;
-        memcpy(&f, &u, 4);
-        less = f - tiny;
-        f = e == 0 ? less : f;
-        memcpy(&u, &f, 4);
-        u |= sign;
-        memcpy(out + i, &u, 4);
+        uint32_t v = (uint32_t)(h & 0x7fffu) << 13, e = v & exponent;
+        uint32_t small = e == 0 ? ~0u : 0, huge = e == exponent ? ~0u : 0;
+        u[i] = v + rebase + (small & 1u << 23) + (huge & rebase);
+        less[i] = small & tiny;
     }
+    memcpy(f, u, sizeof f);
+    memcpy(l, less, sizeof l);
+    for (int i = 0; i < BLOCK; i++) out[i] = f[i] - l[i];
+    memcpy(u, out, sizeof u);
+    for (int i = 0; i < BLOCK; i++) {
+        uint16_t h;
+        memcpy(&h, in + 2 * i, 2);
+        u[i] |= (uint32_t)(h & 0x8000u) << 16;
+    }
+    memcpy(out, u, sizeof u);
 }
 
-static void narrow_f64(const unsigned char *in, float *restrict out, int n)
+static void narrow_f64(const unsigned char *in, float *restrict out)
 {
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < BLOCK; i++) {
         double d;
         memcpy(&d, in + 8 * i, 8);
         out[i] = (float)d;
@@ -76,20 +82,16 @@ static void narrow_f64(const unsigned char *in, float *restrict out, int n)
 
 void cadp_to_f32(cad_dtype d, const void *bytes, int64_t n, float *out)
 {
+    static widen_block *const widen[DTYPES] = {[CAD_F32] = copy_f32, [CAD_BF16] = widen_bf16, [CAD_F16] = widen_f16, [CAD_F64] = narrow_f64};
     const unsigned char *in = bytes;
     size_t each = cad_dtype_bytes(d);
-    int64_t i = 0;
+    unsigned char last[BLOCK * 8] = {0};
+    float wide[BLOCK];
 
-    if (d == CAD_F32) {
-        if (n) memcpy(out, in, (size_t)n * 4);
-        return;
-    }
-    for (; i + BLOCK <= n; i += BLOCK, in += BLOCK * each, out += BLOCK) {
-        if (d == CAD_BF16) widen_bf16(in, out, BLOCK);
-        else if (d == CAD_F16) widen_f16(in, out, BLOCK);
-        else narrow_f64(in, out, BLOCK);
-    }
-    if (d == CAD_BF16) widen_bf16(in, out, (int)(n - i));
-    else if (d == CAD_F16) widen_f16(in, out, (int)(n - i));
-    else narrow_f64(in, out, (int)(n - i));
+    CAD_ASSERT(widen[d]);
+    for (; n >= BLOCK; n -= BLOCK, in += BLOCK * each, out += BLOCK) widen[d](in, out);
+    if (!n) return;
+    memcpy(last, in, (size_t)n * each);
+    widen[d](last, wide);
+    memcpy(out, wide, (size_t)n * sizeof *out);
 }

@@ -36,30 +36,32 @@ static bool ends_with(const char *s, const char *end)
 /* A shard is named by its base name alone: what leaves the folder is refused before anything is opened. */
 static cad_status check_shard_name(const cadp_listing *l, const cad_node *entry)
 {
-    cadp_shown shown, shown_file;
+    char shown[64], shown_file[64];
 
+    if (strlen(entry->key) != (size_t)entry->key_size)
+        return cad_fail(CAD_EMODEL, "%s:%d:%d: expected no NUL character in a tensor's name", l->index, entry->key_line, entry->key_column);
     if (entry->kind != CAD_STRING)
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected a file name as a string, found a %s", cadp_st_show(&shown, entry->key),
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected a file name as a string, found a %s", cadp_show(shown, entry->key, strlen(entry->key)),
             l->index, cad_kind_name(entry->kind));
     if (strlen(entry->text) != entry->size || strchr(entry->text, '/') || strchr(entry->text, '\\') || entry->text[0] == '.' ||
         entry->size > 255)
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected the plain name of a file in the same folder, found '%s'",
-            cadp_st_show(&shown, entry->key), l->index, cadp_st_show(&shown_file, entry->text));
+            cadp_show(shown, entry->key, strlen(entry->key)), l->index, cadp_show(shown_file, entry->text, strlen(entry->text)));
     if (!ends_with(entry->text, ".safetensors"))
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: expected a file that ends in .safetensors, found '%s'",
-            cadp_st_show(&shown, entry->key), l->index, cadp_st_show(&shown_file, entry->text));
+            cadp_show(shown, entry->key, strlen(entry->key)), l->index, cadp_show(shown_file, entry->text, strlen(entry->text)));
     return CAD_OK;
 }
 
 static cad_status check_shard_exists(const cadp_listing *l, const cad_node *entry)
 {
-    cadp_shown shown, shown_file;
+    char shown[64], shown_file[64];
     bool yes;
 
     CAD_TRY(exists(l->dir, entry->text, &yes));
     if (yes) return CAD_OK;
-    return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its file '%s' is missing", cadp_st_show(&shown, entry->key), l->index,
-        cadp_st_show(&shown_file, entry->text));
+    return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its file '%s' is missing", cadp_show(shown, entry->key, strlen(entry->key)), l->index,
+        cadp_show(shown_file, entry->text, strlen(entry->text)));
 }
 
 static int by_name(const void *a, const void *b)

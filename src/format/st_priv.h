@@ -1,15 +1,11 @@
 /* What the safetensors files share; nobody outside src/format sees it. */
 #ifndef CADTRAIN_ST_PRIV_H
 #define CADTRAIN_ST_PRIV_H
-#include <cadtrain/format.h>
+#include "tree_priv.h"
 
 bool cadp_dtype_find(cad_dtype *out, const char *name);
 /* n elements of F32, BF16, F16 or F64, aligned or not, as fp32. */
 void cadp_to_f32(cad_dtype d, const void *bytes, int64_t n, float *out);
-
-/* A name from a file, fit for a message: control bytes as '?', cut at 96 bytes. */
-typedef struct cadp_shown { char text[104]; } cadp_shown;
-const char *cadp_st_show(cadp_shown *s, const char *name);
 
 typedef struct cadp_header {
     cad_st_tensor *tensors; /* by place in the file; names lie in `names`, data in the file's bytes */

@@ -85,14 +85,14 @@ static cad_status map_file(mapping *m, const char *dir, const char *path)
 
 static cad_status check_against_map(const cad_st *s, const cad_st_tensor *t)
 {
-    cadp_shown shown;
+    char shown[64];
     int64_t file;
 
     if (!cad_map_get(s->list.map, t->name, strlen(t->name), &file))
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: weight_map of %s does not name it", cadp_st_show(&shown, t->name),
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: weight_map of %s does not name it", cadp_show(shown, t->name, strlen(t->name)),
             s->list.paths[t->file], s->list.index);
     if (file != t->file)
-        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: weight_map of %s places it in %s", cadp_st_show(&shown, t->name),
+        return cad_fail(CAD_EMODEL, "tensor '%s' in %s: weight_map of %s places it in %s", cadp_show(shown, t->name, strlen(t->name)),
             s->list.paths[t->file], s->list.index, s->list.paths[file]);
     return CAD_OK;
 }
@@ -124,12 +124,12 @@ done:
 
 static cad_status check_all_found(const cad_st *s)
 {
-    cadp_shown shown, shown_file;
+    char shown[64], shown_file[64];
 
     for (const cad_node *e = cad_get(s->list.tree->root, "weight_map")->child; e; e = e->next)
         if (!cad_map_get(s->by_name, e->key, strlen(e->key), NULL))
-            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its file '%s' does not hold it", cadp_st_show(&shown, e->key), s->list.index,
-                cadp_st_show(&shown_file, e->text));
+            return cad_fail(CAD_EMODEL, "tensor '%s' in %s: its file '%s' does not hold it", cadp_show(shown, e->key, strlen(e->key)), s->list.index,
+                cadp_show(shown_file, e->text, strlen(e->text)));
     return CAD_OK;
 }
 
@@ -198,11 +198,11 @@ const char *cad_st_file(const cad_st *s, int file)
 
 cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, float *out)
 {
-    cadp_shown shown;
+    char shown[64];
 
     CAD_ASSERT(from >= 0 && n >= 0 && from <= t->elems && n <= t->elems - from);
     if (t->dtype != CAD_F32 && t->dtype != CAD_BF16 && t->dtype != CAD_F16 && t->dtype != CAD_F64)
-        return cad_fail(CAD_EMODEL, "tensor '%s': expected F32, BF16, F16 or F64 values, found %s", cadp_st_show(&shown, t->name),
+        return cad_fail(CAD_EMODEL, "tensor '%s': expected F32, BF16, F16 or F64 values, found %s", cadp_show(shown, t->name, strlen(t->name)),
             cad_dtype_name(t->dtype));
     cadp_to_f32(t->dtype, (const unsigned char *)t->data + (size_t)from * cad_dtype_bytes(t->dtype), n, out);
     return CAD_OK;

@@ -82,7 +82,7 @@ static int64_t lay_out(cad_st_writer *w, int shard, size_t each, int64_t at)
     return at;
 }
 
-/* Wider elements lie first, so that every tensor is aligned to its own: PyTorch cannot view the others. */
+/* Wider elements lie first, as the library of the format lays them: each tensor is aligned to its elements and can be viewed in place. */
 static void lay_out_all(cad_st_writer *w)
 {
     for (int s = 0; s < w->shards; s++)
@@ -314,18 +314,18 @@ cad_status cad_st_create(cad_st_writer **out, const char *dir, const char *file,
 
 static cad_status check_name(cad_st_writer *w, const char *name)
 {
-    cadp_shown shown;
+    char shown[64];
     bool had;
 
     if (!strcmp(name, "__metadata__") || !cad_utf8_valid(name, strlen(name), NULL))
-        return cad_fail(CAD_EINTERNAL, "tensor '%s': no safetensors file can hold this name", cadp_st_show(&shown, name));
+        return cad_fail(CAD_EINTERNAL, "tensor '%s': no safetensors file can hold this name", cadp_show(shown, name, strlen(name)));
     CAD_TRY(cad_map_set(w->names, name, strlen(name), 0, &had));
-    return had ? cad_fail(CAD_EINTERNAL, "tensor '%s': declared twice", cadp_st_show(&shown, name)) : CAD_OK;
+    return had ? cad_fail(CAD_EINTERNAL, "tensor '%s': declared twice", cadp_show(shown, name, strlen(name))) : CAD_OK;
 }
 
 cad_status cad_st_declare(cad_st_writer *w, const char *name, cad_dtype dtype, const int64_t *shape, int dims)
 {
-    cadp_shown shown;
+    char shown[64];
     entry e = {.dtype = dtype, .dims = dims, .bytes = (int64_t)cad_dtype_bytes(dtype)};
 
     CAD_ASSERT(!w->planned && dims >= 0 && dims <= CAD_MAX_DIMS);
@@ -333,7 +333,7 @@ cad_status cad_st_declare(cad_st_writer *w, const char *name, cad_dtype dtype, c
         CAD_ASSERT(shape[d] >= 0);
         e.shape[d] = shape[d];
         if (__builtin_mul_overflow(e.bytes, shape[d], &e.bytes))
-            return cad_fail(CAD_EINTERNAL, "tensor '%s': has more than 2^63 bytes", cadp_st_show(&shown, name));
+            return cad_fail(CAD_EINTERNAL, "tensor '%s': has more than 2^63 bytes", cadp_show(shown, name, strlen(name)));
     }
     CAD_TRY(check_name(w, name));
     if (w->count == w->room) {
@@ -388,13 +388,13 @@ cad_status cad_st_write(cad_st_writer *w, const void *bytes, size_t n)
 
 static cad_status finish(cad_st_writer *w)
 {
-    cadp_shown shown;
+    char shown[64];
 
     if (!w->planned) CAD_TRY(plan(w));
     skip_full(w);
     if (w->next < w->count)
         return cad_fail(CAD_EINTERNAL, "tensor '%s': %" PRId64 " of %" PRId64 " bytes were written",
-            cadp_st_show(&shown, w->entries[w->next].name), w->done, w->entries[w->next].bytes);
+            cadp_show(shown, w->entries[w->next].name, strlen(w->entries[w->next].name)), w->done, w->entries[w->next].bytes);
     for (int s = 0; s < w->shards; s++) /* a file without a byte of data was never opened */
         if (!w->parts[s].aside) CAD_TRY(open_shard(w, s));
     CAD_TRY(close_shard(w));
