@@ -1,8 +1,10 @@
 # Sourced by jobs/local.sh and test/run.sh: Debian packages and the environment of Open MPI.
 
+# shellcheck disable=SC2034
 BUILD_PACKAGES="gcc g++ make pkg-config openmpi-bin libopenmpi-dev libhdf5-dev libyaml-dev libjansson-dev libpcre2-dev
 libutf8proc-dev libxxhash-dev zlib1g-dev libdnnl-dev"
-TEST_PACKAGES="libcmocka-dev hdf5-tools"
+# shellcheck disable=SC2034
+TEST_PACKAGES="libcmocka-dev"
 
 missing_packages() {
     for package in "$@"; do

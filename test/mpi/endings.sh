@@ -17,7 +17,7 @@ say() { # NAME REASON: no reason is good
 }
 
 left() { # processes and shared memory of this program
-    pgrep -f "$program" | head -n 1
+    grep -slF -- "$program" /proc/[0-9]*/cmdline | head -n 1
     find /dev/shm -newer "$log.began" -user "$(id -u)" \( -name 'vader_segment*' -o -name '*cadtrain*' \) 2>/dev/null | head -n 1
 }
 

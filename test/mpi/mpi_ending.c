@@ -1,3 +1,4 @@
+/* np: none (test/mpi/endings.sh starts it) */
 #include "ranks.h"
 
 #include <signal.h>
