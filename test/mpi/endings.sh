@@ -4,8 +4,10 @@
 . ./jobs/setup.sh
 setup_mpi
 program=$(pwd)/${OBJ:-build/release-gcc}/test/mpi/mpi_ending
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+scratch=$(mktemp -d)
+log=$scratch/log
+trap 'rm -rf "$scratch"' EXIT
+export OMPI_MCA_orte_tmpdir_base="$scratch" # a killed mpirun leaves its folder there
 fails=0
 
 say() { # NAME REASON: no reason is good
