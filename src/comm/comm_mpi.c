@@ -1,9 +1,11 @@
 #include "comm_priv.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { REDUCE_ROOM = 1 << 16, SUM_BLOCK = 4096 };
 
@@ -17,6 +19,7 @@ typedef struct mpi_state {
     int *ints; /* counts and places of a blocking call */
     double *reduce;
     int64_t reduce_room;
+    char shared[256]; /* the name that forget_shared_file took away */
     int tag, most_tag; /* of the next scatter: ranks call collectives in the same order */
 } mpi_state;
 
@@ -333,6 +336,34 @@ static void progress(cad_comm *c)
     MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, state(c)->letters, &any, MPI_STATUS_IGNORE); /* moves everything else too */
 }
 
+/* Open MPI's shared memory between the ranks of a node is a file in /dev/shm for each rank, which a killed job would leave there,
+ * gradients and all. Once every rank of the node has it mapped, its name is not needed any more: vader_segment.….LOCAL_RANK */
+static void forget_shared_file(const cad_comm *c)
+{
+    mpi_state *m = state(c);
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[4096], suffix[16];
+
+    if (!maps) return;
+    snprintf(suffix, sizeof suffix, ".%d", c->local_rank);
+    while (!m->shared[0] && fgets(line, sizeof line, maps)) {
+        char *path = strchr(line, '/'), *dot;
+        if (!path || !strstr(path, "/vader_segment.")) continue;
+        path[strcspn(path, "\n")] = 0;
+        dot = strrchr(path, '.');
+        if (!strcmp(dot, suffix) && strlen(path) < sizeof m->shared && !unlink(path)) memcpy(m->shared, path, strlen(path) + 1);
+    }
+    fclose(maps);
+}
+
+/* MPI_Finalize complains when it finds nothing to remove. */
+static void restore_shared_name(const mpi_state *m)
+{
+    int file = m->shared[0] ? open(m->shared, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600) : -1;
+
+    if (file >= 0) close(file);
+}
+
 static cad_status allocate(cad_comm *c)
 {
     mpi_state *m;
@@ -353,6 +384,7 @@ static void close_mpi(cad_comm *c)
     mpi_state *m = state(c);
 
     if (m) {
+        restore_shared_name(m);
         MPI_Comm *all[] = {&m->control, &m->letters, &m->parts};
         for (int i = 0; i < 3; i++)
             if (*all[i] != MPI_COMM_NULL) MPI_Comm_free(all[i]);
@@ -370,6 +402,17 @@ static void close_mpi(cad_comm *c)
 
 static void stop_mpi(int code) { MPI_Abort(MPI_COMM_WORLD, code); }
 
+static cad_status meet_neighbours(const cad_comm *c, MPI_Comm node)
+{
+    int *out = state(c)->ints, *in = out + c->size;
+
+    memset(out, 0, (size_t)c->local_size * sizeof *out);
+    CAD_TRY(explain(c, MPI_Alltoall(out, 1, MPI_INT, in, 1, MPI_INT, node), "meeting the node's ranks"));
+    CAD_TRY(explain(c, MPI_Barrier(node), "meeting the node's ranks"));
+    forget_shared_file(c);
+    return CAD_OK;
+}
+
 static cad_status find_neighbours(cad_comm *c)
 {
     MPI_Comm node;
@@ -378,6 +421,7 @@ static cad_status find_neighbours(cad_comm *c)
     CAD_TRY(explain(c, MPI_Comm_split_type(state(c)->control, MPI_COMM_TYPE_SHARED, c->rank, MPI_INFO_NULL, &node), "finding the node's ranks"));
     MPI_Comm_rank(node, &c->local_rank);
     MPI_Comm_size(node, &c->local_size);
+    CAD_TRY(meet_neighbours(c, node));
     MPI_Comm_free(&node);
     first = c->local_rank == 0;
     return explain(c, MPI_Allreduce(&first, &c->nodes, 1, MPI_INT, MPI_SUM, state(c)->control), "counting nodes");

@@ -1,3 +1,4 @@
+/* np: 1 2 3 4 5 */
 #include "../../src/comm/comm_priv.h"
 #include "ranks.h"
 
