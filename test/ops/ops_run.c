@@ -67,19 +67,18 @@ static double rounded(cad_dtype dtype, double value)
 static double make_value(const ops_case *c, const ops_slot *s, uint32_t site, int64_t i, int64_t j)
 {
     uint64_t index = (uint64_t)(i * s->cols + j);
-    double normal = cad_rng_normal(11, CAD_RNG_TEST, site, index), angle = (double)i * pow(100, -(double)j / (double)s->cols), value = normal;
+    double normal = cad_rng_normal(11, CAD_RNG_TEST, site, index), value;
     int64_t word = (int64_t)ldexp(normal, 40);
 
     switch (s->fill) {
-    case OPS_SQUARES: value = normal * normal; break;
-    case OPS_COSINE: value = cos(angle); break;
-    case OPS_SINE: value = sin(angle); break;
-    case OPS_LABELS: value = floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)c->n); break;
-    case OPS_WORDS: memcpy(&value, &word, 8); break;
-    case OPS_WILD: value = ldexp(normal, (int)(index % 61) - 30); break;
-    default: break;
+    case OPS_SQUARES: return normal * normal;
+    case OPS_COSINE: return cos((double)i * pow(100, -(double)j / (double)s->cols));
+    case OPS_SINE: return sin((double)i * pow(100, -(double)j / (double)s->cols));
+    case OPS_LABELS: return floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)c->n);
+    case OPS_WILD: return ldexp(normal, (int)(index % 61) - 30);
+    case OPS_WORDS: memcpy(&value, &word, 8); return value;
+    default: return normal;
     }
-    return value;
 }
 
 static void make_packing(ops_sheet *s, const ops_case *c)
@@ -107,7 +106,7 @@ void ops_sheet_open(ops_sheet *s, const ops_case *c, bool doubles)
     for (int k = 0; k < s->n; k++) {
         ops_slot *o = &s->slot[k];
         s->value[k] = room((size_t)(o->rows * o->cols) * sizeof(double));
-        for (int64_t e = 0; e < o->rows * o->cols; e++)
+        for (int64_t e = 0; e < o->rows * o->cols && o->fill != OPS_MADE && (o->use != OPS_OUT || o->twin); e++)
             s->value[k][e] = rounded(o->dtype, make_value(c, o, (uint32_t)(o->twin ? o->twin - 1 : k), e / o->cols, e % o->cols));
         if (doubles && !o->fixed) o->dtype = CAD_F64;
     }
@@ -157,9 +156,10 @@ static cad_status place_slot(ops_sheet *s, int k, cad_device *d)
         s->t[k] = s->t[o->twin - 1];
         return CAD_OK;
     }
-    draw(s, k);
     CAD_TRY(cad_device_alloc(d, &s->base[k], slot_bytes(o), o->name));
     s->t[k] = (cad_tensor){s->base[k], o->dtype, o->rows, o->cols, pitch(o)};
+    if (cad_device_pretends(d)) return CAD_OK;
+    draw(s, k);
     return cad_device_upload(d, s->base[k], s->image[k], slot_bytes(o));
 }
 
@@ -201,7 +201,7 @@ static bool fetch(ops_sheet *s, int k, cad_device *d)
     const ops_slot *o = &s->slot[k];
     int from = o->twin ? o->twin - 1 : k;
     unsigned char *now = room((size_t)slot_bytes(o));
-    bool good = !cad_device_download(d, now, s->t[k].data, slot_bytes(o)) && (cad_device_pretends(d) || untouched(s, from, now));
+    bool good = !cad_device_download(d, now, s->t[k].data, slot_bytes(o)) && untouched(s, from, now);
 
     free(s->image[k]);
     s->image[k] = now;
@@ -235,39 +235,21 @@ static cad_status run_on(ops_sheet *s, const ops_case *c, const char *name, int 
     if (!status) status = what(d, c, s);
     if (!status) status = cad_device_sync(d);
     *told = read_account(d);
-    for (int k = s->n - 1; k >= 0 && !status; k--)
+    for (int k = s->n - 1; k >= 0 && !status && !cad_device_pretends(d); k--)
         if (!fetch(s, k, d)) status = CAD_EINTERNAL;
     leave(s, d);
     closed = cad_device_close(&d);
     return status ? status : closed;
 }
 
-static bool is_plain(const ops_sheet *s)
-{
-    for (int k = 0; k < s->n; k++)
-        if (s->slot[k].dtype == CAD_F64 && !s->slot[k].fixed) return false;
-    return true;
-}
-
-/* What the plan says of the same call: the work space, and the counts that the real run must repeat. */
-static cad_status run_plan(const ops_sheet *s, const ops_case *c, const char *device, int threads, int64_t work,
-                           cad_status (*what)(cad_device *, const ops_case *, const ops_sheet *), account *told)
-{
-    ops_sheet plan;
-    cad_status status;
-
-    ops_sheet_open(&plan, c, !is_plain(s));
-    status = run_on(&plan, c, strstr(device, "cpu") ? "plan:cpu" : "plan:ref", threads, work, what, told);
-    ops_sheet_close(&plan);
-    return status;
-}
-
+/* What the plan says of the same call, the work space above all, is what the real run must repeat. */
 bool ops_run(ops_sheet *s, const ops_case *c, const char *device, int threads, cad_status (*what)(cad_device *, const ops_case *, const ops_sheet *))
 {
+    const char *planned = strstr(device, "cpu") ? "plan:cpu" : "plan:ref";
     account first, plan, real;
-    cad_status status = run_plan(s, c, device, threads, 0, what, &first);
+    cad_status status = run_on(s, c, planned, threads, 0, what, &first);
 
-    if (!status) status = run_plan(s, c, device, threads, first.work, what, &plan);
+    if (!status) status = run_on(s, c, planned, threads, first.work, what, &plan);
     if (!status) status = run_on(s, c, device, threads, first.work, what, &real);
     if (status) {
         printf("on %s: %s\n", device, cad_reason());

@@ -27,19 +27,12 @@ static void gradients_are_those_of_central_differences(void **state)
     assert_int_equal(ops_against_differences(), 0);
 }
 
-static void bits_do_not_depend_on_threads(void **state)
-{
-    (void)state;
-    assert_int_equal(ops_same_bits("ref"), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results_are_those_in_double_precision_once_rounded),
         cmocka_unit_test(every_operation_reads_and_writes_only_what_it_may),
         cmocka_unit_test(gradients_are_those_of_central_differences),
-        cmocka_unit_test(bits_do_not_depend_on_threads),
     };
     return cmocka_run_group_tests_name("operations on ref", tests, NULL, NULL);
 }
