@@ -15,14 +15,14 @@ struct cad_node {
     cad_kind kind;
     int line, column;        /* of the value, from 1; of a table's entry: `key_line`, `key_column` */
     int key_line, key_column;
-    char *key;               /* of a table's entry, else NULL */
+    int children, key_size;
     bool boolean;
+    char *key;               /* of a table's entry (NUL-terminated, `key_size` bytes), else NULL */
     int64_t integer;         /* CAD_INT */
     double real;             /* CAD_REAL, and CAD_INT as double */
-    char *text;              /* CAD_STRING: UTF-8, NUL-terminated, `size` bytes; numbers and booleans of YAML: as written */
+    char *text;              /* CAD_STRING: UTF-8, NUL-terminated, `size` bytes; numbers and booleans of YAML, integers of JSON beyond int64: as written */
     size_t size;
     cad_node *child, *next;  /* list and table: first child; siblings */
-    int children;
 };
 /* A tree lives in one arena: cad_tree_close frees all of it. Borrowed pointers into it die with it. */
 typedef struct cad_tree { cad_node *root; char *path; void *arena; } cad_tree;
@@ -46,7 +46,7 @@ const char *cad_kind_name(cad_kind kind);
 
 /* ---- JSON text out (emit.c): a small writer that counts commas itself ---- */
 
-typedef struct cad_json { cad_str text; int depth; bool first[64]; bool pretty; } cad_json; /* {0}, or .pretty = true (2 spaces) */
+typedef struct cad_json { cad_str text; int depth; bool first[128]; bool pretty; char closing[128]; } cad_json; /* {0}, or .pretty = true (2 spaces) */
 CAD_CHECKED cad_status cad_json_begin(cad_json *j, const char *key, char bracket); /* '{' or '['; key NULL in a list or at the root */
 CAD_CHECKED cad_status cad_json_end(cad_json *j);
 CAD_CHECKED cad_status cad_json_string(cad_json *j, const char *key, const char *value); /* NULL value: null */
@@ -65,14 +65,17 @@ int cad_format_real(char out[32], double value);
 
 /* ---- records: JSON array, JSONL, CSV, TSV, and gz of these (rows.c) ---- */
 
-/* The columns of all rows, read once. A cell borrows from the table. */
+/* The columns of all rows, read once. A cell borrows from the table; its text ends in a NUL. */
 typedef enum cad_cell_kind { CAD_CELL_MISSING, CAD_CELL_NULL, CAD_CELL_TEXT, CAD_CELL_INT, CAD_CELL_REAL, CAD_CELL_BOOL, CAD_CELL_JSON } cad_cell_kind;
 typedef struct cad_cell { cad_cell_kind kind; const char *text; size_t size; double real; int64_t integer; } cad_cell; /* text: JSON text for CAD_CELL_JSON, digits as written for numbers */
 typedef struct cad_rows cad_rows;
 /* The form is told by the first byte that is not white space ('[': array, '{': JSONL) after unpacking, and by .csv/.tsv in the name.
  * CAD_EDATA: empty file, bad JSON (line and column), a row that is no object, invalid UTF-8, an unclosed quote, a row with more or
- * fewer fields than the header, duplicate column names, NUL bytes. A UTF-8 BOM and CRLF are accepted. */
+ * fewer fields than the header, duplicate column names, NUL bytes. A UTF-8 BOM and CRLF are accepted. Blank lines are
+ * passed over. A CSV cell is text as written; without quotes and empty it is CAD_CELL_NULL. */
 CAD_CHECKED cad_status cad_rows_read(cad_rows **out, const char *path);
+/* The same from memory (copied); `path` names it in messages and tells CSV and TSV. */
+CAD_CHECKED cad_status cad_rows_parse(cad_rows **out, const char *text, size_t n, const char *path);
 void cad_rows_close(cad_rows **r);
 int64_t cad_rows_count(const cad_rows *r);
 int cad_rows_columns(const cad_rows *r);

@@ -15,7 +15,7 @@ void cad_log_setup(int rank, int ranks, cad_level level)
 
 cad_level cad_log_level(void) { return log_.level; }
 
-static void line(const char *format, va_list args)
+CAD_PRINTF(1, 0) static void line(const char *format, va_list args)
 {
     char text[2048];
 
