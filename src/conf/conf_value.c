@@ -16,12 +16,17 @@ static void add(char *out, size_t room, const char *text)
     if (used + 1 < room) snprintf(out + used, room - used, "%s", text);
 }
 
+/* Other spellings and refused words stay unsaid. */
+static bool is_said(const cadp_row *row, const cadp_word *w) { return w->value >= 0 && cadp_conf_word_of(row->words, w->value) == w->word; }
+
 static void list_words(char *out, size_t room, const cadp_row *row)
 {
     const cadp_word *last = row->words;
 
-    while (last[1].word && last[1].value > last->value) last++; /* spellings of an earlier value stand behind */
+    for (const cadp_word *w = row->words; w->word; w++)
+        if (is_said(row, w)) last = w;
     for (const cadp_word *w = row->words; w <= last; w++) {
+        if (!is_said(row, w)) continue;
         add(out, room, w == row->words ? "" : w == last ? " or " : ", ");
         add(out, room, w->word);
     }
