@@ -15,6 +15,7 @@ typedef struct cadp_facts {
     double mean_length;
     int64_t vocabulary;                  /* of the tokenizer */
     int64_t start_step;                  /* optimizer steps already done (resume) */
+    double peak_flops;                   /* of all devices together, measured or known; 0: unknown */
 } cadp_facts;
 
 /* A data set on rank 0 with the rows to use, in order. */
@@ -68,7 +69,8 @@ struct cad_run {
     float *logits;               /* host, [sequences * labels] of one micro-batch */
     double *nll;
     double *slots;               /* [micros * ranks + 3]: losses of a step, tokens, flags */
-    int64_t step, epoch;         /* optimizer steps done; present epoch */
+    int64_t step;                /* optimizer steps done */
+    int64_t tokens;              /* computed since the start of this process */
     double lr;
     int lock;                    /* OUT/.lock, -1: none */
 };

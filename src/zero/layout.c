@@ -4,7 +4,7 @@ void cadp_cut(int64_t n, int size, int64_t *at)
 {
     int64_t chunks = cad_ceil_div(n, CAD_CHUNK);
 
-    for (int k = 0; k <= size; k++) at[k] = cad_min(n, chunks * k / size * CAD_CHUNK);
+    for (int k = 0; k <= size; k++) at[k] = cad_min(n, cad_ceil_div(chunks * k, size) * CAD_CHUNK);
 }
 
 bool cadp_overlap(int64_t from, int64_t n, int64_t low, int64_t high, int64_t *at, int64_t *count)

@@ -41,7 +41,7 @@ struct cad_zero {
     int64_t *offsets;      /* [W + 1] */
 };
 
-/* layout.c: pure arithmetic. at[size + 1]: n elements in chunks of CAD_CHUNK, shared out evenly. */
+/* layout.c: pure arithmetic. at[size + 1]: n elements in chunks of CAD_CHUNK, shared out evenly; no rank has more than rank 0. */
 void cadp_cut(int64_t n, int size, int64_t *at);
 /* The part of [from, from + n) that lies in [low, high): false when none. */
 bool cadp_overlap(int64_t from, int64_t n, int64_t low, int64_t high, int64_t *at, int64_t *count);
