@@ -7,7 +7,7 @@
 enum { LONGEST_HEADER = 100000000, SHORTEST_ENTRY = 48 };
 
 typedef struct scan {
-    cadp_json c;
+    cadp_cursor c;
     const char *path;
     const unsigned char *data; /* the bytes behind the header */
     uint64_t data_bytes;
@@ -24,7 +24,7 @@ static bool take(scan *s, char what)
 
 static cad_status need(scan *s, char what, const char *expected)
 {
-    return take(s, what) ? CAD_OK : cadp_json_fail(&s->c, expected);
+    return take(s, what) ? CAD_OK : cadp_cursor_fail(&s->c, expected);
 }
 
 /* Decodes into the names' room; the caller gives it back by setting free_name. A NUL would end a C string before its end. */
@@ -35,12 +35,12 @@ static cad_status read_string(scan *s, char **out, const char *expected)
     bool plain;
 
     cadp_json_space(&s->c);
-    if (s->c.at >= s->c.end || *s->c.at != '"') return cadp_json_fail(&s->c, expected);
+    if (s->c.at >= s->c.end || *s->c.at != '"') return cadp_cursor_fail(&s->c, expected);
     from = s->c.at + 1;
     CAD_TRY(cadp_json_string(&s->c, &close, &plain));
     n = cadp_json_unescape(s->free_name, from, close);
     if (memchr(s->free_name, 0, n))
-        return cad_fail(CAD_EMODEL, "%s:%d:%d: expected no NUL character in a string", s->path, s->c.line, cadp_json_column(&s->c));
+        return cad_fail(CAD_EMODEL, "%s:%d:%d: expected no NUL character in a string", s->path, s->c.line, cadp_cursor_column(&s->c));
     s->free_name[n] = 0;
     *out = s->free_name;
     s->free_name += n + 1;
@@ -60,10 +60,10 @@ static cad_status read_number(scan *s, const char *tensor, const char *what, int
         fits = fits && !__builtin_mul_overflow(v, 10, &v) && !__builtin_add_overflow(v, *at - '0', &v);
     if (at == from || (*from == '0' && at - from > 1) || (at < end && strchr(".eE+-", *at ? *at : 'x')))
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: %s must be whole numbers from 0 (header column %d)", cadp_show(shown, tensor, strlen(tensor)),
-            s->path, what, cadp_json_column(&s->c));
+            s->path, what, cadp_cursor_column(&s->c));
     if (!fits)
         return cad_fail(CAD_EMODEL, "tensor '%s' in %s: %s hold a number beyond 2^63 (header column %d)", cadp_show(shown, tensor, strlen(tensor)),
-            s->path, what, cadp_json_column(&s->c));
+            s->path, what, cadp_cursor_column(&s->c));
     s->c.at = at;
     *out = v;
     return CAD_OK;
@@ -213,7 +213,7 @@ static cad_status read_entries(scan *s, cadp_header *h, cad_map *seen, int file)
         CAD_TRY(need(s, '}', "',' or '}'"));
     }
     cadp_json_space(&s->c);
-    return s->c.at == s->c.end ? CAD_OK : cadp_json_fail(&s->c, "nothing but spaces behind the header's last '}'");
+    return s->c.at == s->c.end ? CAD_OK : cadp_cursor_fail(&s->c, "nothing but spaces behind the header's last '}'");
 }
 
 static int by_place(const void *a, const void *b)
@@ -270,7 +270,7 @@ static cad_status find_text(scan *s, const char *path, const unsigned char *byte
     s->path = path;
     s->data = bytes + 8 + n;
     s->data_bytes = size - 8 - n;
-    cadp_json_begin(&s->c, (const char *)bytes + 8, (size_t)n, path, CAD_EMODEL, NULL);
+    cadp_cursor_begin(&s->c, (const char *)bytes + 8, (size_t)n, path, CAD_EMODEL, NULL);
     return cadp_check_utf8((const char *)bytes + 8, (size_t)n, path, CAD_EMODEL);
 }
 
