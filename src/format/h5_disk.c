@@ -1,6 +1,7 @@
-/* A file driver for HDF5. HDF5 1.10 leaves freed memory behind in its tables when a file cannot be closed because writes keep
- * failing, and later calls read it (seen as crashes on a full disk). So a failed write is noted here and reported as done: HDF5
- * closes in good order, and we know that the file is bad. The driver also lets HDF5 see only a descriptor we opened ourselves. */
+/* A file driver for HDF5. HDF5 1.10 cannot close a file whose writes keep failing: the file's id stays open for good, and the
+ * library crashes when it tidies up at exit (both seen with its own driver on a full disk). So a failed write is noted here and
+ * reported as done: HDF5 closes in good order, and we know that the file is bad. The driver also lets HDF5 see only a descriptor
+ * we opened ourselves. */
 #include "h5_priv.h"
 
 #include <errno.h>
