@@ -61,8 +61,7 @@ __attribute__((target("sse4.2"))) static uint32_t crc_x86(uint32_t crc, const ui
         memcpy(&w, p, 8);
         c = _mm_crc32_u64(c, w);
     }
-    for (crc = (uint32_t)c; n--; p++) crc = _mm_crc32_u8(crc, *p);
-    return crc;
+    return crc_plain((uint32_t)c, p, n);
 }
 
 /* The instructions keep the state as (a b e f) and (c d g h) and do two rounds each; m holds the last sixteen words of the schedule. */

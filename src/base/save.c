@@ -39,6 +39,24 @@ static int sync_fd(int fd)
     return failed;
 }
 
+static int set_private(int fd)
+{
+    int failed;
+
+    do failed = fchmod(fd, 0600);
+    while (failed && errno == EINTR);
+    return failed;
+}
+
+static int move(const char *from, const char *to)
+{
+    int failed;
+
+    do failed = rename(from, to);
+    while (failed && errno == EINTR);
+    return failed;
+}
+
 /* Some file systems have nothing to sync in a folder and say EINVAL. */
 static int sync_folder_fd(int fd)
 {
@@ -93,10 +111,10 @@ static cad_status open_aside(int *fd, char **name, const char *path)
 /* Ends what open_aside began: with CAD_OK the file takes its place, else it is removed. */
 static cad_status close_aside(int fd, char **name, const char *path, cad_status status)
 {
-    if (!status && fchmod(fd, 0600)) status = trouble(path, "set the mode");
+    if (!status && set_private(fd)) status = trouble(path, "set the mode");
     if (!status && sync_fd(fd)) status = trouble(path, "sync");
     if (close(fd) && !status && errno != EINTR) status = trouble(path, "close");
-    if (!status && rename(*name, path)) status = trouble(path, "rename onto it");
+    if (!status && move(*name, path)) status = trouble(path, "rename onto it");
     if (status) unlink(*name);
     cad_free(name);
     return status ? status : sync_parent(path);
@@ -218,8 +236,10 @@ cad_status cad_remove_tree(const char *path)
 
 cad_status cad_fsync_dir(const char *path)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd;
 
+    do fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) return trouble(path, "open the folder");
     cad_status status = sync_folder_fd(fd) ? trouble(path, "sync the folder") : CAD_OK;
     close(fd);
@@ -230,6 +250,6 @@ cad_status cad_publish_dir(const char *from, const char *to)
 {
     if (!cad_is_dir(from)) return cad_fail(CAD_ERESOURCE, "%s: expected a folder to publish", from);
     CAD_TRY(sync_entry(AT_FDCWD, from, from));
-    if (rename(from, to)) return trouble(to, "rename the finished folder onto it");
+    if (move(from, to)) return trouble(to, "rename the finished folder onto it");
     return sync_parent(to);
 }

@@ -93,9 +93,21 @@ static size_t sequence(const unsigned char *s, size_t n)
     return len;
 }
 
+/* Passes over groups of eight ASCII bytes. */
+static size_t skip_ascii(const char *s, size_t i, size_t n)
+{
+    uint64_t eight;
+
+    for (; n - i >= 8; i += 8) {
+        memcpy(&eight, s + i, 8);
+        if (eight & 0x8080808080808080u) break;
+    }
+    return i;
+}
+
 bool cad_utf8_valid(const char *s, size_t n, size_t *bad_at)
 {
-    for (size_t i = 0; i < n;) {
+    for (size_t i = 0; (i = skip_ascii(s, i, n)) < n;) {
         size_t len = sequence((const unsigned char *)s + i, n - i);
         if (!len) {
             if (bad_at) *bad_at = i;

@@ -67,7 +67,8 @@ static int lay_out(char *out, size_t room, const decimal *d)
 {
     int e = d->exponent, n = d->count;
 
-    if (e < -4 || e >= 16) return snprintf(out, room, n > 1 ? "%.1s.%se%c%02d" : "%.1s%se%c%02d", d->digits, d->digits + 1, e < 0 ? '-' : '+', abs(e));
+    if (e < -4 || e >= 16)
+        return snprintf(out, room, "%.1s%s%se%c%02d", d->digits, n > 1 ? "." : "", d->digits + 1, e < 0 ? '-' : '+', abs(e));
     if (e < 0) return snprintf(out, room, "0.%.*s%s", -e - 1, "000", d->digits);
     if (n <= e + 1) return snprintf(out, room, "%s%.*s.0", d->digits, e + 1 - n, "0000000000000000");
     return snprintf(out, room, "%.*s.%s", e + 1, d->digits, d->digits + e + 1);

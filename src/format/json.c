@@ -72,13 +72,21 @@ static int unit(const char *p, const char *end)
     return u;
 }
 
+/* What \c stands for, 0 when c is no such letter. */
+static char plain_escape(char c)
+{
+    static const char means[128] = {['"'] = '"', ['\\'] = '\\', ['/'] = '/', ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t'};
+
+    return (unsigned char)c < 128 ? means[(unsigned char)c] : 0;
+}
+
 /* The length of the escape at c->at: 2, 6, or 12 for a surrogate pair. */
 static cad_status check_escape(cadp_cursor *c, int *length)
 {
     int u;
 
     *length = 2;
-    if (c->end - c->at >= 2 && c->at[1] && strchr("\"\\/bfnrt", c->at[1])) return CAD_OK;
+    if (c->end - c->at >= 2 && plain_escape(c->at[1])) return CAD_OK;
     if ((u = unit(c->at, c->end)) < 0) return fail_found(c, "an escape of JSON (\\\" \\\\ \\/ \\b \\f \\n \\r \\t \\uXXXX)", "another one");
     *length = 6;
     if (u < 0xd800 || u > 0xdfff) return CAD_OK;
@@ -87,23 +95,40 @@ static cad_status check_escape(cadp_cursor *c, int *length)
     return low >= 0xdc00 && low <= 0xdfff ? CAD_OK : fail_found(c, "a pair of surrogates", "one alone");
 }
 
+/* Nonzero when a byte of v is below `least` <= 128 (S. E. Anderson, Bit Twiddling Hacks, "hasless"). */
+static uint64_t below(uint64_t v, uint64_t least) { return (v - least * 0x0101010101010101u) & ~v & 0x8080808080808080u; }
+
+/* Passes over groups of eight bytes that are ASCII and neither end nor escape. */
+static const char *skip_plain(const char *p, const char *end)
+{
+    const uint64_t high = 0x8080808080808080u, quote = 0x2222222222222222u, backslash = 0x5c5c5c5c5c5c5c5cu;
+    uint64_t v;
+
+    for (; end - p >= 8; p += 8) {
+        memcpy(&v, p, 8);
+        if ((v & high) || below(v, 0x20) || below(v ^ quote, 1) || below(v ^ backslash, 1)) break;
+    }
+    return p;
+}
+
 cad_status cadp_json_string(cadp_cursor *c, const char **close, bool *plain)
 {
     const int line = c->line, column = cadp_cursor_column(c);
     int length;
 
     *plain = true;
-    for (c->at++; c->at < c->end && *c->at != '"';) {
+    c->at = skip_plain(c->at + 1, c->end);
+    while (c->at < c->end && *c->at != '"') {
         unsigned char byte = (unsigned char)*c->at;
+        if (byte < 0x20) return cadp_cursor_fail(c, "a closing quote or an escape");
         if (byte == '\\') {
             *plain = false;
             CAD_TRY(check_escape(c, &length));
-            c->at += length;
-            continue;
+            c->at = skip_plain(c->at + length, c->end);
+        } else {
+            c->wide += (byte & 0xc0) == 0x80;
+            c->at++;
         }
-        if (byte < 0x20) return cadp_cursor_fail(c, "a closing quote or an escape");
-        c->wide += (byte & 0xc0) == 0x80;
-        c->at++;
     }
     if (c->at >= c->end)
         return cad_fail(c->kind, "%s:%d:%d: expected a closing quote, found the end of the file", c->path, line, column);
@@ -133,14 +158,6 @@ static size_t put_utf8(char *to, unsigned u)
     to[2] = (char)(0x80 | (u >> 6 & 63));
     to[3] = (char)(0x80 | (u & 63));
     return 4;
-}
-
-static char plain_escape(char c)
-{
-    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
-    const char *p = strchr(from, c);
-
-    return p ? to[p - from] : c;
 }
 
 size_t cadp_json_unescape(char *to, const char *from, const char *close)
