@@ -1,29 +1,10 @@
 #include "text_priv.h"
 #include <utf8proc.h>
 
-static bool is_control(uint32_t c)
-{
-    if (c == '\t' || c == '\n' || c == '\r') return false;
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_CC: case UTF8PROC_CATEGORY_CF: case UTF8PROC_CATEGORY_CO: case UTF8PROC_CATEGORY_CS: return true;
-    default: return false;
-    }
-}
-
 static bool is_chinese(uint32_t c)
 {
     return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
            (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) || (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
-}
-
-static bool is_punctuation(uint32_t c)
-{
-    if ((c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126)) return true;
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_PC: case UTF8PROC_CATEGORY_PD: case UTF8PROC_CATEGORY_PS: case UTF8PROC_CATEGORY_PE:
-    case UTF8PROC_CATEGORY_PI: case UTF8PROC_CATEGORY_PF: case UTF8PROC_CATEGORY_PO: return true;
-    default: return false;
-    }
 }
 
 static cad_status add_point(cad_str *out, uint32_t c)
@@ -39,7 +20,7 @@ static cad_status clean(const cadp_normal *n, const char *text, size_t size, cad
     for (size_t i = 0, bytes; i < size; i += bytes) {
         uint32_t c = cadp_point(text + i, &bytes);
         if (n->clean) {
-            if (c == 0 || c == 0xFFFD || is_control(c)) continue;
+            if (cadp_inside(cadp_bert_control, cadp_bert_control_count, c)) continue;
             if (cadp_is_space(c)) c = ' ';
         }
         if (!n->chinese || !is_chinese(c)) CAD_TRY(add_point(out, c));
@@ -54,6 +35,8 @@ static cad_status clean(const cadp_normal *n, const char *text, size_t size, cad
 
 static cad_status lower(cad_str *out, uint32_t c)
 {
+    if (c == 0xA7CB) return add_point(out, 0x264); /* capitals of Unicode 16 whose small letters are older */
+    if (c == 0xA7DC) return add_point(out, 0x19B);
     if (c != 0x130) return add_point(out, (uint32_t)utf8proc_tolower((utf8proc_int32_t)c));
     CAD_TRY(add_point(out, 'i')); /* the one character whose small form is two */
     return add_point(out, 0x307);
@@ -67,7 +50,7 @@ cad_status cadp_bert_normalize(const cadp_normal *n, const cadp_unicode *u, cadp
         size_t kept = 0;
         CAD_TRY(cadp_nfd(u, out->data, out->size, work));
         for (size_t i = 0; i < work->count; ++i)
-            if (utf8proc_category((utf8proc_int32_t)work->at[i]) != UTF8PROC_CATEGORY_MN) work->at[kept++] = work->at[i];
+            if (!cadp_inside(cadp_bert_accents, cadp_bert_accents_count, work->at[i])) work->at[kept++] = work->at[i];
         work->count = kept;
     } else CAD_TRY(cadp_points_of(out->data, out->size, work));
     out->size = 0;
@@ -83,7 +66,7 @@ cad_status cadp_bert_split(const char *text, cadp_span in, cadp_spans *out)
     for (size_t i = in.from, bytes; i < in.to; i += bytes) {
         uint32_t c = cadp_point(text + i, &bytes);
         bool space = cadp_is_space(c);
-        if (!space && !is_punctuation(c)) continue;
+        if (!space && !cadp_inside(cadp_bert_punctuation, cadp_bert_punctuation_count, c)) continue;
         CAD_TRY(cadp_spans_add(out, from, i));
         if (!space) CAD_TRY(cadp_spans_add(out, i, i + bytes));
         from = i + bytes;

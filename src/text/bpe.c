@@ -268,43 +268,45 @@ cad_status cadp_bpe_encode(const cadp_bpe *b, cadp_bpe_work *w, const char *word
     return encode_part(b, w, word + from, n - from, ids);
 }
 
+enum { MOST_JOINS = 4096 };
+
+/* Notes that `point` may stay joined with U+2581 behind it; false when there are too many such characters. */
+static bool note_join(cadp_bpe *b, uint32_t point)
+{
+    for (int32_t i = 0; i < b->joins_count; ++i)
+        if (b->joins[i] == point) return true;
+    if (point == LOWER_BLOCK) return true;
+    if (b->joins_count == MOST_JOINS) return false;
+    b->joins[b->joins_count++] = point;
+    return true;
+}
+
+static bool note_merge(cadp_bpe *b, const cadp_merge *m, const bool *odd)
+{
+    const cadp_token *l = &b->vocab->token[m->left], *r = &b->vocab->token[m->right];
+    const char *bytes = b->vocab->bytes.data;
+
+    if (odd[m->left] || odd[m->right]) return false;
+    return r->size < 3 || memcmp(bytes + r->at, "\xE2\x96\x81", 3) || note_join(b, last_point(bytes + l->at, l->size));
+}
+
 /* Where no merge can join, encoding the parts is encoding the whole: merges never cross, and their order within a part stays. Byte tokens and
- * the unknown token must not take part, since their text is not the text they stand for. */
+ * the unknown token must not take part in merges, since their text is not the text they stand for; and U+2581 must be a token, which ends a run
+ * of unknown characters. */
 cad_status cadp_bpe_find_cuts(cadp_bpe *b)
 {
-    enum { MOST = 4096 };
-    uint32_t *found;
-    int32_t count = 0;
     bool *odd;
-    bool cuts = b->fallback && !b->bytes && !b->whole;
 
-    for (int i = 0; i < 256; ++i) cuts = cuts && b->byte[i] >= 0;
-    if (!cuts) return CAD_OK;
-    CAD_TRY(cad_alloc(&b->joins, MOST, sizeof *b->joins, "cuts"));
+    if (b->bytes || b->whole || cadp_vocab_find(b->vocab, "\xE2\x96\x81", 3) < 0) return CAD_OK;
+    CAD_TRY(cad_alloc(&b->joins, MOST_JOINS, sizeof *b->joins, "cuts"));
     CAD_TRY(cad_alloc(&odd, (size_t)b->vocab->ids, sizeof *odd, "cuts"));
-    for (int i = 0; i < 256; ++i) odd[b->byte[i]] = true;
+    for (int i = 0; i < 256; ++i)
+        if (b->fallback && b->byte[i] >= 0) odd[b->byte[i]] = true;
     if (b->unknown >= 0) odd[b->unknown] = true;
-    found = b->joins;
-    for (uint32_t i = 0; cuts && i <= b->merges.mask; ++i) {
-        const cadp_merge *m = &b->merges.slot[i];
-        const cadp_token *l, *r;
-        uint32_t point;
-        if (m->left < 0) continue;
-        l = &b->vocab->token[m->left];
-        r = &b->vocab->token[m->right];
-        if (odd[m->left] || odd[m->right] || !l->size || !r->size) cuts = false;
-        else if (r->size >= 3 && !memcmp(b->vocab->bytes.data + r->at, "\xE2\x96\x81", 3)) {
-            point = last_point(b->vocab->bytes.data + l->at, l->size);
-            for (int32_t j = 0; j < count && point != LOWER_BLOCK; ++j)
-                if (found[j] == point) point = LOWER_BLOCK;
-            if (point == LOWER_BLOCK) continue;
-            if (count == MOST) cuts = false;
-            else found[count++] = point;
-        }
-    }
-    qsort(found, (size_t)count, sizeof *found, by_value);
-    b->joins_count = count;
-    b->cuts = cuts;
+    b->cuts = true;
+    for (uint32_t i = 0; b->cuts && i <= b->merges.mask; ++i)
+        if (b->merges.slot[i].left >= 0) b->cuts = note_merge(b, &b->merges.slot[i], odd);
+    qsort(b->joins, (size_t)b->joins_count, sizeof *b->joins, by_value);
     cad_free(&odd);
     return CAD_OK;
 }

@@ -66,14 +66,14 @@ static bool merge_parts(const cad_node *n, const char *part[2], size_t size[2])
             part[i] = p->text;
             size[i] = p->size;
         }
-        return true;
+        return size[0] && size[1];
     }
     if (n->kind != CAD_STRING || !(space = memchr(n->text, ' ', n->size))) return false;
     part[0] = n->text;
     size[0] = (size_t)(space - n->text);
     part[1] = space + 1;
     size[1] = n->size - size[0] - 1;
-    return !memchr(part[1], ' ', size[1]);
+    return size[0] && size[1] && !memchr(part[1], ' ', size[1]);
 }
 
 static cad_status add_merge(cad_tokenizer *t, const cad_tree *tree, const cad_node *n, uint32_t rank, cad_str *joined)

@@ -7,7 +7,7 @@ static const cadp_range younger[] = {
 };
 enum { L0 = 0x1100, V0 = 0x1161, T0 = 0x11A7, S0 = 0xAC00, LS = 19, VS = 21, TS = 28, LONGEST_DECOMPOSITION = 18 };
 
-static bool inside(const cadp_range *r, size_t n, uint32_t c)
+bool cadp_inside(const cadp_range *r, size_t n, uint32_t c)
 {
     size_t low = 0;
 
@@ -20,7 +20,7 @@ static bool inside(const cadp_range *r, size_t n, uint32_t c)
     return false;
 }
 
-bool cadp_is_space(uint32_t point) { return inside(cadp_spaces, cadp_spaces_count, point); }
+bool cadp_is_space(uint32_t point) { return cadp_inside(cadp_spaces, cadp_spaces_count, point); }
 
 /* Alphabetic, M, Nd, Pc and the joiners; the circled letters are alphabetic symbols (Other_Alphabetic outside of L and M). */
 bool cadp_is_word(uint32_t point)
@@ -73,7 +73,7 @@ static size_t decompose(uint32_t c, uint32_t out[LONGEST_DECOMPOSITION])
     utf8proc_ssize_t n;
 
     out[0] = c;
-    if (inside(younger, sizeof younger / sizeof younger[0], c)) return 1;
+    if (cadp_inside(younger, sizeof younger / sizeof younger[0], c)) return 1;
     n = utf8proc_decompose_char((utf8proc_int32_t)c, parts, LONGEST_DECOMPOSITION, UTF8PROC_DECOMPOSE | UTF8PROC_STABLE, NULL);
     if (n < 1 || n > LONGEST_DECOMPOSITION) return 1;
     for (utf8proc_ssize_t i = 0; i < n; ++i) out[i] = (uint32_t)parts[i];

@@ -4,8 +4,9 @@
 #include <cadtrain/base.h>
 
 typedef struct cadp_range { uint32_t first, last; } cadp_range;
-extern const cadp_range cadp_letters[], cadp_numbers[], cadp_spaces[], cadp_marks[];
-extern const size_t cadp_letters_count, cadp_numbers_count, cadp_spaces_count, cadp_marks_count;
+extern const cadp_range cadp_letters[], cadp_numbers[], cadp_spaces[], cadp_marks[], cadp_bert_control[], cadp_bert_accents[], cadp_bert_punctuation[];
+extern const size_t cadp_letters_count, cadp_numbers_count, cadp_spaces_count, cadp_marks_count, cadp_bert_control_count, cadp_bert_accents_count,
+    cadp_bert_punctuation_count;
 extern const cadp_range cadp_newer_l[], cadp_newer_lu[], cadp_newer_ll[], cadp_newer_lm[], cadp_newer_lo[], cadp_newer_m[], cadp_newer_n[],
     cadp_newer_p[], cadp_newer_s[];
 extern const size_t cadp_newer_l_count, cadp_newer_lu_count, cadp_newer_ll_count, cadp_newer_lm_count, cadp_newer_lo_count, cadp_newer_m_count,
@@ -37,6 +38,7 @@ static inline uint32_t cadp_point(const char *s, size_t *n)
     return *n = 4, ((uint32_t)(u[0] & 7) << 18) | ((uint32_t)(u[1] & 63) << 12) | ((uint32_t)(u[2] & 63) << 6) | (u[3] & 63);
 }
 size_t cadp_utf8(char out[4], uint32_t point);
+bool cadp_inside(const cadp_range *r, size_t n, uint32_t point); /* r in order */
 bool cadp_is_space(uint32_t point);
 bool cadp_is_word(uint32_t point); /* \w of the regular expressions of added tokens */
 

@@ -52,6 +52,17 @@ def non_starters():
     return out
 
 
+def bert():
+    """What BertNormalizer drops as control characters and as accents, and what BertPreTokenizer cuts out (Unicode 8)."""
+    clean = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    strip = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
+    cut = pre_tokenizers.BertPreTokenizer()
+    control = {c for c in POINTS if not clean.normalize_str(chr(c))}
+    accents = {c for c in POINTS if not strip.normalize_str(chr(c))}
+    marks = {c for c in POINTS if [w for w, _ in cut.pre_tokenize_str(f'a{chr(c)}a')] == ['a', chr(c), 'a']}
+    return control, accents, marks
+
+
 def newly(name):
     """Code points of a category that Unicode 14 did not know, for PCRE2 patterns."""
     return {c for c in matched('\\p{%s}' % name) if not unicodedata.category(chr(c)).startswith(name)}
@@ -63,6 +74,10 @@ table('cadp_letters', matched(r'\p{L}'), 'General_Category L')
 table('cadp_numbers', matched(r'\p{N}'), 'General_Category N')
 table('cadp_spaces', matched(r'\s'), 'White_Space')
 table('cadp_marks', non_starters(), 'Canonical_Combining_Class is not 0')
+control, accents, marks = bert()
+table('cadp_bert_control', control, 'dropped by clean_text')
+table('cadp_bert_accents', accents, 'dropped by strip_accents')
+table('cadp_bert_punctuation', marks, 'words of their own')
 for name in ('L', 'Lu', 'Ll', 'Lt', 'Lm', 'Lo', 'M', 'N', 'P', 'S'):
     extra = newly(name)
     if extra:
