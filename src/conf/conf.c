@@ -48,7 +48,8 @@ void cad_config_close(cad_config **c)
 
 static cad_status load_files(cad_config *c, const cadp_given *g, bool train_defaults)
 {
-    bool bare = !cadp_conf_given_field(g, offsetof(cad_options, model.model_name_or_path)) && !cadp_conf_given_field(g, offsetof(cad_options, dataset.train_file));
+    bool bare = !cadp_conf_given_field(g, offsetof(cad_options, model.model_name_or_path)) &&
+                !cadp_conf_given_field(g, offsetof(cad_options, dataset.train_file));
 
     if (g->config) {
         CAD_TRY(cad_str_addf(&c->says, "configuration: %s", g->config));

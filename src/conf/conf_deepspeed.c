@@ -118,6 +118,8 @@ static const key *find_key(const char *path)
     return NULL;
 }
 
+static const char *name_of(const cadp_from *from) { return from->path ? from->path : from->name; }
+
 static bool is_auto(const cad_node *node) { return node->kind == CAD_STRING && !strcmp(node->text, "auto"); }
 
 static cad_status set_option(walk *w, const char *to, const cad_node *node, const char *label)
@@ -211,7 +213,7 @@ static cad_status check_demand(walk *w, const cad_node *node, const key *k)
 
     cadp_conf_describe(found, sizeof found, node);
     holds = node->kind == CAD_STRING ? !strcmp(node->text, k->to) : !strcmp(found, k->to);
-    if ((node->kind == CAD_INT || node->kind == CAD_REAL) && !strcmp(k->to, "0")) holds = node->kind == CAD_INT ? node->integer == 0 : node->real == 0;
+    if ((node->kind == CAD_INT || node->kind == CAD_REAL) && !strcmp(k->to, "0")) holds = node->real == 0;
     if (holds || is_auto(node)) return CAD_OK;
     snprintf(expected, sizeof expected, "%s%s", k->to, !strcmp(k->to, "auto") ? "" : " (or \"auto\")");
     return complain(w, node, k->path, expected, k->why);
@@ -251,8 +253,8 @@ static cad_status unknown(walk *w, const cad_node *child, const char *prefix)
         if (!strncmp(keys[i].path, prefix, n) && !strchr(rest, '.')) cadp_conf_offer(&near, rest);
     }
     cadp_conf_place(place, sizeof place, w->from, child, true);
-    return cadp_conf_mistake(w->c, "%s: unknown key \"%.80s\" in section deepspeed%s%.*s%s%s%s", place, child->key, n ? "." : "", n ? (int)n - 1 : 0, prefix,
-                        near.found ? "; did you mean \"" : "", near.best, near.found ? "\"?" : "");
+    return cadp_conf_mistake(w->c, "%s: unknown key %s in section deepspeed%s%.*s%s", place, cadp_conf_quote(child->key).text, n ? "." : "", n ? (int)n - 1 : 0,
+                             prefix, cadp_conf_hint(&near, ""));
 }
 
 /* `zero_optimization: true` is an old way to write stage 1. */
@@ -286,7 +288,7 @@ static cad_status check_scheduler(walk *w, const cad_node *scheduler)
     if (scheduler->kind != CAD_TABLE) return CAD_OK;
     if (!cad_get(scheduler, "type")) return complain(w, scheduler, "scheduler", "its type (WarmupLR, WarmupDecayLR or WarmupCosineLR)", NULL);
     if (w->params && cad_get(w->params, "warmup_type")) return CAD_OK;
-    return cadp_conf_note(w->c, "%s: scheduler: warm-up is linear here; DeepSpeed's own default is logarithmic", w->from->path ? w->from->path : w->from->name);
+    return cadp_conf_note(w->c, "%s: scheduler: warm-up is linear here; DeepSpeed's own default is logarithmic", name_of(w->from));
 }
 
 cad_status cadp_conf_apply_deepspeed(cad_config *c, const cad_node *root, const cadp_from *from)
@@ -301,20 +303,22 @@ cad_status cadp_conf_apply_deepspeed(cad_config *c, const cad_node *root, const 
     w.params = scheduler ? cad_get(scheduler, "params") : NULL;
     st = apply_table(&w, root, "");
     if (!st && scheduler) st = check_scheduler(&w, scheduler);
-    if (!st && w.idle.size) st = cadp_conf_note(c, "%s: DeepSpeed keys without effect here: %s", from->path ? from->path : from->name, w.idle.data);
+    if (!st && w.idle.size) st = cadp_conf_note(c, "%s: DeepSpeed keys without effect here: %s", name_of(from), w.idle.data);
     cad_str_close(&w.idle);
     return st;
 }
 
 static const char *meaning(const key *k)
 {
+    if (!strcmp(k->path, "train_batch_size")) return "checked: micro-batch x accumulation x ranks must give it";
     switch (k->kind) {
     case STAGE: return "runtime.zero_stage (1 runs as 2)";
     case DEVICE: return "runtime.offload_optimizer (none, cpu)";
     case CPU_OFFLOAD: return "runtime.offload_optimizer cpu when true";
     case BETAS: return "training.adam_beta1, training.adam_beta2";
     case OPTIMIZER: return "AdamW or Adam (both AdamW)";
-    case SCHEDULER: return "training.lr_scheduler_type: WarmupLR constant_with_warmup, WarmupDecayLR linear, WarmupCosineLR cosine_with_min_lr";
+    case SCHEDULER:
+        return "training.lr_scheduler_type: WarmupLR is constant_with_warmup, WarmupDecayLR linear, WarmupCosineLR cosine_with_min_lr";
     default: return k->to;
     }
 }
@@ -327,8 +331,10 @@ cad_status cadp_conf_deepspeed_markdown(cad_str *out)
     for (int i = 0; i < KEYS; i++) {
         const key *k = &keys[i];
         if (k->kind == TABLE || k->kind == IDLE || k->kind == ANYTHING) continue;
-        if (k->kind == DEMAND) CAD_TRY(cad_str_addf(out, "| `%s` | must be `%s` or `\"auto\"`: %s |\n", k->path, k->to, k->why));
-        else CAD_TRY(cad_str_addf(out, "| `%s` | %s |\n", k->path, meaning(k)));
+        if (k->kind == DEMAND) {
+            bool only = !strcmp(k->to, "auto");
+            CAD_TRY(cad_str_addf(out, "| `%s` | must be %s%s%s`\"auto\"`: %s |\n", k->path, only ? "" : "`", only ? "" : k->to, only ? "" : "` or ", k->why));
+        } else CAD_TRY(cad_str_addf(out, "| `%s` | %s |\n", k->path, meaning(k)));
     }
     CAD_TRY(cad_str_addf(out, "\nKnown and without effect (named once in the log): "));
     for (int i = 0; i < KEYS; i++) {

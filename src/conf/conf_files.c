@@ -85,7 +85,7 @@ static cad_status apply_part(cad_config *c, const char *section, const char *pat
 
 static bool is_part(const char *name)
 {
-    return !strcmp(name, "deepspeed") || !strcmp(name, "cohort") || (*name && !strchr(name, '.') && !strchr(name, '-') && cadp_conf_is_section(name, strlen(name)));
+    return !strcmp(name, "deepspeed") || !strcmp(name, "cohort") || (!strpbrk(name, ".-") && cadp_conf_is_section(name, strlen(name)));
 }
 
 static cad_status unknown_part(cad_config *c, const cad_node *child, const char *place)
@@ -96,7 +96,7 @@ static cad_status unknown_part(cad_config *c, const cad_node *child, const char 
         if (*cadp_conf_rows[i].in && !strchr(cadp_conf_rows[i].in, '.')) cadp_conf_offer(&near, cadp_conf_rows[i].in);
     cadp_conf_offer(&near, "deepspeed");
     cadp_conf_offer(&near, "cohort");
-    return cadp_conf_mistake(c, "%s: unknown key \"%.80s\" in section paths%s%s%s", place, child->key, near.found ? "; did you mean \"" : "", near.best, near.found ? "\"?" : "");
+    return cadp_conf_mistake(c, "%s: unknown key %s in section paths%s", place, cadp_conf_quote(child->key).text, cadp_conf_hint(&near, ""));
 }
 
 /* One entry of `paths`, or `deepspeed: FILE`. */
@@ -115,7 +115,8 @@ static cad_status apply_reference(cad_config *c, const cad_node *child, const ch
         return cadp_conf_mistake(c, "%s: %s: expected the name of a file, found %s", place, label, found);
     }
     st = find_file(&path, child->text, experiment, embedded, &there);
-    if (!st && !there) st = cadp_conf_mistake(c, "%s: %s: there is no file \"%s\", neither beside %s nor in the current directory", place, label, child->text, experiment);
+    if (!st && !there)
+        st = cadp_conf_mistake(c, "%s: %s: there is no file \"%s\", neither beside %s nor in the current directory", place, label, child->text, experiment);
     else if (!st) st = apply_part(c, child->key, path.data, embedded);
     cad_str_close(&path);
     return st;

@@ -72,7 +72,7 @@ static cad_status unknown_flag(line *l, const char *name, bool has_value)
 
     offer_flags(l, &near);
     if (!has_value) (void)next_value(l); /* most likely its value: one mistake, not two */
-    return cadp_conf_mistake(l->c, "--%.80s: unknown flag%s%s%s", name, near.found ? "; did you mean \"--" : "", near.best, near.found ? "\"?" : "");
+    return cadp_conf_mistake(l->c, "--%.80s: unknown flag%s", name, cadp_conf_hint(&near, "--"));
 }
 
 static cad_flag *find_command_flag(cad_flag *flags, const char *name)
@@ -86,7 +86,7 @@ static cad_status take_command_flag(line *l, cad_flag *f, const char *value)
 {
     f->given = true;
     f->count = 0;
-    if (!f->takes_value) return value ? cadp_conf_mistake(l->c, "--%s: takes no value, found \"%.60s\"", f->name, value) : CAD_OK;
+    if (!f->takes_value) return value ? cadp_conf_mistake(l->c, "--%s: takes no value, found %s", f->name, cadp_conf_quote(value).text) : CAD_OK;
     if (value) {
         f->value = value;
         f->count = 1;
@@ -134,7 +134,7 @@ static cad_status unknown_path(line *l, const char *path)
         near.found = true;
         snprintf(near.best, sizeof near.best, "%s%s%.60s", home, *home ? "." : "", key);
     }
-    return cadp_conf_mistake(l->c, "--set: unknown option \"%.80s\"%s%s%s", path, near.found ? "; did you mean \"" : "", near.best, near.found ? "\"?" : "");
+    return cadp_conf_mistake(l->c, "--set: unknown option %s%s", cadp_conf_quote(path).text, cadp_conf_hint(&near, ""));
 }
 
 static cad_status take_set(line *l, const char *value)
@@ -143,7 +143,8 @@ static cad_status take_set(line *l, const char *value)
     const char *equal = value ? strchr(value, '=') : NULL;
     cadp_item item = {.level = CADP_FLAG, .exact = true};
 
-    if (!equal || (size_t)(equal - value) >= sizeof path) return cadp_conf_mistake(l->c, "--set: expected section.key=value%s%.60s%s", value ? ", found \"" : "", value ? value : "", value ? "\"" : "");
+    if (!equal || (size_t)(equal - value) >= sizeof path)
+        return cadp_conf_mistake(l->c, "--set: expected section.key=value, found %s", value ? cadp_conf_quote(value).text : "nothing");
     snprintf(path, sizeof path, "%.*s", (int)(equal - value), value);
     snprintf(name, sizeof name, "--set %s", path);
     item.value = equal + 1;
@@ -160,10 +161,12 @@ static cad_status take_own(line *l, int which, const char *value)
 
     if (!strcmp(own[which], "print-config")) {
         l->c->wants_print = true;
-        return value ? cadp_conf_mistake(l->c, "--print-config: takes no value, found \"%.60s\"", value) : CAD_OK;
+        return value ? cadp_conf_mistake(l->c, "--print-config: takes no value, found %s", cadp_conf_quote(value).text) : CAD_OK;
     }
     if (!strcmp(own[which], "skip-test")) {
-        item.value = value ? value : l->at + 1 < l->argc && (!strcmp(l->argv[l->at + 1], "true") || !strcmp(l->argv[l->at + 1], "false")) ? l->argv[++l->at] : NULL;
+        const char *next = l->at + 1 < l->argc ? l->argv[l->at + 1] : "";
+        item.value = value;
+        if (!value && (!strcmp(next, "true") || !strcmp(next, "false"))) item.value = l->argv[++l->at];
         return add_item(l->g, item, "--skip-test", NULL, 0);
     }
     if (!value) value = next_value(l);
@@ -171,7 +174,7 @@ static cad_status take_own(line *l, int which, const char *value)
     if (!value || !*value) return cadp_conf_mistake(l->c, "--%s: expected a value", own[which]);
     if (!strcmp(own[which], "config")) l->g->config = value;
     else if (!strcmp(own[which], "deepspeed")) l->g->deepspeed = value;
-    else if (!strcmp(own[which], "help")) return cadp_conf_mistake(l->c, "--help: takes no value, found \"%.60s\"", value);
+    else if (!strcmp(own[which], "help")) return cadp_conf_mistake(l->c, "--help: takes no value, found %s", cadp_conf_quote(value).text);
     return CAD_OK; /* --local-rank: launchers add it */
 }
 
@@ -242,7 +245,7 @@ cad_status cadp_conf_read_flags(cad_config *c, cadp_given *g, int argc, char **a
             plain->values = &argv[l.at];
             plain->count = 1;
             while (plain->many && next_value(&l)) plain->count++;
-        } else CAD_TRY(cadp_conf_mistake(c, "unexpected argument \"%.60s\": options are written --name value", arg));
+        } else CAD_TRY(cadp_conf_mistake(c, "unexpected argument %s: options are written --name value", cadp_conf_quote(arg).text));
     }
     return CAD_OK;
 }
@@ -316,7 +319,7 @@ static cad_status unknown_variable(cad_config *c, const char *name)
     for (int i = 0; i < cadp_conf_row_count; i++) each_variable(&cadp_conf_rows[i], compare_variable, &l);
     for (int i = 0; i < 5; i++) ours |= !strncmp(name + 9, sections[i], strlen(sections[i]));
     if (ours || (near.found && near.cost < 2000))
-        return cadp_conf_mistake(c, "%.100s: unknown option in the environment%s%s%s", name, near.found ? "; did you mean \"" : "", near.best, near.found ? "\"?" : "");
+        return cadp_conf_mistake(c, "%.100s: unknown option in the environment%s", name, cadp_conf_hint(&near, ""));
     return cadp_conf_note(c, "%.100s in the environment names no option and has no effect", name);
 }
 
@@ -352,16 +355,19 @@ static cad_status set_linked(cad_config *c, size_t at, const char *text, cadp_fr
 static cad_status apply_links(cad_config *c, const cadp_item *item, const cadp_from *from)
 {
     const cad_options *o = &c->options;
-    size_t at = cadp_conf_rows[item->row].at;
-    const cadp_origin *tokenizer = &c->origin[cadp_conf_row_of(offsetof(cad_options, model.tokenizer_name_or_path))];
+    size_t at = cadp_conf_rows[item->row].at, tokenizer = offsetof(cad_options, model.tokenizer_name_or_path);
+    const cadp_origin *its = &c->origin[cadp_conf_row_of(tokenizer)];
+    const struct { size_t on; bool is_on; size_t off; } rivals[] = {
+        {offsetof(cad_options, training.bf16), o->training.bf16, offsetof(cad_options, training.fp16)},
+        {offsetof(cad_options, training.fp16), o->training.fp16, offsetof(cad_options, training.bf16)},
+        {offsetof(cad_options, model.load_in_4bit), o->model.load_in_4bit, offsetof(cad_options, model.load_in_8bit)},
+        {offsetof(cad_options, model.load_in_8bit), o->model.load_in_8bit, offsetof(cad_options, model.load_in_4bit)}};
 
-    if (at == offsetof(cad_options, model.model_name_or_path) && (tokenizer->level < CADP_ENVIRONMENT || tokenizer->linked))
-        return set_linked(c, offsetof(cad_options, model.tokenizer_name_or_path), o->model.model_name_or_path ? o->model.model_name_or_path : "", *from);
+    for (int i = 0; i < 4; i++)
+        if (at == rivals[i].on) return rivals[i].is_on ? set_linked(c, rivals[i].off, "false", *from) : CAD_OK;
+    if (at == offsetof(cad_options, model.model_name_or_path) && (its->level < CADP_ENVIRONMENT || its->linked))
+        return set_linked(c, tokenizer, o->model.model_name_or_path ? o->model.model_name_or_path : "", *from);
     if (at == offsetof(cad_options, task.num_labels) && !item->exact) return set_linked(c, offsetof(cad_options, model.num_labels), item->value, *from);
-    if (at == offsetof(cad_options, training.bf16) && o->training.bf16) return set_linked(c, offsetof(cad_options, training.fp16), "false", *from);
-    if (at == offsetof(cad_options, training.fp16) && o->training.fp16) return set_linked(c, offsetof(cad_options, training.bf16), "false", *from);
-    if (at == offsetof(cad_options, model.load_in_4bit) && o->model.load_in_4bit) return set_linked(c, offsetof(cad_options, model.load_in_8bit), "false", *from);
-    if (at == offsetof(cad_options, model.load_in_8bit) && o->model.load_in_8bit) return set_linked(c, offsetof(cad_options, model.load_in_4bit), "false", *from);
     return CAD_OK;
 }
 

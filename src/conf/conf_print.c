@@ -135,7 +135,8 @@ static cad_status see_yaml(void *with, const cad_config *c, int row, int depth)
     if (!st) st = cad_json_end(&j);
     if (!st) { /* without the list around it */
         int used = 2 * depth + (int)strlen(cadp_conf_rows[row].key) + (int)j.text.size;
-        st = cad_str_addf(with, "%*s%s: %.*s%*s# %s\n", 2 * depth, "", cadp_conf_rows[row].key, (int)j.text.size - 2, j.text.data + 1, used < 60 ? 62 - used : 2, "", source);
+        st = cad_str_addf(with, "%*s%s: %.*s%*s# %s\n", 2 * depth, "", cadp_conf_rows[row].key, (int)j.text.size - 2, j.text.data + 1,
+                          used < 60 ? 62 - used : 2, "", source);
     }
     cad_json_close(&j);
     return st;

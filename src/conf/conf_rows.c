@@ -126,6 +126,32 @@ void cadp_conf_offer(cadp_near *near, const char *name)
     snprintf(near->best, sizeof near->best, "%s", name);
 }
 
+const char *cadp_conf_hint(cadp_near *near, const char *before)
+{
+    near->hint[0] = 0;
+    if (near->found) snprintf(near->hint, sizeof near->hint, "; did you mean \"%s%s\"?", before, near->best);
+    return near->hint;
+}
+
+/* Cut between characters. */
+cadp_quoted cadp_conf_quote(const char *text)
+{
+    cadp_quoted out;
+    size_t n = strlen(text), keep = n;
+    char part[64];
+
+    if (keep > 60) {
+        keep = 60;
+        while (keep && ((unsigned char)text[keep] & 0xc0) == 0x80) keep--;
+    }
+    memcpy(part, text, keep);
+    part[keep] = 0;
+    for (char *c = part; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127) *c = ' ';
+    snprintf(out.text, sizeof out.text, "\"%s\"%s", part, keep < n ? "…" : "");
+    return out;
+}
+
 enum { MOST_MISTAKES = 60 };
 
 static cad_status add_line(cad_str *s, const char *line)
@@ -170,6 +196,8 @@ cad_status cadp_conf_take_failure(cad_config *c, cad_status status, const char *
 
 void cadp_conf_place(char *out, size_t room, const cadp_from *from, const cad_node *node, bool of_key)
 {
+    bool key = of_key && node->key;
+
     if (!from->path) snprintf(out, room, "%s", from->name);
-    else snprintf(out, room, "%s:%d:%d", from->path, of_key && node->key ? node->key_line : node->line, of_key && node->key ? node->key_column : node->column);
+    else snprintf(out, room, "%s:%d:%d", from->path, key ? node->key_line : node->line, key ? node->key_column : node->column);
 }

@@ -8,6 +8,8 @@ enum { COSINE = 1, RESTARTS = 2, WITH_MIN_LR = 7, WARMUP_WITH_MIN_LR = 8 };
 
 static const cadp_origin *origin_of(const cad_config *c, size_t at) { return &c->origin[cadp_conf_row_of(at)]; }
 
+static bool is_given(const cad_config *c, size_t at) { return origin_of(c, at)->level > CADP_DEFAULT; }
+
 /* "file:line:column: section.key", "--flag", or "section.key" of a default. */
 static void place_of(const cad_config *c, size_t at, char *out, size_t room)
 {
@@ -49,7 +51,8 @@ static cad_status check_schedule(cad_config *c)
     if (o->training.lr_scheduler_type != WITH_MIN_LR && o->training.lr_scheduler_type != WARMUP_WITH_MIN_LR) return CAD_OK;
     if (low == share)
         return object(c, offsetof(cad_options, training.lr_scheduler_type),
-                      low ? "expected lr_scheduler_kwargs.min_lr or min_lr_rate, found both" : "expected lr_scheduler_kwargs.min_lr or min_lr_rate beside it, found neither");
+                      low ? "expected lr_scheduler_kwargs.min_lr or min_lr_rate beside it, found both"
+                          : "expected lr_scheduler_kwargs.min_lr or min_lr_rate beside it, found neither");
     return CAD_OK;
 }
 
@@ -57,10 +60,11 @@ static cad_status check_training(cad_config *c)
 {
     const cad_options *o = &c->options;
 
-    if (o->training.fp16) CAD_TRY(object(c, offsetof(cad_options, training.fp16), "expected false, found true: fp16 training is not offered; use bf16"));
+    if (o->training.fp16)
+        CAD_TRY(object(c, offsetof(cad_options, training.fp16), "expected false, found true: fp16 training is not offered; use bf16"));
     if (o->runtime.zero_stage == 1)
         CAD_TRY(object(c, offsetof(cad_options, runtime.zero_stage), "expected 0, 2 or 3, found 1: stage 2 computes the same with less memory"));
-    if (o->dataset.class_weights.mode == CAD_WEIGHTS_MANUAL && origin_of(c, offsetof(cad_options, dataset.class_weights.values))->level == CADP_DEFAULT)
+    if (o->dataset.class_weights.mode == CAD_WEIGHTS_MANUAL && !is_given(c, offsetof(cad_options, dataset.class_weights.values)))
         CAD_TRY(object(c, offsetof(cad_options, dataset.class_weights.mode), "manual needs dataset.class_weights.values, a list of two numbers"));
     return check_schedule(c);
 }
@@ -91,7 +95,8 @@ static cad_status check_evaluations(cad_config *c)
         CAD_TRY(check_evaluation(c, offsetof(cad_options, training.load_best_model_at_end), keep_last, "load_best_model_at_end"));
     if (o->training.early_stopping_patience > 0)
         CAD_TRY(check_evaluation(c, offsetof(cad_options, training.early_stopping_patience), run_on, "early_stopping_patience"));
-    if (o->training.save_strategy == CAD_WHEN_BEST) CAD_TRY(check_evaluation(c, offsetof(cad_options, training.save_strategy), save_none, "save_strategy best"));
+    if (o->training.save_strategy == CAD_WHEN_BEST)
+        CAD_TRY(check_evaluation(c, offsetof(cad_options, training.save_strategy), save_none, "save_strategy best"));
     return CAD_OK;
 }
 
@@ -117,7 +122,7 @@ cad_status cadp_conf_settle(cad_config *c)
     if (o->training.lr_num_cycles < 0) o->training.lr_num_cycles = o->training.lr_scheduler_type == RESTARTS ? 1 : 0.5;
     if (o->model.model_name_or_path || o->dataset.train_file) o->demo = false;
     /* The demo may be run again and again, in the folder that it chose itself. */
-    if (o->demo && !o->output_dir && !o->training.resume_from_checkpoint && origin_of(c, offsetof(cad_options, training.overwrite_output_dir))->level == CADP_DEFAULT)
+    if (o->demo && !o->output_dir && !o->training.resume_from_checkpoint && !is_given(c, offsetof(cad_options, training.overwrite_output_dir)))
         o->training.overwrite_output_dir = true;
     return CAD_OK;
 }

@@ -54,10 +54,10 @@ cad_status cadp_conf_unknown_key(cad_config *c, const cad_node *child, const cha
     cadp_conf_place(place, sizeof place, from, child, true);
     offer_keys(&near, section);
     if (home && (!near.found || near.cost >= 1000))
-        return cadp_conf_mistake(c, "%s: unknown key \"%.80s\" %s%s; it belongs %s%s", place, child->key, *section ? "in section " : "at the top", section,
-                            *home ? "in section " : "at the top", home);
-    return cadp_conf_mistake(c, "%s: unknown key \"%.80s\" %s%s%s%s%s", place, child->key, *section ? "in section " : "at the top", section,
-                        near.found ? "; did you mean \"" : "", near.best, near.found ? "\"?" : "");
+        return cadp_conf_mistake(c, "%s: unknown key %s %s%s; it belongs %s%s", place, cadp_conf_quote(child->key).text,
+                                 *section ? "in section " : "at the top", section, *home ? "in section " : "at the top", home);
+    return cadp_conf_mistake(c, "%s: unknown key %s %s%s%s", place, cadp_conf_quote(child->key).text, *section ? "in section " : "at the top", section,
+                             cadp_conf_hint(&near, ""));
 }
 
 static cad_status apply_child(cad_config *c, const cad_node *child, const char *section, const cadp_from *from)
@@ -67,7 +67,7 @@ static cad_status apply_child(cad_config *c, const cad_node *child, const char *
 
     if (i >= 0 && (!(cadp_conf_rows[i].marks & CADP_HIDDEN) || from->inside)) return cadp_conf_set(c, i, child, from);
     snprintf(sub, sizeof sub, "%s%s%.60s", section, *section ? "." : "", child->key);
-    if (cadp_conf_is_section(sub, strlen(sub)) && !strchr(child->key, '-') && !strchr(child->key, '.')) return cadp_conf_apply_section(c, child, sub, from);
+    if (cadp_conf_is_section(sub, strlen(sub)) && !strpbrk(child->key, "-.")) return cadp_conf_apply_section(c, child, sub, from);
     return cadp_conf_unknown_key(c, child, section, from);
 }
 

@@ -44,7 +44,8 @@ static void add_range(char *out, size_t room, const cadp_row *row)
         snprintf(high, sizeof high, "%.0f", row->high);
     }
     if (row->high >= 1e6) snprintf(text, sizeof text, row->marks & CADP_ABOVE ? " above %s" : " of at least %s", low);
-    else snprintf(text, sizeof text, " from %s%s to %s%s", low, row->marks & CADP_ABOVE ? " (excluded)" : "", high, row->marks & CADP_BELOW ? " (excluded)" : "");
+    else snprintf(text, sizeof text, " from %s%s to %s%s", low, row->marks & CADP_ABOVE ? " (excluded)" : "", high,
+                  row->marks & CADP_BELOW ? " (excluded)" : "");
     add(out, room, text);
     if (row->marks & CADP_NULLABLE) add(out, room, " (or null)");
 }
@@ -73,23 +74,6 @@ void cadp_conf_expectation(char *out, size_t room, const cadp_row *row)
     }
 }
 
-/* At most 60 bytes, cut between characters, without control characters. */
-static void quote(char *out, size_t room, const char *text)
-{
-    size_t n = strlen(text), keep = n;
-    char part[64];
-
-    if (keep > 60) {
-        keep = 60;
-        while (keep && ((unsigned char)text[keep] & 0xc0) == 0x80) keep--;
-    }
-    memcpy(part, text, keep);
-    part[keep] = 0;
-    for (char *c = part; *c; c++)
-        if ((unsigned char)*c < 32 || *c == 127) *c = ' ';
-    snprintf(out, room, "\"%s\"%s", part, keep < n ? "…" : "");
-}
-
 void cadp_conf_describe(char *out, size_t room, const cad_node *node)
 {
     char real[32];
@@ -102,7 +86,7 @@ void cadp_conf_describe(char *out, size_t room, const cad_node *node)
         cad_format_real(real, node->real);
         snprintf(out, room, "%s", real);
         break;
-    case CAD_STRING: quote(out, room, node->text); break;
+    case CAD_STRING: snprintf(out, room, "%s", cadp_conf_quote(node->text).text); break;
     case CAD_LIST: snprintf(out, room, "a list of %d", node->children); break;
     case CAD_TABLE: snprintf(out, room, "a table"); break;
     }
@@ -174,9 +158,10 @@ cad_status cadp_conf_store_text(char **to, const char *text, size_t n)
 
 static cad_status set_text(char **to, const cadp_row *row, const cad_node *node, bool *fits)
 {
-    const char *text = node->kind == CAD_STRING ? node->text : node->kind == CAD_BOOL && row->marks & CADP_BOOL_TOO ? (node->boolean ? "true" : "false") : NULL;
+    const char *text = node->kind == CAD_STRING ? node->text : NULL;
     const cadp_word *word;
 
+    if (node->kind == CAD_BOOL && row->marks & CADP_BOOL_TOO) text = node->boolean ? "true" : "false";
     if (node->kind == CAD_NULL || (text && !*text)) {
         *fits = row->marks & CADP_NULLABLE;
         if (*fits) cad_free(to);
@@ -266,7 +251,7 @@ static cad_status set_words(cad_config *c, const cadp_row *row, const cad_node *
         else {
             char expected[256];
             cadp_conf_expectation(expected, sizeof expected, row);
-            st = cadp_conf_mistake(c, "%s: expected %s, found \"%.60s\"%s%s%s", place, expected, culprit, near.found ? "; did you mean \"" : "", near.best, near.found ? "\"?" : "");
+            st = cadp_conf_mistake(c, "%s: expected %s, found %s%s", place, expected, cadp_conf_quote(culprit).text, cadp_conf_hint(&near, ""));
         }
     } else if (!st && *fits) {
         free_words(field(&c->options, row));
@@ -378,7 +363,7 @@ static cad_status misfit(cad_config *c, const cadp_row *row, const cad_node *nod
     if (node->kind == CAD_STRING && row->words)
         for (const cadp_word *w = row->words; w->word; w++)
             if (w->value >= 0) cadp_conf_offer(&near, w->word);
-    return cadp_conf_mistake(c, "%s: expected %s, found %s%s%s%s", place, expected, found, near.found ? "; did you mean \"" : "", near.best, near.found ? "\"?" : "");
+    return cadp_conf_mistake(c, "%s: expected %s, found %s%s", place, expected, found, cadp_conf_hint(&near, ""));
 }
 
 static cad_status remember(cad_config *c, int i, const cad_node *node, const cadp_from *from)
