@@ -97,6 +97,11 @@ typedef struct cadp_step_result { double loss, grad_norm, lr; int64_t tokens; in
 CAD_CHECKED cad_status cadp_train_step(cad_run *r, cadp_step_result *out);
 CAD_CHECKED cad_status cadp_forward(cad_run *r, const cad_batch *b, bool training); /* b NULL or empty: takes part in collectives only */
 
+CAD_CHECKED cad_status cadp_backward(cad_run *r, const cad_batch *b);
+
+/* ---- plan.c ---- */
+CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key);
+
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */
 CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, float *logits, const char *what);
