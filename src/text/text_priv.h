@@ -46,10 +46,11 @@ typedef struct cadp_decode {
 /* ---- added tokens (added.c) ---- */
 
 typedef struct cadp_added {
-    char *content;
-    size_t size;
+    char *content, *shown; /* shown: after the normalizer when `normalized` */
+    size_t size, shown_size;
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool skipped;          /* by decode */
 } cadp_added;
 /* A trie whose edges (node, byte) -> node sit in one hash table. */
 typedef struct cadp_trie {

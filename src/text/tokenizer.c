@@ -54,7 +54,10 @@ void cad_tokenizer_close(cad_tokenizer **tokenizer)
         next = s->next;
         cadp_scratch_close(&s);
     }
-    for (int32_t i = 0; i < t->addeds; ++i) cad_free(&t->added[i].content);
+    for (int32_t i = 0; i < t->addeds; ++i) {
+        cad_free(&t->added[i].content);
+        cad_free(&t->added[i].shown);
+    }
     for (int i = 0; i < CADP_MOST_STEPS; ++i) {
         cad_free(&t->normal[i].from);
         cad_free(&t->normal[i].to);
