@@ -181,6 +181,22 @@ static cad_status read_ids(const stream *s, int i, cad_ids *out)
     return CAD_OK;
 }
 
+/* Other programs also end lines at U+0085, U+2028 and U+2029: in a row of JSON they are written as escapes. */
+static cad_status add_row(cad_str *out, const char *row, size_t n)
+{
+    size_t from = 0;
+
+    for (size_t i = 0; i + 1 < n; i++) {
+        const unsigned char *b = (const unsigned char *)row + i;
+        bool next_line = b[0] == 0xC2 && b[1] == 0x85, separator = i + 2 < n && b[0] == 0xE2 && b[1] == 0x80 && (b[2] == 0xA8 || b[2] == 0xA9);
+        if (!next_line && !separator) continue;
+        CAD_TRY(cad_str_add(out, row + from, i - from));
+        CAD_TRY(cad_str_addf(out, "\\u%s", next_line ? "0085" : b[2] == 0xA8 ? "2028" : "2029"));
+        from = i + (next_line ? 2 : 3);
+    }
+    return cad_str_add(out, row + from, n - from);
+}
+
 static cad_status add_text(cad_str *out, const cad_str *text)
 {
     cad_json j = {0};
@@ -189,7 +205,7 @@ static cad_status add_text(cad_str *out, const cad_str *text)
     if (!st) st = cad_json_bytes(&j, "text", text->data ? text->data : "", text->size);
     if (!st) st = cad_json_end(&j);
     if (!st) st = cad_str_addf(&j.text, "\n");
-    if (!st) st = cad_str_add(out, j.text.data, j.text.size);
+    if (!st) st = add_row(out, j.text.data, j.text.size);
     cad_json_close(&j);
     return st;
 }

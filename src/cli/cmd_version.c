@@ -8,7 +8,7 @@ static cad_status describe_device(cad_json *j, const char *name)
     cad_status st = cad_device_open(&d, name, 0);
 
     if (st) {
-        st = cad_json_string(j, name, cad_reason());
+        st = cad_json_string(j, name, st == CAD_EUSAGE ? "not in this build" : cad_reason());
         cad_clear();
     } else st = cad_json_string(j, name, cad_device_description(d));
     (void)cad_device_close(&d);
