@@ -110,7 +110,7 @@ static inline void tiny_fill(tiny_batch *x, const int *lengths, int n)
         x->labels[s] = s % 3 == 1;
         x->weights[s] = s % 2 ? 3.0f : 0.625f;
     }
-    for (int32_t i = 0; i < x->starts[n]; i++) x->ids[i] = (i * 5 + i * i) % TINY_VOCAB;
+    for (int32_t i = 0; i < x->starts[n]; i++) x->ids[i] = (2 * i * i + TINY_PAD) % TINY_VOCAB;
     x->b = (cad_model_batch){.tokens = x->starts[n], .sequences = n, .longest = longest, .ids = x->ids, .starts = x->starts, .labels = x->labels, .weights = x->weights,
                              .scale = 0.25, .seed_index = 77};
 }
