@@ -244,6 +244,7 @@ static cad_status open_memory(cad_run *r)
 
 static cad_status open_all(cad_run *r)
 {
+    CAD_TRY(cad_derive_dirs(r->o));
     CAD_TRY(cad_comm_agree(r->comm, cadp_prepare_demo(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
     CAD_TRY(tell_facts(r, open_data(r)));
