@@ -183,17 +183,22 @@ static cad_status see_entry(void *with, const char *dir, const char *name)
     return status;
 }
 
+static bool lies_in(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+
+    return !strncmp(path, dir, n) && (!path[n] || path[n] == '/');
+}
+
 /* A model that the run reads must not be among what it removes. */
 static cad_status check_sources(const cad_run *r, const char *dir)
 {
     const char *sources[] = {r->model_dir, r->adapter_dir, r->tokenizer_dir};
     char real[PATH_MAX], source[PATH_MAX];
-    size_t n;
 
     if (!realpath(dir, real)) return CAD_OK;
-    n = strlen(real);
     for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
-        if (sources[i] && realpath(sources[i], source) && !strncmp(source, real, n) && (!source[n] || source[n] == '/'))
+        if (sources[i] && realpath(sources[i], source) && lies_in(source, real))
             return cad_fail(CAD_EUSAGE, "output_dir %s: expected a folder that the run does not read, found the model %s in it", dir, sources[i]);
     return CAD_OK;
 }
@@ -218,7 +223,7 @@ static cad_status judge(const cad_run *r, const char *dir, verdict *out)
     if (kind == CADP_RESUME_LAST) return cad_fail(CAD_ECHECKPOINT, "resume_from_checkpoint last: expected a checkpoint-N in %s, found none", dir);
     if (kind == CADP_RESUME_PATH && c.checkpoints && c.marked) {
         char real[PATH_MAX], from[PATH_MAX];
-        if (realpath(dir, real) && realpath(r->o->training.resume_from_checkpoint, from) && !strncmp(from, real, strlen(real)) && strchr("/", from[strlen(real)])) return CAD_OK;
+        if (realpath(dir, real) && realpath(r->o->training.resume_from_checkpoint, from) && lies_in(from, real)) return CAD_OK;
     }
     if (!c.found[0] && !c.foreign[0]) return CAD_OK;
     *out = CLEAR_FIRST;
@@ -308,6 +313,7 @@ cad_status cadp_output_open(cad_run *r)
     cad_status status;
 
     if (!dir || !*dir) return cad_fail(CAD_EUSAGE, "output_dir: expected a folder, found none");
+    if (!access(dir, F_OK) && !cad_is_dir(dir)) return cad_fail(CAD_EUSAGE, "output_dir %s: expected a folder, found a file", dir);
     CAD_TRY(cadp_lock_probe(dir));
     CAD_TRY(judge(r, dir, &v));
     CAD_TRY(cad_mkdirs(dir));

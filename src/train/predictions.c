@@ -1,6 +1,8 @@
 /* What scoring leaves in a folder: metrics.json, predictions.jsonl, report.html. Rank 0. */
 #include "train_priv.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- predictions.jsonl ---- */
@@ -173,6 +175,8 @@ static cad_status write_text(const cad_run *r, const char *path, const cadp_set 
     return status;
 }
 
+static cad_status no_folder(void) { return cad_fail(CAD_EUSAGE, "prediction_output_dir: expected a folder, found none"); }
+
 static bool all_labelled(const cadp_scores *s)
 {
     for (int64_t i = 0; i < s->n; i++)
@@ -186,6 +190,7 @@ cad_status cadp_write_predictions(cad_run *r, const char *dir, const cadp_set *s
     bool labelled = all_labelled(s);
     cad_status status;
 
+    if (!dir) return no_folder();
     CAD_TRY(cad_mkdirs(dir));
     if (!(status = cad_path_join(&metrics, dir, "metrics.json")) && !(status = cad_path_join(&lines, dir, "predictions.jsonl")) && !(status = cad_path_join(&page, dir, "report.html")) &&
         !(status = write_text(r, lines, set, s)) && !(status = labelled ? cad_write_metrics(metrics, &s->metrics) : CAD_OK))
@@ -193,5 +198,49 @@ cad_status cadp_write_predictions(cad_run *r, const char *dir, const cadp_set *s
     cad_free(&metrics);
     cad_free(&lines);
     cad_free(&page);
+    return status;
+}
+
+/* ---- predict ---- */
+
+static cad_status write_stdout(const cad_str *text)
+{
+    if (fwrite(text->data, 1, text->size, stdout) == text->size && !fflush(stdout)) return CAD_OK;
+    return cad_fail(CAD_ERESOURCE, "standard output: cannot write: %s", strerror(errno));
+}
+
+static cad_status write_named(const cad_run *r, const char *output, const cad_str *text)
+{
+    char *path = NULL;
+    cad_status status;
+
+    if (output && !strcmp(output, "-")) return write_stdout(text);
+    if (output) return cad_write_file(output, text->data, text->size);
+    if (!r->o->prediction_output_dir) return no_folder();
+    CAD_TRY(cad_mkdirs(r->o->prediction_output_dir));
+    CAD_TRY(cad_path_join(&path, r->o->prediction_output_dir, "predictions.jsonl"));
+    status = cad_write_file(path, text->data, text->size);
+    if (!status) cad_info("predictions  %s", path);
+    cad_free(&path);
+    return status;
+}
+
+static cad_status write_scored(const cad_run *r, const char *output, const cadp_scores *s)
+{
+    cad_str text = {0};
+    cad_status status = cadp_predictions_text(r, &r->test, s, &text);
+
+    if (!status) status = write_named(r, output, &text);
+    cad_str_close(&text);
+    return status;
+}
+
+cad_status cad_run_predict(cad_run *r, const char *output)
+{
+    cadp_scores s;
+    cad_status status = cadp_score(r, &r->test, r->test.count, false, &s);
+
+    if (!status) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : write_scored(r, output, &s));
+    cadp_scores_close(&s);
     return status;
 }
