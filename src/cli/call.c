@@ -207,7 +207,7 @@ static void print_stop(const cadp_call *c)
     const char *advice = cad_advice();
 
     if (c->rank) return;
-    fprintf(stderr, "cadtrain: stopped: %s\n%s%s%s", cad_reason()[0] ? cad_reason() : "a checkpoint is written; run again to go on", *advice ? "  " : "", advice, *advice ? "\n" : "");
+    fprintf(stderr, "cadtrain: %s\n%s%s%s", cad_reason()[0] ? cad_reason() : "stopped; a checkpoint is written, run again to go on", *advice ? "  " : "", advice, *advice ? "\n" : "");
 }
 
 static int exit_code(cad_status status) { return status == CAD_EPEER ? CAD_EINTERNAL : (int)status; }
