@@ -36,8 +36,8 @@ setup_packages() {
 }
 
 # More ranks than cores are allowed, and root (containers). A node that is cut off is noticed within ten seconds (Open MPI's own
-# settings need eight minutes).
+# settings need eight minutes). One or two ranks would be bound to a core each: their threads need the others.
 setup_mpi() {
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
     export OMPI_MCA_oob_tcp_keepalive_time=5 OMPI_MCA_oob_tcp_keepalive_intvl=2 OMPI_MCA_oob_tcp_keepalive_probes=3
 }

@@ -207,20 +207,22 @@ static void print_stop(const cadp_call *c)
     const char *advice = cad_advice();
 
     if (c->rank) return;
-    fprintf(stderr, "cadtrain: stopped: %s\n%s%s%s", cad_reason()[0] ? cad_reason() : "a checkpoint is written; run again to go on", *advice ? "  " : "", advice, *advice ? "\n" : "");
+    fprintf(stderr, "cadtrain: %s\n%s%s%s", cad_reason()[0] ? cad_reason() : "stopped; a checkpoint is written, run again to go on", *advice ? "  " : "", advice, *advice ? "\n" : "");
 }
 
 static int exit_code(cad_status status) { return status == CAD_EPEER ? CAD_EINTERNAL : (int)status; }
 
-/* A failure that all ranks know of ends in order; one that this rank alone knows of ends the other ranks at once. */
+/* A failure that all ranks know of is told by the lowest rank that has it and ends in order; one that this rank alone knows of ends the
+ * other ranks at once. */
 static int conclude(cadp_call *c, cad_status st)
 {
     cad_status verdict;
+    int teller = -1;
 
     if (!st && c->rank == 0 && (fflush(stdout) || ferror(stdout))) st = cad_fail(CAD_ERESOURCE, "standard output: cannot be written");
+    verdict = cad_comm_verdict(c->comm, &teller);
     if (st == CAD_ESTOPPED) print_stop(c);
-    else if (st && st != CAD_EPEER) cad_print_failure();
-    verdict = cad_comm_verdict(c->comm, NULL);
+    else if (st && st != CAD_EPEER && (!verdict || teller < 0 || teller == c->rank)) cad_print_failure();
     if (st && st != CAD_ESTOPPED && !verdict && c->size > 1) cad_comm_abort(c->comm, (cad_status)exit_code(st));
     if (st && verdict) st = verdict;
     close_call(c);

@@ -1,5 +1,5 @@
 /* bench: how fast this machine does the operations that a training step is made of. The figures of merit live in benchmarks/. */
-#include "cli_priv.h"
+#include "bench_priv.h"
 
 #include <stdio.h>
 
@@ -10,7 +10,7 @@ static const product products[] = {
 };
 static const double SECONDS = 0.2; /* per row */
 
-typedef struct bench { cad_device *d; cad_json j; void *a, *b, *c; } bench;
+typedef struct bench { cad_device *d; cad_json j; void *a, *b, *c; cad_dtype dtype; } bench;
 
 /* Values whose sums stay small: -1, -0.5, 0, 0.5, 1 in turn. */
 static cad_status fill(bench *b, void *to, int64_t n, cad_dtype dtype)
@@ -83,6 +83,7 @@ static cad_status put_all(bench *b)
     CAD_TRY(cad_json_string(&b->j, "device", cad_device_description(b->d)));
     CAD_TRY(cad_json_int(&b->j, "threads", cad_device_threads(b->d)));
     CAD_TRY(put_products(b));
+    CAD_TRY(cadp_bench_step(&b->j, b->d, b->dtype));
     return cad_json_end(&b->j);
 }
 
@@ -93,13 +94,13 @@ static cad_status take_memory(bench *b)
     CAD_TRY(cad_device_alloc(b->d, &b->a, LARGEST * 4, "a"));
     CAD_TRY(cad_device_alloc(b->d, &b->b, LARGEST * 4, "b"));
     CAD_TRY(cad_device_alloc(b->d, &b->c, LARGEST * 4, "c"));
-    return cad_device_reserve(b->d, 64 << 20);
+    return cad_device_reserve(b->d, 256 << 20);
 }
 
 cad_status cadp_cmd_bench(cadp_call *c)
 {
     const char *device = strcmp(c->o->runtime.device, "auto") ? c->o->runtime.device : "cpu";
-    bench b = {.j = {.pretty = true}};
+    bench b = {.j = {.pretty = true}, .dtype = c->o->training.bf16 ? CAD_BF16 : CAD_F32};
     cad_status st = cad_device_open(&b.d, device, (int)c->o->runtime.threads), closed;
 
     if (st) return st;

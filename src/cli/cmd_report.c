@@ -181,37 +181,42 @@ static cad_status compare(cad_json *j, const scores *a, const char *path)
     return st;
 }
 
-static cad_status add_comparisons(cad_json *j, const cad_node *metrics, const scores *a, const cad_flag *files)
+static cad_status compare_all(cad_json *j, const scores *a, const cad_flag *files)
+{
+    CAD_TRY(cad_json_begin(j, NULL, '['));
+    for (int i = 0; i < files->count; i++) CAD_TRY(compare(j, a, files->values[i]));
+    return cad_json_end(j);
+}
+
+static cad_status add_comparisons(cad_json *j, const cad_node *metrics, const char *comparisons)
 {
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     for (const cad_node *n = metrics->child; n; n = n->next) CAD_TRY(cad_json_node(j, n->key, n));
-    CAD_TRY(cad_json_begin(j, "compare", '['));
-    for (int i = 0; i < files->count; i++) CAD_TRY(compare(j, a, files->values[i]));
-    CAD_TRY(cad_json_end(j));
+    CAD_TRY(cad_json_raw(j, "compare", comparisons));
     CAD_TRY(cad_json_end(j));
     return cad_str_add(&j->text, "\n", 1);
 }
 
 /* The metrics as they were written, and the comparisons below them. */
-static cad_status write_comparisons(const char *path, const scores *a, const cad_flag *files)
+static cad_status write_comparisons(const char *path, const char *comparisons)
 {
     cad_json j = {.pretty = true};
     cad_tree *tree = NULL;
     cad_status st = cad_json_read(&tree, path, 1 << 20, CAD_EINTERNAL);
 
-    if (!st) st = add_comparisons(&j, tree->root, a, files);
+    if (!st) st = add_comparisons(&j, tree->root, comparisons);
     if (!st) st = cad_write_file(path, j.text.data, j.text.size);
     cad_tree_close(&tree);
     cad_json_close(&j);
     return st;
 }
 
-static cad_status write_all(const scores *s, const cad_flag *compared, const char *metrics, const char *page)
+static cad_status write_files(const scores *s, const char *comparisons, const char *metrics, const char *page)
 {
     cad_report report = {.title = "Predictions", .metrics = &s->metrics, .labels = s->labels, .prob1 = s->prob1, .n = s->n};
 
     CAD_TRY(cad_write_metrics(metrics, &s->metrics));
-    if (compared->given) CAD_TRY(write_comparisons(metrics, s, compared));
+    if (comparisons) CAD_TRY(write_comparisons(metrics, comparisons));
     CAD_TRY(cad_write_report(page, &report));
     cad_info("n %lld, positives %lld, AUC %.4f (95 %% %.4f to %.4f), AUPRC %.4f, Brier %.4f", (long long)s->metrics.n, (long long)s->metrics.positives, s->metrics.auc,
              s->metrics.auc_ci.low, s->metrics.auc_ci.high, s->metrics.auprc, s->metrics.brier);
@@ -219,19 +224,30 @@ static cad_status write_all(const scores *s, const cad_flag *compared, const cha
     return CAD_OK;
 }
 
-cad_status cadp_cmd_report(cadp_call *c)
+static cad_status write_all(const scores *s, const char *comparisons, const char *dir)
 {
-    const char *dir = cadp_call_value(c, "output");
-    scores s = {0};
     char *metrics = NULL, *page = NULL;
-    cad_status st = read_predictions(&s, cadp_call_flag(c, "predictions"));
+    cad_status st = cad_mkdirs(dir);
 
-    if (!st) st = cad_mkdirs(dir);
     if (!st) st = cad_path_join(&metrics, dir, "metrics.json");
     if (!st) st = cad_path_join(&page, dir, "report.html");
-    if (!st) st = write_all(&s, cadp_call_flag(c, "compare"), metrics, page);
-    close_scores(&s);
+    if (!st) st = write_files(s, comparisons, metrics, page);
     cad_free(&metrics);
     cad_free(&page);
+    return st;
+}
+
+/* Everything is read before anything is written. */
+cad_status cadp_cmd_report(cadp_call *c)
+{
+    const cad_flag *compared = cadp_call_flag(c, "compare");
+    scores s = {0};
+    cad_json comparisons = {0};
+    cad_status st = read_predictions(&s, cadp_call_flag(c, "predictions"));
+
+    if (!st && compared->given) st = compare_all(&comparisons, &s, compared);
+    if (!st) st = write_all(&s, comparisons.text.data, cadp_call_value(c, "output"));
+    close_scores(&s);
+    cad_json_close(&comparisons);
     return st;
 }
