@@ -46,32 +46,10 @@ static void scores(const head *h, const span *at, cad_tensor q, float *s)
     if (h->softcap > 0) cap(s, h->softcap, at->count * width);
 }
 
-CAD_CLONES static float largest(const float *x, int64_t n)
-{
-    float top = x[0];
-
-#pragma omp simd reduction(max : top)
-    for (int64_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
-    return top;
-}
-
 CAD_CLONES static void exponentials(float *x, float top, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) x[i] = cadp_exp(x[i] - top);
-}
-
-CAD_CLONES static float total(const float *x, int64_t n)
-{
-    cadp_lanes sum = {0}, v;
-    int64_t i = 0;
-
-    for (; i + 16 <= n; i += 16) {
-        memcpy(&v, x + i, sizeof v);
-        sum += v;
-    }
-    for (; i < n; i++) sum[i % 16] += x[i];
-    return cadp_join(&sum);
 }
 
 CAD_CLONES static void scale_row(float *x, float by, int64_t n)
@@ -98,9 +76,9 @@ static void soften(const head *h, const span *at, float *s, float *inverse, cad_
     for (int64_t i = 0; i < at->count; i++) {
         float *row = s + i * width, top, sum;
         see(h, at, i, row, &from, &to);
-        top = largest(row + from, to - from);
+        top = cadp_largest(row + from, to - from);
         exponentials(row + from, top, to - from);
-        sum = total(row + from, to - from);
+        sum = cadp_total(row + from, to - from);
         inverse[i] = 1 / sum;
         ((float *)lse.data)[(at->first + i) * lse.ld] = top + logf(sum);
     }

@@ -38,6 +38,9 @@ cadp_rect cadp_rect_of(const cadp_grid *g, int64_t i);
 
 /* ---- fp32 and bf16 (cpu_strips.c) ---- */
 
+float cadp_largest(const float *x, int64_t n); /* -infinity of none; NaN is passed over */
+float cadp_total(const float *x, int64_t n);
+
 /* n elements from (i, j) as floats: the tensor's own where it is F32, else converted into room. */
 const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room);
 /* Where to compute such elements; cadp_put then stores them (and does nothing where they are in place). */

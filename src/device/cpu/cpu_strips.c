@@ -1,6 +1,8 @@
 #include "cpu_math.h"
 #include "cpu_priv.h"
 
+#include <math.h>
+
 CAD_CLONES static void widen(float *to, const uint16_t *from, int64_t n)
 {
 #pragma omp simd
@@ -11,6 +13,36 @@ CAD_CLONES static void narrow(uint16_t *to, const float *from, int64_t n)
 {
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) to[i] = cadp_round_bf16(from[i]);
+}
+
+CAD_CLONES float cadp_largest(const float *x, int64_t n)
+{
+    typedef int32_t mask __attribute__((vector_size(64)));
+    cadp_lanes top = (cadp_lanes){0} - INFINITY, v;
+    float one = -INFINITY;
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        memcpy(&v, x + i, sizeof v);
+        mask more = v > top;
+        top = (cadp_lanes)(((mask)v & more) | ((mask)top & ~more));
+    }
+    for (; i < n; i++) one = x[i] > one ? x[i] : one;
+    for (int lane = 0; lane < 16; lane++) one = top[lane] > one ? top[lane] : one;
+    return one;
+}
+
+CAD_CLONES float cadp_total(const float *x, int64_t n)
+{
+    cadp_lanes sum = {0}, v;
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        memcpy(&v, x + i, sizeof v);
+        sum += v;
+    }
+    for (; i < n; i++) sum[i % 16] += x[i];
+    return cadp_join(&sum);
 }
 
 const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room)

@@ -3,28 +3,13 @@
 
 #include <math.h>
 
-CAD_CLONES static float largest(const float *x, int64_t n)
-{
-    float top = x[0];
-
-#pragma omp simd reduction(max : top)
-    for (int64_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
-    return top;
-}
-
 CAD_CLONES static float sum_exp(const float *x, float top, int64_t n)
 {
-    float e[CADP_STRIP] __attribute__((aligned(64)));
-    cadp_lanes sum = {0}, v;
+    float e[CADP_STRIP];
 
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) e[i] = cadp_exp(x[i] - top);
-    for (int64_t i = n; i < cad_round_up(n, 16); i++) e[i] = 0;
-    for (int64_t i = 0; i < n; i += 16) {
-        memcpy(&v, e + i, sizeof v);
-        sum += v;
-    }
-    return cadp_join(&sum);
+    return cadp_total(e, n);
 }
 
 CAD_CLONES static void probabilities(float *p, const float *x, float top, float by, int64_t n)
@@ -38,7 +23,7 @@ static void xent_row(const void *args, int64_t i, void *work)
     const cad_xent_args *x = args;
     int64_t cols = x->logits.cols, label = ((const int32_t *)x->labels.data)[i * x->labels.ld];
     const float *z = (const float *)x->logits.data + i * x->logits.ld;
-    float top = largest(z, cols), room[CADP_STRIP], by;
+    float top = cadp_largest(z, cols), room[CADP_STRIP], by;
     double sum = 0;
 
     (void)work;
