@@ -1,7 +1,7 @@
 /* device: what a device is, its memory, and the operations every backend offers.
  *
  * Backends: "cpu" (fast, threads), "ref" (plain loops in double: it defines right), "check" / "check:cpu" (wraps ref or cpu: fresh and
- * freed memory is NaN, red zones round every block, reading what was never written and writing outside are failures), "plan:cpu" (memory
+ * freed memory is NaN, red zones round every block, reading what was never written and writing outside are failures), "plan:cpu", "plan:ref" (memory
  * counts but does not exist, operations check shapes and add up FLOP and work space, nothing is computed).
  *
  * The front doors (ops_*.c) check shapes, dtypes and sizes once, count, and dispatch; backends assume them. A wrong shape is CAD_EINTERNAL
@@ -57,8 +57,6 @@ void cad_device_free(cad_device *d, void *inout);
 int64_t cad_device_bytes(const cad_device *d);  /* alive, reserve included */
 int64_t cad_device_peak(const cad_device *d);
 int64_t cad_device_allocs(const cad_device *d); /* calls since the start */
-/* Calls back for every block alive, the reserve ("work space") included. */
-void cad_device_each(const cad_device *d, void (*see)(void *with, const char *what, int64_t bytes), void *with);
 /* Work space for operations, taken once before the first step; an operation that needs more fails. On "plan" the largest need is recorded. */
 CAD_CHECKED cad_status cad_device_reserve(cad_device *d, int64_t bytes);
 int64_t cad_device_work_needed(const cad_device *d); /* the largest need of any operation so far */
@@ -99,7 +97,7 @@ CAD_CHECKED cad_status cad_rope(cad_device *d, const cad_rope_args *x);
 
 /* Attention inside each sequence. q, o: [tokens, q_heads * d]; k, v: [tokens, kv_heads * d]; head h uses kv head h / (q_heads / kv_heads).
  * lse [tokens, q_heads] F32 (F64): log of the sum of exponentials, kept for the backward. window 0: none, else keys > q - window.
- * softcap 0: none. causal false: everybody sees everybody (encoder). Scores and softmax stay fp32 or better. */
+ * softcap 0: none. causal false: everybody sees everybody (encoder). q, k, v, o and their gradients are of one real dtype. Scores and softmax stay fp32 or better. */
 typedef struct cad_attention_args {
     cad_tensor q, k, v, o, lse; int64_t head_dim, q_heads, kv_heads, window; double scale, softcap; bool causal; const cad_packing *packing;
 } cad_attention_args;
@@ -108,7 +106,7 @@ CAD_CHECKED cad_status cad_attention_fwd(cad_device *d, const cad_attention_args
 typedef struct cad_attention_bwd_args { cad_attention_args f; cad_tensor dq, dk, dv, d_o; } cad_attention_bwd_args;
 CAD_CHECKED cad_status cad_attention_bwd(cad_device *d, const cad_attention_bwd_args *x);
 
-/* m = act(gate) * up */
+/* m = act(gate) * up, all of one real dtype */
 typedef enum cad_activation { CAD_ACT_SILU, CAD_ACT_GELU_TANH, CAD_ACT_GELU_ERF } cad_activation;
 typedef struct cad_glu_args { cad_tensor m, gate, up; cad_activation act; } cad_glu_args;
 CAD_CHECKED cad_status cad_glu_fwd(cad_device *d, const cad_glu_args *x);
@@ -122,7 +120,7 @@ typedef struct cad_embed_args { cad_tensor h, table; double scale; int64_t skip;
 CAD_CHECKED cad_status cad_embed_fwd(cad_device *d, const cad_embed_args *x);
 CAD_CHECKED cad_status cad_embed_bwd(cad_device *d, const cad_embed_args *x); /* h is dh, table is dtable */
 
-/* y [sequences, H] from x [tokens, H]: the last token, the mean, or the first token of each sequence. Backward: x is dx (overwritten whole), y is dy. */
+/* y [sequences, H] from x [tokens, H], both real: the last token, the mean, or the first token of each sequence. Backward: x is dx (overwritten whole), y is dy. */
 typedef enum cad_pooling { CAD_POOLING_LAST, CAD_POOLING_MEAN, CAD_POOLING_FIRST } cad_pooling;
 typedef struct cad_pool_args { cad_tensor y, x; cad_pooling how; const cad_packing *packing; } cad_pool_args;
 CAD_CHECKED cad_status cad_pool_fwd(cad_device *d, const cad_pool_args *x);
@@ -133,7 +131,7 @@ CAD_CHECKED cad_status cad_pool_bwd(cad_device *d, const cad_pool_args *x);
 typedef struct cad_xent_args { cad_tensor logits, dlogits, nll, labels, weights; double scale; } cad_xent_args; /* labels [n, 1] I32, weights [n, 1] F32 */
 CAD_CHECKED cad_status cad_xent(cad_device *d, const cad_xent_args *x);
 
-/* y = alpha x + beta y, any two real dtypes (cast, add, scale); beta == 0 does not read y. */
+/* y = alpha x + beta y, any two real dtypes (cast, add, scale); beta == 0 does not read y. y may be x. */
 typedef struct cad_axpby_args { cad_tensor y, x; double alpha, beta; } cad_axpby_args;
 CAD_CHECKED cad_status cad_axpby(cad_device *d, const cad_axpby_args *x);
 /* y [1, cols] F32 (F64) = (or +=) sum of the rows of x, in row order (bias gradients). */

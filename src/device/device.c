@@ -55,11 +55,6 @@ int64_t cad_device_work_needed(const cad_device *d) { return d->needed; }
 double cad_device_flops(const cad_device *d) { return d->flops; }
 int64_t cad_device_launches(const cad_device *d) { return d->launches; }
 
-void cad_device_each(const cad_device *d, void (*see)(void *with, const char *what, int64_t bytes), void *with)
-{
-    for (int64_t i = 0; i < d->blocks; i++) see(with, d->list[i].what, d->list[i].bytes);
-}
-
 /* ---- memory ---- */
 
 static cad_status take(cad_device *d, void **out, int64_t bytes, const char *what)

@@ -234,8 +234,8 @@ static cad_status look_up(const cad_tokenizer *t, const int32_t *ids, int64_t n,
 {
     for (int64_t i = 0; i < n; ++i) {
         int32_t id = ids[i], a = id >= 0 && id < t->size ? t->added_of[id] : -1;
-        if (a >= 0 && t->added[a].special) continue;
-        if (a >= 0) CAD_TRY(add_token(out, t->added[a].content, t->added[a].size));
+        if (a >= 0 && t->added[a].skipped) continue;
+        if (a >= 0) CAD_TRY(add_token(out, t->added[a].shown, t->added[a].shown_size));
         else if (id >= 0 && id < t->vocab.ids && t->vocab.token[id].there)
             CAD_TRY(add_token(out, t->vocab.bytes.data + t->vocab.token[id].at, t->vocab.token[id].size));
         else continue;

@@ -49,47 +49,55 @@ static cad_status index_added(cad_tokenizer *t)
     return CAD_OK;
 }
 
-/* What the token looks like where it is looked for: after the normalizer when it is a normalized one. */
-static cad_status entry_of(cad_tokenizer *t, cadp_scratch *s, int32_t i, cad_str *texts)
+static bool is_special(const cad_tokenizer *t, const char *text, size_t n)
 {
-    cadp_piece p = {t->added[i].content, t->added[i].size, true};
-
-    if (t->added[i].normalized) CAD_TRY(cadp_normalize(t, s, &p));
-    CAD_TRY(cad_str_add(texts, p.text, p.size));
-    return cad_str_add(texts, "", 1);
+    for (int32_t i = 0; i < t->addeds; ++i)
+        if (t->added[i].special && t->added[i].size == n && !memcmp(t->added[i].content, text, n)) return true;
+    return false;
 }
 
-static cad_status build_trie(cad_tokenizer *t, const cad_tree *tree, cadp_scratch *s, bool normalized, cadp_trie *trie)
+/* A normalized token is looked for, and decoded, as the normalizer leaves it; whether it is skipped is asked of that text too. */
+static cad_status show(cad_tokenizer *t, cadp_scratch *s, cadp_added *a)
 {
-    cad_str texts = {0};
-    cadp_trie_entry *entries = NULL;
-    size_t *start = NULL, count = 0;
+    cadp_piece p = {a->content, a->size, true};
+
+    if (a->normalized) CAD_TRY(cadp_normalize(t, s, &p));
+    CAD_TRY(cad_alloc(&a->shown, p.size + 1, 1, "an added token"));
+    memcpy(a->shown, p.text, p.size);
+    a->shown_size = p.size;
+    a->skipped = p.size == a->size && !memcmp(p.text, a->content, p.size) ? a->special : is_special(t, p.text, p.size);
+    return CAD_OK;
+}
+
+static cad_status build_trie(cad_tokenizer *t, const cad_tree *tree, bool normalized, cadp_trie *trie)
+{
+    cadp_trie_entry *entries;
+    size_t count = 0;
     cad_status status;
 
-    if ((status = cad_alloc(&entries, (size_t)t->addeds, sizeof *entries, "added tokens"))) goto done;
-    if ((status = cad_alloc(&start, (size_t)t->addeds, sizeof *start, "added tokens"))) goto done;
-    for (int32_t i = 0; i < t->addeds; ++i) {
-        if (t->added[i].normalized != normalized) continue;
-        start[count] = texts.size;
-        if ((status = entry_of(t, s, i, &texts))) goto done;
-        entries[count].size = texts.size - 1 - start[count];
-        entries[count].token = i;
-        if (entries[count].size) ++count;
-    }
-    for (size_t i = 0; i < count; ++i) entries[i].text = texts.data + start[i];
+    CAD_TRY(cad_alloc(&entries, (size_t)t->addeds, sizeof *entries, "added tokens"));
+    for (int32_t i = 0; i < t->addeds; ++i)
+        if (t->added[i].normalized == normalized && t->added[i].shown_size)
+            entries[count++] = (cadp_trie_entry){t->added[i].shown, t->added[i].shown_size, i};
     status = cadp_trie_open(trie, entries, count, tree->path);
-done:
-    cad_str_close(&texts);
     cad_free(&entries);
-    cad_free(&start);
+    return status;
+}
+
+static cad_status show_all(cad_tokenizer *t)
+{
+    cadp_scratch *s;
+    cad_status status = CAD_OK;
+
+    CAD_TRY(cadp_scratch_take(t, &s));
+    for (int32_t i = 0; !status && i < t->addeds; ++i) status = show(t, s, &t->added[i]);
+    cadp_scratch_give(t, s);
     return status;
 }
 
 cad_status cadp_load_added(cad_tokenizer *t, const cad_tree *tree)
 {
     const cad_node *list = cad_get(tree->root, "added_tokens");
-    cadp_scratch *s;
-    cad_status status;
     int32_t fresh = t->vocab.count;
 
     t->size = t->vocab.ids;
@@ -99,11 +107,9 @@ cad_status cadp_load_added(cad_tokenizer *t, const cad_tree *tree)
         for (const cad_node *n = list->child; n; n = n->next) CAD_TRY(read_added(t, tree, n, &t->added[t->addeds++], &fresh));
     }
     CAD_TRY(index_added(t));
-    CAD_TRY(cadp_scratch_take(t, &s));
-    status = build_trie(t, tree, s, false, &t->raw_trie);
-    if (!status) status = build_trie(t, tree, s, true, &t->normal_trie);
-    cadp_scratch_give(t, s);
-    return status;
+    CAD_TRY(show_all(t));
+    CAD_TRY(build_trie(t, tree, false, &t->raw_trie));
+    return build_trie(t, tree, true, &t->normal_trie);
 }
 
 static cad_status push_id(cad_ids *ids, int32_t id)

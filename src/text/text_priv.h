@@ -46,10 +46,11 @@ typedef struct cadp_decode {
 /* ---- added tokens (added.c) ---- */
 
 typedef struct cadp_added {
-    char *content;
-    size_t size;
+    char *content, *shown; /* shown: after the normalizer when `normalized` */
+    size_t size, shown_size;
     int32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool skipped;          /* by decode */
 } cadp_added;
 /* A trie whose edges (node, byte) -> node sit in one hash table. */
 typedef struct cadp_trie {
@@ -133,6 +134,8 @@ CAD_CHECKED cad_status cadp_load_steps(cad_tokenizer *t, const cad_tree *tree); 
 CAD_CHECKED cad_status cadp_load_added(cad_tokenizer *t, const cad_tree *tree);   /* load_added.c */
 CAD_CHECKED cad_status cadp_load_template(cad_tokenizer *t, const cad_tree *tree); /* load_added.c: post_processor */
 CAD_CHECKED cad_status cadp_load_config(cad_tokenizer *t, const cad_tree *config); /* tokenizer_config.json */
+/* A tokenizer from the bytes of a tokenizer.json (without digest). */
+CAD_CHECKED cad_status cadp_tokenizer_parse(cad_tokenizer **out, const char *text, size_t n, const char *path);
 /* The byte that ByteLevel writes as this code point, or -1; and the reverse. */
 int cadp_byte_of(uint32_t point);
 uint32_t cadp_point_of(uint8_t byte);

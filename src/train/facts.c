@@ -139,6 +139,27 @@ static cad_status open_sampler(cad_run *r)
     return status;
 }
 
+static cad_status check_classes(const cad_run *r)
+{
+    int64_t positive = 0;
+
+    if (!r->train.count) return cad_fail(CAD_EDATA, "%s: expected rows to train on, found none", r->o->dataset.train_file);
+    for (int64_t i = 0; i < r->train.count; i++) positive += r->train.data->labels[r->train.rows[i]] == 1;
+    if (positive && positive < r->train.count) return CAD_OK;
+    return cad_fail(CAD_EDATA, "%s: expected rows of both classes to train on, found only label %d", r->o->dataset.train_file, positive ? 1 : 0);
+}
+
+/* A DeepSpeed file may say how many rows a step has: micro-batch x accumulation x ranks. */
+static cad_status check_deepspeed_batch(const cad_run *r)
+{
+    const cad_options *o = r->o;
+    int64_t rows = o->training.per_device_train_batch_size * r->facts.atoms_per_step;
+
+    if (!o->deepspeed_train_batch_size || o->deepspeed_train_batch_size == rows) return CAD_OK;
+    return cad_fail(CAD_EUSAGE, "deepspeed.train_batch_size: expected %lld (%lld a micro-batch x %lld micro-batches a step), found %lld", (long long)rows,
+                    (long long)o->training.per_device_train_batch_size, (long long)r->facts.atoms_per_step, (long long)o->deepspeed_train_batch_size);
+}
+
 static cad_status train_facts(cad_run *r)
 {
     const cad_options *o = r->o;
@@ -146,8 +167,9 @@ static cad_status train_facts(cad_run *r)
     int64_t accumulation = cad_max(1, o->training.gradient_accumulation_steps), world;
     cad_steps s;
 
-    if (!r->train.count) return cad_fail(CAD_EDATA, "%s: expected rows to train on, found none", o->dataset.train_file);
+    CAD_TRY(check_classes(r));
     if (!f->atoms_per_step) f->atoms_per_step = accumulation * r->size; /* a resumed run keeps its own */
+    CAD_TRY(check_deepspeed_batch(r));
     world = cad_max(1, f->atoms_per_step / accumulation);
     f->train_rows = r->train.count;
     f->eval_rows = r->eval.count;

@@ -220,9 +220,18 @@ static void say_where(const cad_run *r)
     cad_info("report       %s/report.html", r->o->prediction_output_dir);
 }
 
+static bool reports_to(const cad_run *r, const char *sink)
+{
+    for (int i = 0; i < r->o->runtime.report_to.count; i++)
+        if (!strcmp(r->o->runtime.report_to.word[i], sink)) return true;
+    return false;
+}
+
+/* log.jsonl is always written: other programs read it. */
 static cad_status open_sinks(cad_run *r)
 {
-    cad_sink_options s = {.output_dir = r->o->output_dir, .logging_dir = r->o->logging_dir, .jsonl = true, .csv = true, .tensorboard = true, .console = true, .append = r->resume_dir != NULL};
+    cad_sink_options s = {.output_dir = r->o->output_dir, .logging_dir = r->o->logging_dir, .jsonl = true, .csv = reports_to(r, "csv"), .tensorboard = reports_to(r, "tensorboard"),
+                          .console = true, .append = r->resume_dir != NULL};
 
     return r->rank ? CAD_OK : cad_log_sinks_open(&r->sinks, &s, r->facts.start_step);
 }

@@ -138,7 +138,7 @@ static void decide_decay(cad_params *p)
     for (int i = 0; i < p->count; i++) p->row[i].decays = cad_decays(p->row[i].name);
 }
 
-static int threads_of(const cad_run *r)
+int cadp_threads(const cad_run *r)
 {
     const char *omp = getenv("OMP_NUM_THREADS"), *slurm = getenv("SLURM_CPUS_PER_TASK");
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -146,7 +146,7 @@ static int threads_of(const cad_run *r)
     if (r->o->runtime.threads > 0) return (int)r->o->runtime.threads;
     if (omp && strtol(omp, NULL, 10) > 0) return (int)strtol(omp, NULL, 10);
     if (slurm && strtol(slurm, NULL, 10) > 0) return (int)strtol(slurm, NULL, 10);
-    return (int)cad_max(1, cores / cad_comm_local_size(r->comm));
+    return (int)cad_max(1, cores / (r->comm ? cad_comm_local_size(r->comm) : 1));
 }
 
 static const char *device_name(const cad_options *o)
@@ -233,7 +233,7 @@ static cad_status tell_resume(cad_run *r)
 static cad_status open_memory(cad_run *r)
 {
     CAD_TRY(check_vocabulary(r));
-    CAD_TRY(cad_device_open(&r->device, device_name(r->o), threads_of(r)));
+    CAD_TRY(cad_device_open(&r->device, device_name(r->o), cadp_threads(r)));
     CAD_TRY(cadp_open_rooms(r));
     CAD_TRY(cadp_reserve_work(r));
     return load_weights(r);

@@ -35,7 +35,7 @@ cad_status cadp_forward(cad_run *r, const cad_batch *b, bool training)
     return CAD_OK;
 }
 
-static cad_status backward(cad_run *r, const cad_batch *b)
+cad_status cadp_backward(cad_run *r, const cad_batch *b)
 {
     bool empty = is_empty(b);
 
@@ -103,7 +103,7 @@ static cad_status micro_steps(cad_run *r, int64_t step, double *slots, int64_t a
             slots[atoms] += b->head->tokens;
         }
         cad_watchdog_beat("backward", step);
-        CAD_TRY(backward(r, b));
+        CAD_TRY(cadp_backward(r, b));
     }
     return cad_comm_agree(r->comm, bad ? bad_loss(r, step, bad) : CAD_OK);
 }

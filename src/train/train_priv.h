@@ -78,6 +78,7 @@ struct cad_run {
 /* ---- setup.c, facts.c ---- */
 CAD_CHECKED cad_status cadp_open_data(cad_run *r);     /* rank 0: tokenizer, data sets, orders, sampler -> facts */
 CAD_CHECKED cad_status cadp_resolve_model(cad_run *r); /* directories, arch, adapter, method */
+int cadp_threads(const cad_run *r);                    /* of this rank: option, OMP_NUM_THREADS, Slurm, or its share of the cores */
 CAD_CHECKED cad_status cadp_open_rooms(cad_run *r);    /* params, zero, model: everything that holds device memory */
 CAD_CHECKED cad_status cadp_reserve_work(cad_run *r);  /* plan.c: what operations need, found by one step on the counting device */
 CAD_CHECKED cad_status cadp_prepare_demo(cad_run *r);  /* demo.c: records and a small model of random weights, where nothing was given */
@@ -96,6 +97,11 @@ const cad_batch *cadp_feed_batch(const cad_run *r, int64_t micro); /* of the pre
 typedef struct cadp_step_result { double loss, grad_norm, lr; int64_t tokens; int stop; bool save; } cadp_step_result;
 CAD_CHECKED cad_status cadp_train_step(cad_run *r, cadp_step_result *out);
 CAD_CHECKED cad_status cadp_forward(cad_run *r, const cad_batch *b, bool training); /* b NULL or empty: takes part in collectives only */
+
+CAD_CHECKED cad_status cadp_backward(cad_run *r, const cad_batch *b);
+
+/* ---- plan.c ---- */
+CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key);
 
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */

@@ -58,7 +58,7 @@ static bool rows_close(const ops_slot *o, const double *got, const double *want,
     return true;
 }
 
-static bool slot_close(const ops_sheet *got, const ops_sheet *want, int k, const ops_case *c)
+static bool slot_close(const ops_sheet *got, const ops_sheet *want, int k, const ops_case *c, double *worst)
 {
     const ops_slot *o = &got->slot[k];
     int64_t n = o->rows * o->cols;
@@ -70,6 +70,7 @@ static bool slot_close(const ops_sheet *got, const ops_sheet *want, int k, const
         return false;
     }
     error = root_mean_square(got->value[k], want->value[k], n);
+    if (typical > 0) *worst = fmax(*worst, error / (limit * typical));
     if (!(error <= limit * typical)) {
         printf("%s: relative error %.3g, allowed %.3g\n", o->name, error / typical, limit);
         return false;
@@ -99,7 +100,7 @@ static bool make(ops_sheet *s, const ops_case *c)
     return good;
 }
 
-static bool row_against_doubles(const ops_case *c, const char *device, int threads)
+static bool row_against_doubles(const ops_case *c, const char *device, int threads, double *worst)
 {
     ops_sheet got, want;
     bool good;
@@ -110,7 +111,7 @@ static bool row_against_doubles(const ops_case *c, const char *device, int threa
     for (int k = 0; k < got.n; k++) memcpy(want.value[k], got.value[k], (size_t)(got.slot[k].rows * got.slot[k].cols) * sizeof(double));
     good = good && ops_run(&want, c, "ref", 1, c->op->call) && ops_run(&got, c, device, threads, c->op->call);
     for (int k = 0; k < got.n && good; k++)
-        if (got.slot[k].use != OPS_IN) good = slot_close(&got, &want, k, c);
+        if (got.slot[k].use != OPS_IN) good = slot_close(&got, &want, k, c, worst);
     ops_sheet_close(&got);
     ops_sheet_close(&want);
     return good;
@@ -118,13 +119,15 @@ static bool row_against_doubles(const ops_case *c, const char *device, int threa
 
 int ops_against_doubles(const char *device, int threads)
 {
+    double worst = 0;
     int bad = 0;
 
     for (int row = 0; row < ops_cases; row++)
-        if (!row_against_doubles(&ops_table[row], device, threads)) {
+        if (!row_against_doubles(&ops_table[row], device, threads, &worst)) {
             bad++;
             printf("  ^ %s on %s\n", ops_describe(&ops_table[row], row), device);
         }
+    printf("%d rows on %s, the largest error is %.2f of what its formula allows\n", ops_cases, device, worst);
     return bad;
 }
 

@@ -260,9 +260,137 @@ static void dropout_keeps_its_share_and_scales_it(void **state)
     close_bench(&b);
 }
 
+/* Small whole numbers: every answer is exact. */
+static cad_tensor numbers(bench *b, int64_t rows, int64_t cols, const double *v) { return cad_view(place(b, v, rows * cols * 8), CAD_F64, rows, cols); }
+
+static void is_exactly(cad_tensor t, const double *want)
+{
+    for (int64_t i = 0; i < t.rows * t.cols; i++)
+        if (((double *)t.data)[i] != want[i]) fail_msg("element %d: %g, expected %g", (int)i, ((double *)t.data)[i], want[i]);
+}
+
+static void a_matmul_adds_all_its_terms(void **state)
+{
+    bench b = open_bench(0);
+    cad_matmul_args x = {.c = numbers(&b, 2, 2, (double[]){1, 2, 3, 4}), .a = numbers(&b, 2, 3, (double[]){1, 2, 3, 4, 5, 6}),
+                         .b = numbers(&b, 3, 2, (double[]){1, 0, 0, 1, 1, 1}), .alpha = 2, .beta = 10, .a2 = numbers(&b, 2, 1, (double[]){1, 2}),
+                         .b2 = numbers(&b, 1, 2, (double[]){3, 5}), .alpha2 = 100, .bias = numbers(&b, 1, 2, (double[]){0.25, 0.5})};
+
+    (void)state;
+    done(cad_matmul(b.d, &x), "matmul"); /* a b = [4 5; 10 11], a2 b2 = [3 5; 6 10] */
+    is_exactly(x.c, (double[]){8 + 300 + 10 + 0.25, 10 + 500 + 20 + 0.5, 20 + 600 + 30 + 0.25, 22 + 1000 + 40 + 0.5});
+    x = (cad_matmul_args){.c = x.c, .a = cad_columns(x.a, 0, 2), .b = numbers(&b, 2, 2, (double[]){1, 2, 3, 4}), .ta = true, .tb = true, .alpha = 1};
+    done(cad_matmul(b.d, &x), "matmul");
+    is_exactly(x.c, (double[]){1 * 1 + 4 * 2, 1 * 3 + 4 * 4, 2 * 1 + 5 * 2, 2 * 3 + 5 * 4});
+    close_bench(&b);
+}
+
+static void pooling_takes_the_last_the_mean_or_the_first(void **state)
+{
+    static const double want[3][2] = {{9, 8}, {5, 4}, {1, 0}}, want_back[3][6] = {{0, 0, 0, 0, 3, 6}, {1, 2, 1, 2, 1, 2}, {3, 6, 0, 0, 0, 0}};
+
+    (void)state;
+    for (int how = 0; how < 3; how++) {
+        bench b = open_bench(3);
+        cad_pool_args x = {.y = room(&b, 1, 2), .x = numbers(&b, 3, 2, (double[]){1, 0, 5, 4, 9, 8}), .how = (cad_pooling)how, .packing = pack(&b)};
+        done(cad_pool_fwd(b.d, &x), "pool_fwd");
+        equals(x.y, want[how]);
+        x.y = numbers(&b, 1, 2, (double[]){3, 6});
+        done(cad_pool_bwd(b.d, &x), "pool_bwd");
+        equals(x.x, want_back[how]);
+        close_bench(&b);
+    }
+}
+
+static void embedding_scales_adds_up_and_skips(void **state)
+{
+    bench b = open_bench(3);
+    cad_packing p = *pack(&b);
+    cad_embed_args x = {.h = room(&b, 3, 1), .table = numbers(&b, 3, 1, (double[]){1, 2, 3}), .scale = 2, .skip = 0, .packing = &p};
+
+    (void)state;
+    p.ids = (const int32_t[]){2, 0, 2};
+    p.ids_dev = place(&b, p.ids, 12);
+    done(cad_embed_fwd(b.d, &x), "embed_fwd");
+    is_exactly(x.h, (double[]){6, 2, 6});
+    done(cad_embed_bwd(b.d, &x), "embed_bwd");
+    is_exactly(x.table, (double[]){1, 2, 3 + 2 * (6 + 6)});
+    close_bench(&b);
+}
+
+static void sums_and_scaled_sums_accumulate_when_told(void **state)
+{
+    bench b = open_bench(0);
+    cad_tensor x = numbers(&b, 2, 2, (double[]){1, 2, 3, 4}), y = numbers(&b, 2, 2, (double[]){10, 20, 30, 40}), s = numbers(&b, 1, 2, (double[]){100, 200});
+
+    (void)state;
+    done(cad_axpby(b.d, &(cad_axpby_args){.y = y, .x = x, .alpha = 2, .beta = -3}), "axpby");
+    is_exactly(y, (double[]){-28, -56, -84, -112});
+    done(cad_sum_rows(b.d, &(cad_sum_rows_args){.y = s, .x = x, .accumulate = true}), "sum_rows");
+    is_exactly(s, (double[]){104, 206});
+    done(cad_sum_rows(b.d, &(cad_sum_rows_args){.y = s, .x = x}), "sum_rows");
+    is_exactly(s, (double[]){4, 6});
+    done(cad_dropout(b.d, &(cad_dropout_args){.y = y, .x = x, .accumulate = true}), "dropout");
+    is_exactly(y, (double[]){-27, -54, -81, -108});
+    close_bench(&b);
+}
+
+static void dropout_follows_the_words_of_its_counter(void **state)
+{
+    bench b = open_bench(0);
+    cad_tensor x = room(&b, 3, 6), y = room(&b, 3, 6);
+
+    (void)state;
+    for (int i = 0; i < 18; i++) ((double *)x.data)[i] = 1;
+    done(cad_dropout(b.d, &(cad_dropout_args){.y = y, .x = x, .p = 0.5, .seed = 9, .index = 5, .site = 3}), "dropout");
+    for (uint64_t i = 0; i < 18; i++) {
+        uint32_t words[4];
+        cad_rng_words(9, CAD_RNG_DROPOUT, 3, (uint64_t)5 << 32 | (i / 6 * 2 + i % 6 / 4), words);
+        assert_true(((double *)y.data)[i] == (words[i % 6 % 4] >= 0x80000000u ? 2 : 0));
+    }
+    close_bench(&b);
+}
+
+static void flat_sums_are_cut_into_chunks(void **state)
+{
+    bench b = open_bench(0);
+    cad_tensor x = room(&b, 1, CAD_CHUNK + 2), out = room(&b, 1, 2);
+
+    (void)state;
+    for (int i = 0; i < CAD_CHUNK + 2; i++) ((double *)x.data)[i] = i < CAD_CHUNK ? 2 : 3;
+    done(cad_sumsq(b.d, &(cad_sumsq_args){.x = x, .out = out}), "sumsq");
+    is_exactly(out, (double[]){4 * CAD_CHUNK, 18});
+    close_bench(&b);
+}
+
+static void fixed_point_adds_and_comes_back(void **state)
+{
+    bench b = open_bench(0);
+    cad_tensor x = numbers(&b, 1, 2, (double[]){1.25, -0.5}), back = room(&b, 1, 2);
+    cad_tensor q = cad_view(place(&b, (int64_t[]){3, 5}, 16), CAD_I64, 1, 2), q2 = cad_view(place(&b, (int64_t[]){INT64_MAX, 1}, 16), CAD_I64, 1, 2);
+    cad_fixed_args f = {.q = q, .x = x, .largest = numbers(&b, 1, 1, (double[]){0}), .exponent = 2, .accumulate = true};
+
+    (void)state;
+    done(cad_fixed_add(b.d, &f), "fixed_add");
+    assert_memory_equal(q.data, ((int64_t[]){8, 3}), 16);
+    f.x = back;
+    done(cad_fixed_back(b.d, &f), "fixed_back");
+    is_exactly(back, (double[]){2, 0.75});
+    done(cad_add_i64(b.d, q2, q), "add_i64"); /* wraps */
+    assert_memory_equal(q2.data, ((int64_t[]){INT64_MIN + 7, 4}), 16);
+    close_bench(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_matmul_adds_all_its_terms),
+        cmocka_unit_test(pooling_takes_the_last_the_mean_or_the_first),
+        cmocka_unit_test(embedding_scales_adds_up_and_skips),
+        cmocka_unit_test(sums_and_scaled_sums_accumulate_when_told),
+        cmocka_unit_test(dropout_follows_the_words_of_its_counter),
+        cmocka_unit_test(flat_sums_are_cut_into_chunks),
+        cmocka_unit_test(fixed_point_adds_and_comes_back),
         cmocka_unit_test(rmsnorm_with_a_gain_of_one_plus_w),
         cmocka_unit_test(rope_rotates_halves_and_pairs),
         cmocka_unit_test(attention_causal_and_full),
