@@ -143,10 +143,11 @@ static void backward(rig *r, const atom *x)
     r->atom_norms += sqrt(sum);
 }
 
-/* The micro-steps of step `step` (from 1): atom a of the step is computed by rank a % W in micro-step a / W. */
+/* The micro-steps of step `step` (from 1): atom a of the step is computed by rank a % W in micro-step a / W. Who only counts takes them all: what
+ * operations need depends on the atom. */
 static void micro_steps(rig *r, int64_t step)
 {
-    int64_t w = cad_comm_size(r->comm), micros = cad_ceil_div(r->s.atoms, w);
+    int64_t w = cad_device_pretends(r->device) ? 1 : cad_comm_size(r->comm), micros = cad_ceil_div(r->s.atoms, w);
     atom x;
 
     r->atom_norms = 0;
@@ -384,7 +385,7 @@ static int64_t the_plan_is_what_is_held(const setting *s)
     peak = cad_device_peak(real.device);
     if (!rank) same_rows(&real.arena, &plan.arena);
     if (!rank) CHECK(peak == cad_device_peak(plan.device));
-    if (!rank) CHECK(cad_device_work_needed(real.device) == cad_device_work_needed(plan.device));
+    CHECK(cad_device_work_needed(real.device) <= cad_device_work_needed(plan.device));
     CHECK(peak <= cad_device_peak(plan.device));
     CHECK(cad_zero_theory(real.zero).gather_per_micro == cad_zero_theory(plan.zero).gather_per_micro);
     bytes = held(&plan.arena) - plan.arena.total[CAD_MEM_COMMUNICATION];
