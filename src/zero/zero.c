@@ -85,12 +85,23 @@ static cad_status take_step(cad_zero *z, cad_arena *a)
     return CAD_OK;
 }
 
+/* The most elements of one tensor that are on the host at a time. */
+static size_t largest_piece(const cad_params *p)
+{
+    int64_t n = 1;
+
+    for (int i = 0; i < p->count; i++) n = cad_max(n, p->row[i].elems);
+    return (size_t)cad_min(n, CAD_STATE_PIECE);
+}
+
 static cad_status build(cad_zero *z, cad_arena *a)
 {
+    size_t piece = largest_piece(z->params);
+
     CAD_TRY(cad_alloc(&z->unit, (size_t)z->units, sizeof *z->unit, "the units"));
     CAD_TRY(cad_alloc(&z->offsets, (size_t)z->size + 1, sizeof *z->offsets, "the units"));
-    CAD_TRY(cad_alloc(&z->piece, CAD_STATE_PIECE, sizeof *z->piece, "a piece of a tensor"));
-    if (z->o.compute == CAD_BF16) CAD_TRY(cad_alloc(&z->half, CAD_STATE_PIECE, sizeof *z->half, "a piece of a tensor"));
+    CAD_TRY(cad_alloc(&z->piece, piece, sizeof *z->piece, "a piece of a tensor"));
+    if (z->o.compute == CAD_BF16) CAD_TRY(cad_alloc(&z->half, piece, sizeof *z->half, "a piece of a tensor"));
     CAD_TRY(cut_units(z));
     for (int i = 0; i < z->units; i++) CAD_TRY(hold_unit(z, a, &z->unit[i]));
     for (int i = 0; i < 2; i++) {

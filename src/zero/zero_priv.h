@@ -36,8 +36,8 @@ struct cad_zero {
     double *partial_dev, *partial;      /* [chunks] */
     double *largest_dev, *seen, *largest; /* [units]: this step on the device, its host copy, the last step's (< 0: none) */
     int *exponent;         /* [units] */
-    float *piece;          /* host, CAD_STATE_PIECE */
-    uint16_t *half;        /* host, CAD_STATE_PIECE, with compute BF16 */
+    float *piece;          /* host: the largest tensor's elements, CAD_STATE_PIECE at most */
+    uint16_t *half;        /* host, as long, with compute BF16 */
     int64_t *offsets;      /* [W + 1] */
 };
 

@@ -1,0 +1,583 @@
+/* np: 1 2 3 4 */
+/* Sharding under a model: whatever the number of ranks, the stage and the way atoms are dealt, a run has the bits of one rank alone. */
+#include "ranks.h"
+
+#include <math.h>
+
+#include <cadtrain/zero.h>
+
+/* A hidden size of 32 gives blocks of eight chunks, embeddings of four and a tail of one: uneven and empty parts at every number of ranks. */
+static const char CONFIG[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2, \"hidden_size\": 32, \"intermediate_size\": 48, \"num_attention_heads\": 4, "
+                             "\"num_key_value_heads\": 2, \"vocab_size\": 97, \"max_position_embeddings\": 64, \"pad_token_id\": 3}";
+enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 97 * 32 };
+static const double FIRST_NORM = 0.5;
+
+typedef struct setting { int stage; bool exact, lora, recompute; cad_dtype compute; int64_t atoms; } setting;
+typedef struct rig {
+    setting s;
+    cad_comm *comm;
+    cad_device *device;
+    cad_arena arena;
+    cad_arch arch;
+    cad_method method;
+    cad_params *params;
+    cad_zero *zero;
+    cad_model *model;
+    double loud;      /* multiplies every gradient */
+    bool poison;      /* one atom of the step has no finite gradient */
+    double atom_norms;/* of the last step: sum over this rank's atoms of the norm of their gradient */
+    cad_zero_step_result done;
+} rig;
+
+static int rank, size;
+static const char *device_name = "cpu";
+
+/* ---- a model and its batches ---- */
+
+static cad_status value(void *with, int row, int64_t from, int64_t n, float *out)
+{
+    const cad_param *p = &((rig *)with)->params->row[row];
+    bool gain = p->dims == 1 && p->piece == CAD_PIECE_WEIGHT;
+
+    for (int64_t i = 0; i < n; i++) {
+        double x = cad_rng_normal(11, CAD_RNG_TEST, (uint32_t)row, (uint64_t)(from + i));
+        out[i] = (float)(gain ? 1 + 0.1 * x : p->role == CAD_ROLE_EMBED ? x : 0.7 * x / sqrt((double)p->cols));
+    }
+    return CAD_OK;
+}
+
+static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *device)
+{
+    cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, true};
+    cad_zero_options z = {s->stage, true, s->exact, s->atoms, s->compute};
+
+    *r = (rig){.s = *s, .comm = comm, .loud = 1};
+    CHECK_OK(cad_device_open(&r->device, device, 1));
+    r->arena.device = r->device;
+    CHECK_OK(cad_arch_parse(&r->arch, CONFIG, sizeof CONFIG - 1, "config.json"));
+    r->method = (cad_method){.lora = s->lora, .r = 3, .alpha = 6, .dropout = s->lora ? 0.2 : 0, .train_head = true, .train_bias = true, .num_labels = 2, .compute = s->compute,
+                             .recompute = s->recompute, .seed = 4};
+    CHECK_OK(cad_params_open(&r->params, &r->arch, &r->method));
+    for (int i = 0; i < r->params->count; i++) r->params->row[i].decays = r->params->row[i].dims == 2;
+    CHECK_OK(cad_zero_open(&r->zero, r->params, comm, &r->arena, &z));
+    CHECK_OK(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
+}
+
+static void load(rig *r, int64_t work)
+{
+    CHECK_OK(cad_device_reserve(r->device, work));
+    CHECK_OK(cad_zero_load(r->zero, value, r));
+}
+
+static void close_rig(rig *r)
+{
+    cad_model_close(&r->model);
+    cad_zero_close(&r->zero);
+    cad_params_close(&r->params);
+    cad_arena_close(&r->arena);
+    CHECK_OK(cad_device_close(&r->device));
+}
+
+typedef struct atom { int32_t ids[MOST_TOKENS], starts[MOST_SEQUENCES + 1], labels[MOST_SEQUENCES]; float weights[MOST_SEQUENCES]; cad_model_batch b; } atom;
+
+/* The content of an atom depends on its number alone. */
+static void fill(atom *x, int64_t number, double scale)
+{
+    int32_t n = (int32_t)(1 + number % 3), longest = 0;
+
+    x->starts[0] = 0;
+    for (int32_t s = 0; s < n; s++) {
+        int32_t length = (int32_t)(1 + (number * 7 + s * 3) % LONGEST);
+        x->starts[s + 1] = x->starts[s] + length;
+        longest = (int32_t)cad_max(longest, length);
+        x->labels[s] = (int32_t)(number + s) % 2;
+        x->weights[s] = x->labels[s] ? 3 : 0.75f;
+    }
+    for (int32_t i = 0; i < x->starts[n]; i++) x->ids[i] = (int32_t)(cad_rng_uniform(2, CAD_RNG_TEST, (uint32_t)number, (uint64_t)i) * 97);
+    x->b = (cad_model_batch){.tokens = x->starts[n], .sequences = n, .longest = longest, .ids = x->ids, .starts = x->starts, .labels = x->labels, .weights = x->weights, .scale = scale,
+                             .seed_index = (uint64_t)number};
+}
+
+/* ---- one step, as the training loop does it ---- */
+
+static void forward(rig *r, const atom *x)
+{
+    int units = r->params->units;
+
+    if (x) CHECK_OK(cad_model_start(r->model, &x->b, true));
+    CHECK_OK(cad_zero_fetch(r->zero, 0));
+    for (int i = 0; i < units; i++) {
+        cad_unit_view w;
+        if (i + 1 < units) CHECK_OK(cad_zero_fetch(r->zero, i + 1));
+        CHECK_OK(cad_zero_use(r->zero, i, &w));
+        if (x) CHECK_OK(cad_model_forward(r->model, i, w));
+        CHECK_OK(cad_zero_release(r->zero, i));
+    }
+}
+
+static double squares(const rig *r, const float *grads, int64_t n)
+{
+    double sum = 0;
+
+    if (cad_device_pretends(r->device)) return 0;
+    for (int64_t i = 0; grads && i < n; i++) sum += (double)grads[i] * grads[i];
+    return sum;
+}
+
+static void backward(rig *r, const atom *x)
+{
+    double sum = 0;
+
+    CHECK_OK(cad_zero_fetch(r->zero, r->params->units - 1));
+    for (int i = r->params->units - 1; i >= 0; i--) {
+        cad_unit_view w;
+        void *grads;
+        if (i) CHECK_OK(cad_zero_fetch(r->zero, i - 1));
+        CHECK_OK(cad_zero_use(r->zero, i, &w));
+        CHECK_OK(cad_zero_grads(r->zero, i, &grads));
+        if (x) CHECK_OK(cad_model_backward(r->model, i, w, grads));
+        if (x) sum += squares(r, grads, r->params->train_elems[i]);
+        CHECK_OK(cad_zero_release(r->zero, i));
+        CHECK_OK(cad_zero_grads_done(r->zero, i, !x));
+    }
+    r->atom_norms += sqrt(sum);
+}
+
+/* The micro-steps of step `step` (from 1): atom a of the step is computed by rank a % W in micro-step a / W. Who only counts takes them all: what
+ * operations need depends on the atom. */
+static void micro_steps(rig *r, int64_t step)
+{
+    int64_t w = cad_device_pretends(r->device) ? 1 : cad_comm_size(r->comm), micros = cad_ceil_div(r->s.atoms, w);
+    atom x;
+
+    r->atom_norms = 0;
+    CHECK_OK(cad_zero_begin(r->zero));
+    for (int64_t i = 0; i < micros; i++) {
+        int64_t a = i * w + cad_comm_rank(r->comm);
+        bool here = a < r->s.atoms;
+        if (here) fill(&x, (step - 1) * r->s.atoms + a, r->loud / 16);
+        if (here && r->poison && a == r->s.atoms / 2) x.weights[0] = NAN;
+        forward(r, here ? &x : NULL);
+        backward(r, here ? &x : NULL);
+    }
+}
+
+static cad_status finish(rig *r, int64_t step)
+{
+    cad_zero_step_args args = {.lr = 1e-2 / (double)step, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .max_grad_norm = FIRST_NORM, .step = step};
+
+    return cad_zero_step(r->zero, &args, &r->done);
+}
+
+/* How often it had to be computed. */
+static int whole_step(rig *r, int64_t step)
+{
+    for (int tries = 1;; tries++) {
+        CHECK(tries <= 3);
+        micro_steps(r, step);
+        CHECK_OK(finish(r, step));
+        if (!r->done.again) return tries;
+    }
+}
+
+/* What operations need, from a run of the same steps that only counts. */
+static int64_t counted_work(const setting *s, int ranks)
+{
+    char kind[24], device[16];
+    cad_comm *c;
+    rig r;
+    int64_t needed;
+
+    snprintf(kind, sizeof kind, "plan:%d", ranks);
+    snprintf(device, sizeof device, "plan:%s", device_name);
+    CHECK_OK(cad_comm_open(&c, kind));
+    open_rig(&r, s, c, device);
+    for (int64_t step = 1; step <= STEPS; step++) CHECK(whole_step(&r, step) == 1);
+    needed = cad_device_work_needed(r.device);
+    close_rig(&r);
+    cad_comm_close(&c);
+    return needed;
+}
+
+/* The same, counted once. */
+static int64_t work_of(const setting *s, int ranks)
+{
+    static struct { int64_t key, bytes; } known[64];
+    static int n;
+    int64_t key = ((((ranks * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 4 + s->lora * 2 + s->recompute;
+
+    for (int i = 0; i < n; i++)
+        if (known[i].key == key) return known[i].bytes;
+    CHECK(n < 64);
+    known[n].key = key;
+    known[n].bytes = counted_work(s, ranks);
+    return known[n++].bytes;
+}
+
+static void start(rig *r, const setting *s, cad_comm *comm)
+{
+    int64_t work = work_of(s, cad_comm_size(comm));
+
+    open_rig(r, s, comm, device_name);
+    load(r, work);
+}
+
+/* ---- digests ---- */
+
+/* Everything that trains and both moments of it, brought to rank 0 in pieces of `piece`; `digest` is filled there. */
+static void digest(rig *r, int64_t piece, char hex[65])
+{
+    static float v[MOST_ELEMS];
+    cad_sha256 h;
+
+    cad_sha256_begin(&h);
+    for (int what = CAD_STATE_PARAM; what <= CAD_STATE_EXP_AVG_SQ; what++)
+        for (int i = 0; i < r->params->count; i++)
+            for (int64_t at = 0, n; r->params->row[i].trains && at < r->params->row[i].elems; at += n) {
+                n = cad_min(piece, r->params->row[i].elems - at);
+                memset(v, 0xff, (size_t)n * 4);
+                CHECK_OK(cad_zero_collect(r->zero, i, (cad_state)what, at, n, v));
+                cad_sha256_add(&h, v, (size_t)n * 4);
+            }
+    cad_sha256_end(&h, hex);
+}
+
+static void run(const setting *s, cad_comm *comm, char hex[65])
+{
+    rig r;
+
+    start(&r, s, comm);
+    for (int64_t step = 1; step <= STEPS; step++) (void)whole_step(&r, step);
+    digest(&r, 1500, hex);
+    close_rig(&r);
+}
+
+/* One rank alone, at stage 0, on rank 0; everybody learns the digest. */
+static void alone(const setting *s, char hex[65])
+{
+    setting one = *s;
+    cad_comm *self;
+
+    one.stage = 0;
+    if (!rank) {
+        CHECK_OK(cad_comm_open(&self, "self"));
+        run(&one, self, hex);
+        cad_comm_close(&self);
+    }
+    CHECK_OK(cad_comm_bcast(world, hex, 65, 0));
+}
+
+static const int stages[] = {0, 2, 3};
+
+static void expect_same(const char *mine, const char *want, const char *what, const setting *s)
+{
+    if (rank || !strcmp(mine, want)) return;
+    fprintf(stderr, "%s: stage %d, %s, %s: expected the digest %s, found %s\n", what, s->stage, s->lora ? "adapters" : "full", cad_dtype_name(s->compute), want, mine);
+    CHECK(!"the same digest");
+}
+
+static void every_stage_has_the_bits_of_one_rank(setting s)
+{
+    char want[65], mine[65];
+
+    alone(&s, want);
+    if (!rank) printf("%s %s, %lld atoms a step: %.16s\n", s.lora ? "adapters" : "full", cad_dtype_name(s.compute), (long long)s.atoms, want);
+    for (int i = 0; i < 3; i++) {
+        s.stage = stages[i];
+        run(&s, world, mine);
+        expect_same(mine, want, "other bits than one rank alone", &s);
+    }
+}
+
+/* ---- fast sums ---- */
+
+/* Sums of n floats in any order are off by at most (n - 1) eps sum |x| (Higham, Accuracy and Stability, 4.2); element by element, so also in norm. */
+static void fast_sums_are_close_and_repeat(setting s)
+{
+    static float want[MOST_ELEMS], found[MOST_ELEMS];
+    char once[65], again[65];
+    setting exact = s;
+    rig a, b;
+    double off = 0, norms, bound;
+
+    s.exact = false;
+    exact.exact = true;
+    run(&s, world, once);
+    run(&s, world, again);
+    expect_same(again, once, "a fast run does not repeat", &s);
+    start(&a, &exact, world);
+    start(&b, &s, world);
+    CHECK(whole_step(&a, 1) == 1 && whole_step(&b, 1) == 1);
+    norms = a.atom_norms;
+    CHECK_OK(cad_comm_allreduce(world, &norms, 1, CAD_NUM_F64, CAD_SUM));
+    /* moments are (1 - beta1) clip g: rounded three times more, clip by a norm that is itself off by as much */
+    bound = 0.1 * fmin(1, FIRST_NORM / a.done.grad_norm) * 2 * (double)(s.atoms + 4) * 0x1p-24 * norms;
+    for (int i = 0; i < a.params->count; i++) {
+        int64_t n = a.params->row[i].elems;
+        if (!a.params->row[i].trains) continue;
+        CHECK_OK(cad_zero_collect(a.zero, i, CAD_STATE_EXP_AVG, 0, n, want));
+        CHECK_OK(cad_zero_collect(b.zero, i, CAD_STATE_EXP_AVG, 0, n, found));
+        for (int64_t k = 0; !rank && k < n; k++) off += ((double)want[k] - found[k]) * ((double)want[k] - found[k]);
+    }
+    if (!rank) printf("fast, stage %d: off by %.2f of the bound\n", s.stage, sqrt(off) / bound);
+    CHECK(sqrt(off) <= bound);
+    CHECK(fabs(a.done.grad_norm - b.done.grad_norm) <= (double)(s.atoms + 4) * 0x1p-24 * norms);
+    close_rig(&a);
+    close_rig(&b);
+}
+
+/* ---- what travels, what is held ---- */
+
+static void wire_is_what_theory_says(const setting *s)
+{
+    rig r;
+    int64_t micros = cad_ceil_div(s->atoms, size), gather, scatter;
+    cad_zero_wire w;
+
+    start(&r, s, world);
+    w = cad_zero_theory(r.zero);
+    for (int64_t step = 1; step <= 2; step++) {
+        gather = cad_comm_wire_bytes(world, CAD_WIRE_GATHER);
+        scatter = cad_comm_wire_bytes(world, CAD_WIRE_SCATTER);
+        CHECK(whole_step(&r, step) == 1);
+        CHECK(cad_comm_wire_bytes(world, CAD_WIRE_GATHER) - gather == micros * w.gather_per_micro + w.gather_per_step);
+        CHECK(cad_comm_wire_bytes(world, CAD_WIRE_SCATTER) - scatter == micros * w.scatter_per_micro + w.scatter_per_step);
+    }
+    CHECK((size > 1) == (w.scatter_per_micro + w.scatter_per_step > 0));
+    close_rig(&r);
+}
+
+static void nothing_is_allocated_after_the_first_step(const setting *s)
+{
+    rig r;
+    int64_t blocks, calls, bytes;
+
+    start(&r, s, world);
+    (void)whole_step(&r, 1);
+    blocks = cad_device_allocs(r.device);
+    calls = cad_mem_calls();
+    bytes = cad_comm_scratch_bytes(world);
+    for (int64_t step = 2; step <= 4; step++) (void)whole_step(&r, step);
+    CHECK(cad_device_allocs(r.device) == blocks && cad_mem_calls() == calls && cad_comm_scratch_bytes(world) == bytes);
+    close_rig(&r);
+}
+
+static int64_t held(const cad_arena *a)
+{
+    int64_t sum = 0;
+
+    for (int i = 0; i < CAD_MEM_CATEGORIES; i++) sum += a->total[i];
+    return sum;
+}
+
+static void same_rows(const cad_arena *real, const cad_arena *plan)
+{
+    CHECK(real->count == plan->count);
+    for (int i = 0; i < real->count; i++) {
+        CHECK(real->rows[i].category == plan->rows[i].category && real->rows[i].bytes == plan->rows[i].bytes);
+        CHECK(!strcmp(real->rows[i].name, plan->rows[i].name));
+    }
+    CHECK(!memcmp(real->total, plan->total, sizeof real->total));
+}
+
+/* The plan is rank 0's; no other rank holds more. */
+static int64_t the_plan_is_what_is_held(const setting *s)
+{
+    char kind[24], device[16];
+    cad_comm *c;
+    rig real, plan;
+    int64_t bytes, peak;
+
+    snprintf(kind, sizeof kind, "plan:%d", size);
+    snprintf(device, sizeof device, "plan:%s", device_name);
+    CHECK_OK(cad_comm_open(&c, kind));
+    open_rig(&plan, s, c, device);
+    for (int64_t step = 1; step <= 2; step++) (void)whole_step(&plan, step);
+    CHECK_OK(cad_device_reserve(plan.device, cad_device_work_needed(plan.device)));
+    open_rig(&real, s, world, device_name);
+    load(&real, cad_device_work_needed(plan.device));
+    for (int64_t step = 1; step <= 2; step++) (void)whole_step(&real, step);
+    peak = cad_device_peak(real.device);
+    if (!rank) same_rows(&real.arena, &plan.arena);
+    if (!rank) CHECK(peak == cad_device_peak(plan.device));
+    CHECK(cad_device_work_needed(real.device) <= cad_device_work_needed(plan.device));
+    CHECK(peak <= cad_device_peak(plan.device));
+    CHECK(cad_zero_theory(real.zero).gather_per_micro == cad_zero_theory(plan.zero).gather_per_micro);
+    bytes = held(&plan.arena) - plan.arena.total[CAD_MEM_COMMUNICATION];
+    close_rig(&real);
+    close_rig(&plan);
+    cad_comm_close(&c);
+    return bytes;
+}
+
+/* What stands still between steps; rooms for what travels depend on the largest unit and not on the number of units. */
+static void later_stages_hold_less(setting s)
+{
+    int64_t before = 0;
+
+    for (int i = 0; i < 3; i++) {
+        s.stage = stages[i];
+        int64_t bytes = the_plan_is_what_is_held(&s);
+        CHECK(!i || (size > 1 ? bytes < before : bytes == before));
+        before = bytes;
+    }
+}
+
+/* ---- gradients that do not fit ---- */
+
+static void a_gradient_that_is_not_finite_changes_nothing(const setting *s)
+{
+    char before[65], after[65], want[65];
+    rig r;
+
+    run(s, world, want);
+    start(&r, s, world);
+    (void)whole_step(&r, 1);
+    digest(&r, 1024, before);
+    r.poison = true;
+    micro_steps(&r, 2);
+    CHECK(finish(&r, 2) == CAD_EINTERNAL && strstr(cad_reason(), "not finite"));
+    cad_clear();
+    digest(&r, 1024, after);
+    expect_same(after, before, "a gradient that is not finite changed something", s);
+    r.poison = false;
+    for (int64_t step = 2; step <= STEPS; step++) (void)whole_step(&r, step);
+    digest(&r, 1500, after);
+    expect_same(after, want, "a gradient that is not finite left a trace", s);
+    close_rig(&r);
+}
+
+static void a_grid_that_does_not_fit_is_found_again(const setting *s, double loud)
+{
+    double largest[16];
+    char mine[65], want[65];
+    rig r;
+    int units;
+
+    start(&r, s, world);
+    units = r.params->units;
+    CHECK(whole_step(&r, 1) == 1);
+    r.loud = loud;
+    CHECK(whole_step(&r, 2) == 2);
+    memcpy(largest, cad_zero_largest(r.zero), (size_t)units * sizeof *largest);
+    digest(&r, 1024, mine);
+    close_rig(&r);
+    start(&r, s, world);
+    (void)whole_step(&r, 1);
+    r.loud = loud;
+    cad_zero_set_largest(r.zero, largest);
+    CHECK(whole_step(&r, 2) == 1);
+    digest(&r, 1024, want);
+    expect_same(mine, want, "a step that was computed twice", s);
+    close_rig(&r);
+}
+
+/* ---- parameters and state by name ---- */
+
+static void pieces_are_the_same_in_every_cut(const setting *s)
+{
+    static const int64_t pieces[] = {MOST_ELEMS, 7, 1000, 1023, 1025};
+    char want[65], mine[65];
+    rig r;
+
+    start(&r, s, world);
+    (void)whole_step(&r, 1);
+    digest(&r, 1024, want);
+    for (int i = 0; i < 5; i++) {
+        digest(&r, pieces[i], mine);
+        expect_same(mine, want, "another cut gives other values", s);
+    }
+    close_rig(&r);
+}
+
+static void move_state(rig *from, rig *to, int64_t piece)
+{
+    static float v[MOST_ELEMS];
+
+    for (int what = CAD_STATE_PARAM; what <= CAD_STATE_EXP_AVG_SQ; what++)
+        for (int i = 0; i < from->params->count; i++)
+            for (int64_t at = 0, n; from->params->row[i].trains && at < from->params->row[i].elems; at += n) {
+                n = cad_min(piece, from->params->row[i].elems - at);
+                CHECK_OK(cad_zero_collect(from->zero, i, (cad_state)what, at, n, v));
+                if (rank) memset(v, 0x7f, (size_t)n * 4);
+                CHECK_OK(cad_zero_spread(to->zero, i, (cad_state)what, at, n, v));
+            }
+    cad_zero_set_largest(to->zero, cad_zero_largest(from->zero));
+}
+
+/* A run goes on at another stage with what was collected, as a checkpoint does, and ends where the undisturbed one ends. */
+static void a_run_goes_on_at_another_stage(setting s, int other, int64_t piece)
+{
+    char want[65], mine[65];
+    rig a, b;
+
+    run(&s, world, want);
+    start(&a, &s, world);
+    (void)whole_step(&a, 1);
+    s.stage = other;
+    start(&b, &s, world);
+    move_state(&a, &b, piece);
+    close_rig(&a);
+    for (int64_t step = 2; step <= STEPS; step++) (void)whole_step(&b, step);
+    digest(&b, 1500, mine);
+    expect_same(mine, want, "a run that went on", &s);
+    close_rig(&b);
+}
+
+static void at_every_stage(setting s)
+{
+    for (int i = 0; i < 3; i++) {
+        s.stage = stages[i];
+        wire_is_what_theory_says(&s);
+        nothing_is_allocated_after_the_first_step(&s);
+        a_gradient_that_is_not_finite_changes_nothing(&s);
+        a_grid_that_does_not_fit_is_found_again(&s, 0x1p40);
+        a_grid_that_does_not_fit_is_found_again(&s, 0x1p-30);
+        pieces_are_the_same_in_every_cut(&s);
+        a_run_goes_on_at_another_stage(s, stages[(i + 1) % 3], i ? 1000 : MOST_ELEMS);
+        s.exact = false;
+        wire_is_what_theory_says(&s);
+        a_gradient_that_is_not_finite_changes_nothing(&s);
+        fast_sums_are_close_and_repeat(s);
+        s.exact = true;
+    }
+}
+
+static void choose_device(void)
+{
+    cad_device *d = NULL;
+
+    if (cad_device_open(&d, device_name, 1)) device_name = "ref";
+    cad_clear();
+    CHECK_OK(cad_device_close(&d));
+}
+
+int main(void)
+{
+    setting full = {.exact = true, .compute = CAD_F32, .atoms = ATOMS}, lora = full, half = full, half_lora = full, one = full, prime = full;
+
+    CHECK_OK(cad_comm_open(&world, "mpi"));
+    rank = cad_comm_rank(world);
+    size = cad_comm_size(world);
+    choose_device();
+    lora.lora = half_lora.lora = true;
+    half.compute = half_lora.compute = CAD_BF16;
+    half_lora.recompute = true;
+    one.atoms = 1;
+    prime.atoms = 7;
+    every_stage_has_the_bits_of_one_rank(full);
+    every_stage_has_the_bits_of_one_rank(lora);
+    every_stage_has_the_bits_of_one_rank(half);
+    every_stage_has_the_bits_of_one_rank(half_lora);
+    every_stage_has_the_bits_of_one_rank(one);
+    every_stage_has_the_bits_of_one_rank(prime);
+    later_stages_hold_less(full);
+    later_stages_hold_less(lora);
+    later_stages_hold_less(half);
+    at_every_stage(full);
+    at_every_stage(half_lora);
+    CHECK_OK(cad_comm_barrier(world));
+    cad_comm_close(&world);
+    CHECK(cad_mem_blocks() == 0);
+    return 0;
+}
