@@ -274,7 +274,7 @@ static cad_status apply_table(walk *w, const cad_node *table, const char *prefix
         k = find_key(path);
         if (!k) CAD_TRY(unknown(w, child, prefix));
         else if (k->kind == TABLE && child->kind == CAD_TABLE) {
-            strcat(path, ".");
+            memcpy(path + strlen(path), ".", 2);
             CAD_TRY(apply_table(w, child, path));
         } else if (child->kind == CAD_BOOL && !strcmp(path, "zero_optimization")) CAD_TRY(old_switch(w, child, path));
         else CAD_TRY(apply_key(w, child, k));

@@ -98,9 +98,9 @@ static cad_status mlp_backward(cad_model *m, int block, cad_unit_view w, void *g
     gate = cad_columns(gu, 0, n);
     up = cad_columns(gu, n, n);
     CAD_TRY(cast_gradient(m, &dy));
-    CAD_TRY(cad_glu_fwd(m->device, &(cad_glu_args){.m = act, .gate = gate, .up = up, .act = m->arch->act}));
-    CAD_TRY(cadp_linear_backward(m, down, w, grads, act, dy, dm, u_of(m, s, CADP_DOWN)));
-    CAD_TRY(cad_glu_bwd(m->device, &(cad_glu_bwd_args){.dgate = gate, .dup = up, .dm = dm, .gate = gate, .up = up, .act = m->arch->act}));
+    CAD_TRY(cadp_linear_input_gradient(m, down, w, dy, dm));
+    CAD_TRY(cad_glu_bwd(m->device, &(cad_glu_bwd_args){.dgate = gate, .dup = up, .dm = dm, .gate = gate, .up = up, .m = act, .act = m->arch->act}));
+    CAD_TRY(cadp_linear_weight_gradient(m, down, grads, act, dy, u_of(m, s, CADP_DOWN)));
     CAD_TRY(rms(m, block, CAD_ROLE_MLP_NORM, w, mid, cadp_rows(m, s->rstd2)));
     CAD_TRY(cadp_linear_backward(m, linear(m, block, CADP_GATE_UP), w, grads, cadp_rows(m, m->norm), gu, cadp_rows(m, m->dx), u_of(m, s, CADP_GATE_UP)));
     return rms_back(m, block, CAD_ROLE_MLP_NORM, w, grads, mid, cadp_rows(m, s->rstd2));

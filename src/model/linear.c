@@ -129,15 +129,14 @@ static cad_status base_gradients(cad_model *m, const cadp_linear *l, void *grads
 }
 
 /* dA = s v' x~, dB = s dy' u with v = dy B (families 11.1). */
-static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor v, cad_tensor u, int i)
+static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u, int i)
 {
     const cadp_part *p = &l->part[i];
     cad_tensor seen;
 
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dy, .b = cadp_weight(m, w, p->b), .alpha = 1}));
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(m, u, i), .alpha = m->lora_scale}));
     CAD_TRY(adapter_input(m, l, i, x, &seen));
-    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v, .ta = true, .b = seen, .alpha = m->lora_scale});
+    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = u_of(m, cadp_rows(m, m->v), i), .ta = true, .b = seen, .alpha = m->lora_scale});
 }
 
 /* dx += the gradient through the adapter when dropout stands before it. */
@@ -149,15 +148,19 @@ static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, cad
     return cad_dropout(m->device, &(cad_dropout_args){.y = dx, .x = t, .p = m->method.dropout, .seed = m->method.seed, .index = m->seed_index, .site = l->site + (uint32_t)i, .accumulate = true});
 }
 
-static cad_status member_backward(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor dx, cad_tensor u, int i)
+static cad_tensor member_of(const cadp_linear *l, cad_tensor dy, int i) { return l->fused ? dy : cad_columns(dy, l->part[i].from, l->part[i].out); }
+
+static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx, int i)
 {
     const cadp_part *p = &l->part[i];
-    cad_tensor mine = l->fused ? dy : cad_columns(dy, p->from, p->out), v = cadp_rows(m, m->v), a = cadp_weight(m, w, p->a);
-    cad_matmul_args args = {.c = dx, .a = mine, .b = weight_of(m, l, w, i), .alpha = 1, .beta = i ? 1 : 0};
+    cad_tensor v = {0}, a = cadp_weight(m, w, p->a);
+    cad_matmul_args args = {.c = dx, .a = dy, .b = weight_of(m, l, w, i), .alpha = 1, .beta = i ? 1 : 0};
     bool direct = p->a >= 0 && !drops(m);
 
-    CAD_TRY(base_gradients(m, l, grads, x, mine, i));
-    if (p->a >= 0) CAD_TRY(adapter_gradients(m, l, w, grads, x, mine, v, u, i));
+    if (p->a >= 0) {
+        v = u_of(m, cadp_rows(m, m->v), i);
+        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dy, .b = cadp_weight(m, w, p->b), .alpha = 1}));
+    }
     if (!cad_some(dx)) return CAD_OK;
     if (direct) {
         args.a2 = v;
@@ -168,8 +171,23 @@ static cad_status member_backward(cad_model *m, const cadp_linear *l, cad_unit_v
     return p->a >= 0 && !direct ? dropped_input_gradient(m, l, a, v, dx, i) : CAD_OK;
 }
 
+cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx)
+{
+    for (int i = 0; i < (l->fused ? 1 : l->parts); i++) CAD_TRY(member_input(m, l, w, member_of(l, dy, i), dx, i));
+    return CAD_OK;
+}
+
+cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u)
+{
+    for (int i = 0; i < (l->fused ? 1 : l->parts); i++) {
+        CAD_TRY(base_gradients(m, l, grads, x, member_of(l, dy, i), i));
+        if (l->part[i].a >= 0) CAD_TRY(adapter_gradients(m, l, grads, x, member_of(l, dy, i), u, i));
+    }
+    return CAD_OK;
+}
+
 cad_status cadp_linear_backward(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor dx, cad_tensor u)
 {
-    for (int i = 0; i < (l->fused ? 1 : l->parts); i++) CAD_TRY(member_backward(m, l, w, grads, x, dy, dx, u, i));
-    return CAD_OK;
+    CAD_TRY(cadp_linear_input_gradient(m, l, w, dy, dx));
+    return cadp_linear_weight_gradient(m, l, grads, x, dy, u);
 }

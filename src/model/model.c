@@ -77,7 +77,7 @@ static cad_status take_work(cad_model *m, cad_arena *a)
     m->full = m->dx;
     if (!train) CAD_TRY(cad_arena_tensor(a, WORK, "normed hidden states", m->real, t, x->hidden, &m->full));
     if (train && m->act != m->real) CAD_TRY(cad_arena_tensor(a, WORK, "residual gradient, cast", m->act, t, x->hidden, &m->dcast));
-    if (train && m->method.lora) CAD_TRY(cad_arena_tensor(a, WORK, "adapter gradient", m->act, t, m->method.r, &m->v));
+    if (train && m->method.lora) CAD_TRY(cad_arena_tensor(a, WORK, "adapter gradient", m->act, t, 3 * m->method.r, &m->v));
     if (train && m->method.lora && m->method.dropout > 0) CAD_TRY(cad_arena_tensor(a, WORK, "dropped input", m->act, t, widest, &m->drop));
     return CAD_OK;
 }

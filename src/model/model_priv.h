@@ -51,7 +51,11 @@ static inline int cadp_find(const cad_model *m, int unit, cad_role role, cad_pie
 CAD_CHECKED cad_status cadp_linears_build(cad_model *m);
 /* y = x W' + beta y + bias + s dropout(x) A' B'; u keeps dropout(x) A' of every member. */
 CAD_CHECKED cad_status cadp_linear_forward(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor x, cad_tensor y, double beta, cad_tensor u);
-/* dx = dy W + s ((dy B) A) mask (none: left out); gradients of what trains are written. */
+/* dx = dy W + s ((dy B) A) mask (none: left out); leaves dy B of every member in m->v for the weight gradient that must follow. */
+CAD_CHECKED cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx);
+/* Gradients of what trains are written. */
+CAD_CHECKED cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u);
+/* Both. */
 CAD_CHECKED cad_status cadp_linear_backward(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor dx, cad_tensor u);
 
 CAD_CHECKED cad_status cadp_block_forward(cad_model *m, int block, cad_unit_view w);

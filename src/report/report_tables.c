@@ -25,7 +25,7 @@ void cadp_people_text(char out[32], int64_t n)
 
 static void number(char out[32], double x)
 {
-    if (isnan(x)) strcpy(out, "not defined");
+    if (isnan(x)) snprintf(out, 32, "not defined");
     else snprintf(out, 32, "%.3f", x);
 }
 
@@ -56,7 +56,7 @@ void cadp_tiles(cadp_page *p, const cad_metrics *m)
     snprintf(text, sizeof text, "%s%s", *range ? "95% interval " : "", range);
     tile(p, "AUC", m->auc, text);
     if (m->positives >= CADP_FEW) snprintf(text, sizeof text, "chance: %.3f", rate);
-    else strcpy(text, "area under precision-recall");
+    else snprintf(text, sizeof text, "area under precision-recall");
     tile(p, "AUPRC", m->auprc, text);
     snprintf(text, sizeof text, "%.1f%% better than the mean risk", 100 * (1 - m->brier / (rate * (1 - rate))));
     tile(p, "Brier score", m->brier, m->positives && m->positives < m->n && m->brier < rate * (1 - rate) ? text : "lower is better");
@@ -190,7 +190,7 @@ static void fact_text(char out[48], const cad_number *f)
 {
     bool speed = strstr(f->name, "per_second") != NULL;
 
-    if (!isfinite(f->value)) strcpy(out, "not defined");
+    if (!isfinite(f->value)) snprintf(out, 32, "not defined");
     else if (ends_with(f->name, "bytes")) bytes_text(out, f->value);
     else if (!speed && f->value >= 0 && f->value < 1e12 && (ends_with(f->name, "seconds") || ends_with(f->name, "runtime"))) seconds_text(out, f->value);
     else if (f->integer && fabs(f->value) < 9e15) group_digits(out, (int64_t)f->value);

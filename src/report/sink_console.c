@@ -25,8 +25,8 @@ static void spell(char out[32], double x, bool integer)
 {
     char rounded[32];
 
-    if (isnan(x)) strcpy(out, "nan");
-    else if (isinf(x)) strcpy(out, x > 0 ? "inf" : "-inf");
+    if (isnan(x)) snprintf(out, 32, "nan");
+    else if (isinf(x)) snprintf(out, 32, "%s", x > 0 ? "inf" : "-inf");
     else if (integer && fabs(x) < 9e15) snprintf(out, 32, "%.0f", x);
     else {
         snprintf(rounded, sizeof rounded, "%.4g", x);

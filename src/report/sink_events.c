@@ -138,7 +138,7 @@ cad_status cadp_events_row(cadp_events *s, int64_t step, const cad_number *numbe
 
 static void host_name(char out[64])
 {
-    if (gethostname(out, 64)) strcpy(out, "host");
+    if (gethostname(out, 64)) snprintf(out, 64, "host");
     out[63] = 0;
     for (char *c = out; *c; c++)
         if (!isalnum((unsigned char)*c) && *c != '.' && *c != '-') *c = '-';
