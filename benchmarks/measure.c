@@ -19,11 +19,27 @@
 
 enum { MAX_STEPS = 4096 };
 typedef struct run {
-    double began, ended, at[MAX_STEPS], loss[MAX_STEPS], tokens[MAX_STEPS]; /* of step i + 1: when its line was there, what it said */
+    double began, ended, at[MAX_STEPS], loss[MAX_STEPS], tokens[MAX_STEPS], cpu[MAX_STEPS]; /* of step i + 1: when its line was there, what it said */
     int64_t steps, peak_bytes, read;                                        /* read: bytes of the log taken so far */
     double logged;                                                          /* `seconds` of the line before */
     int exit;
+    pid_t child;
 } run;
+
+/* Processor time that the process has used, all threads; the clock for a machine that others use too. */
+static double cpu_seconds(pid_t child)
+{
+    char path[64], text[1024], *at;
+    long long user = 0, system = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)child);
+    if (!(f = fopen(path, "r"))) return NAN;
+    at = fgets(text, sizeof text, f) ? strrchr(text, ')') : NULL;
+    fclose(f);
+    if (!at || sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lld %lld", &user, &system) != 2) return NAN;
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
 
 static cad_status take_line(run *r, const char *line, size_t n, double now)
 {
@@ -37,6 +53,7 @@ static cad_status take_line(run *r, const char *line, size_t n, double now)
     tokens = cad_get(tree->root, "tokens");
     if (loss && r->steps < MAX_STEPS && (tokens || (rate && seconds))) {
         r->at[r->steps] = now;
+        r->cpu[r->steps] = cpu_seconds(r->child);
         r->loss[r->steps] = loss->real;
         r->tokens[r->steps++] = tokens ? tokens->real : round(rate->real * (seconds->real - r->logged));
         if (seconds) r->logged = seconds->real;
@@ -83,17 +100,18 @@ static cad_status watch(run *r, const char *log, const char *output, char **comm
 {
     struct rusage used;
     int ended = 0;
-    pid_t child, done = 0;
+    pid_t done = 0;
 
     if (remove(log) && errno != ENOENT) return cad_fail(CAD_ERESOURCE, "%s: cannot remove: %s", log, strerror(errno));
     r->began = cad_now();
-    if ((child = start(output, command)) < 0) return cad_fail(CAD_ERESOURCE, "cannot start %s: %s", command[0], strerror(errno));
+    if ((r->child = start(output, command)) < 0) return cad_fail(CAD_ERESOURCE, "cannot start %s: %s", command[0], strerror(errno));
     while (!done) {
         nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-        done = wait4(child, &ended, WNOHANG, &used);
         CAD_TRY(look(r, log));
+        done = wait4(r->child, &ended, WNOHANG, &used);
     }
     r->ended = cad_now();
+    CAD_TRY(look(r, log));
     r->exit = WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended);
     r->peak_bytes = (int64_t)used.ru_maxrss * 1024;
     if (r->exit) return cad_fail(CAD_EINTERNAL, "%s ended with %d; it said why in %s", command[0], r->exit, output);
@@ -133,7 +151,8 @@ static cad_status print(const run *r, const cad_tree *facts, char **words)
     rate = tokens / seconds;
     if (!(status = cad_json_begin(&j, NULL, '{')) && !(status = cad_json_string(&j, "method", words[1])) && !(status = cad_json_string(&j, "dtype", words[2])) &&
         !(status = cad_json_string(&j, "side", words[3])) && !(status = cad_json_int(&j, "steps", r->steps)) && !(status = cad_json_real(&j, "tokens_per_second", rate)) &&
-        !(status = cad_json_real(&j, "median_step_tokens_per_second", median_rate(r))) && !(status = cad_json_real(&j, "share_of_matrix_peak", peak > 0 ? rate * flop / peak : NAN)) &&
+        !(status = cad_json_real(&j, "median_step_tokens_per_second", median_rate(r))) && !(status = cad_json_real(&j, "tokens_per_cpu_second", tokens / (r->cpu[r->steps - 1] - r->cpu[0]))) &&
+        !(status = cad_json_real(&j, "share_of_matrix_peak", peak > 0 ? rate * flop / peak : NAN)) &&
         !(status = cad_json_int(&j, "peak_bytes", r->peak_bytes)) && !(status = cad_json_real(&j, "first_step_seconds", r->at[0] - r->began)) &&
         !(status = cad_json_real(&j, "seconds", r->ended - r->began)) && !(status = cad_json_real(&j, "tokens", tokens + r->tokens[0])) &&
         !(status = cad_json_real(&j, "first_loss", r->loss[0])) && !(status = cad_json_real(&j, "last_loss", r->loss[r->steps - 1])) && !(status = cad_json_end(&j)))

@@ -46,7 +46,7 @@ static dnnl_status_t hold(product *p, dnnl_memory_t *out, void *bytes)
 #endif
 }
 
-static void close(product *p)
+static void tear_down(product *p)
 {
     if (p->run) dnnl_primitive_destroy(p->run);
     if (p->a) dnnl_memory_destroy(p->a);
@@ -66,7 +66,7 @@ static void fill(void *bytes, int64_t n, bool half)
     }
 }
 
-static cad_status open(product *p, int64_t n, bool half)
+static cad_status set_up(product *p, int64_t n, bool half)
 {
     for (int i = 0; i < 3; i++) {
         CAD_TRY(cad_alloc(&p->bytes[i], (size_t)(n * n), half ? 2 : 4, "matrix"));
@@ -97,9 +97,9 @@ static cad_status measure(bool half, double seconds, double *best)
 
     for (int i = 0; i < 3; i++) {
         product p = {0};
-        cad_status status = open(&p, sides[i], half);
+        cad_status status = set_up(&p, sides[i], half);
         if (!status) status = best_rate(&p, sides[i], seconds / 3, best);
-        close(&p);
+        tear_down(&p);
         CAD_TRY(status);
     }
     return CAD_OK;

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_ROWS = 1024, NUMBERS = 7 };
-static const char *const numbers[NUMBERS] = {"tokens_per_second", "median_step_tokens_per_second", "share_of_matrix_peak", "peak_bytes", "first_step_seconds", "first_loss", "last_loss"};
+enum { MAX_ROWS = 1024, NUMBERS = 8 };
+static const char *const numbers[NUMBERS] = {"tokens_per_second", "median_step_tokens_per_second", "share_of_matrix_peak", "peak_bytes", "first_step_seconds", "first_loss", "last_loss", "tokens_per_cpu_second"};
 enum { SPEED, STEP_SPEED, SHARE, MEMORY, FIRST };
 typedef struct row { char method[16], dtype[16], side[16]; double number[NUMBERS]; } row;
 typedef struct table { row row[MAX_ROWS]; int64_t count; } table;
