@@ -60,6 +60,8 @@ int64_t cad_device_allocs(const cad_device *d); /* calls since the start */
 /* Work space for operations, taken once before the first step; an operation that needs more fails. On "plan" the largest need is recorded. */
 CAD_CHECKED cad_status cad_device_reserve(cad_device *d, int64_t bytes);
 int64_t cad_device_work_needed(const cad_device *d); /* the largest need of any operation so far */
+/* `call` runs on the host before every operation: MPI moves pending transfers only while it is called. NULL: none. */
+void cad_device_between(cad_device *d, void (*call)(void *with), void *with);
 double cad_device_flops(const cad_device *d);        /* of matrix products and attention so far (2 per multiply-add) */
 int64_t cad_device_launches(const cad_device *d);
 

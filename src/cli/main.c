@@ -1,11 +1,13 @@
 /* The commands, and the first lines of every run. */
 #include "cli_priv.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const cad_flag eval_flags[] = {
     {.name = "checkpoint", .takes_value = true, .help = "Model, adapter or checkpoint directory."}, {0}};
@@ -24,6 +26,9 @@ static const cad_flag plan_flags[] = {
 static const cad_flag tokenize_flags[] = {
     {.name = "no-special-tokens", .help = "Leave out the tokens that the post-processor adds."},
     {.name = "decode", .help = "Rows {\"ids\": […]} to rows {\"text\": …}; special tokens are skipped."}, {0}};
+static const cad_flag inspect_flags[] = {
+    {.name = "", .takes_value = true, .help = "Model, adapter or checkpoint directory, .safetensors, state.h5 or tokenizer.json."},
+    {.name = "json", .help = "One JSON object on standard output."}, {0}};
 static const cad_flag export_flags[] = {
     {.name = "checkpoint", .takes_value = true, .help = "Adapter, model or checkpoint directory."},
     {.name = "output", .takes_value = true, .help = "Directory to write; must be new or empty."},
@@ -42,17 +47,20 @@ const cadp_command cadp_commands[] = {
     {"predict", "predict --checkpoint DIR --input FILE [--output FILE] [flags]", "scores rows that need no label",
      CADP_COMPUTES | CADP_OPTIONS | CADP_WATCHED, predict_flags, {"checkpoint", "input"}, {0}, cadp_cmd_predict},
     {"embed", "embed --model-name-or-path DIR --input FILE.jsonl [--pooling last|mean|cls]", "pooled hidden states, as JSONL on standard output",
-     CADP_COMPUTES | CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, embed_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_embed},
+     CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, embed_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_embed},
     {"tokenize", "tokenize --tokenizer-name-or-path DIR [--no-special-tokens] [--decode] < FILE.jsonl", "rows {\"text\"} to rows {\"ids\"} and back, standard input to standard output",
      CADP_OPTIONS | CADP_RESULTS, tokenize_flags, {0}, {0}, cadp_cmd_tokenize},
     {"check", "check [--config FILE] [--json]", "reads all that a run would read: configuration, data counts, plan; changes nothing",
      CADP_COMPUTES | CADP_RUN | CADP_OPTIONS, json_flags, {0}, {0}, cadp_cmd_check},
     {"plan", "plan [--config FILE] [--world-size N] [--device-memory BYTES] [--json]", "memory, wire bytes and FLOP of a step, from config.json alone",
      CADP_RUN | CADP_OPTIONS, plan_flags, {0}, {0}, cadp_cmd_plan},
+    {"inspect", "inspect PATH [--json]", "what a model, adapter, checkpoint or tokenizer holds: names, dtypes, shapes, digests",
+     0, inspect_flags, {""}, {0}, cadp_cmd_inspect},
     {"export", "export --checkpoint DIR --output DIR [--format hf|peft] [--merge]", "a Hugging Face or PEFT directory from a checkpoint",
      CADP_OPTIONS, export_flags, {"checkpoint", "output"}, {0}, cadp_cmd_export},
     {"report", "report --predictions FILE… [--compare FILE…] --output DIR", "metrics.json and report.html from predictions",
      0, report_flags, {"predictions", "output"}, {0}, cadp_cmd_report},
+    {"bench", "bench", "speed of the operations of a training step on this machine, as JSON", CADP_OPTIONS | CADP_RESULTS, NULL, {0}, {0}, cadp_cmd_bench},
     {"version", "version [--json]", "versions of the program and of the libraries it found", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
     {.name = "generate", .usage = "generate", .summary = "writes text from a prompt", .marks = CADP_LATER},
     {.name = "score", .usage = "score", .summary = "log-likelihood of texts", .marks = CADP_LATER},
@@ -62,15 +70,23 @@ const cadp_command cadp_commands[] = {
     {.name = "push", .usage = "push", .summary = "makes an upload-ready folder", .marks = CADP_LATER},
     {0}};
 
-/* What is written is for its owner alone, and no memory with rows of people goes into core files or to debuggers. */
+/* What is written is for its owner alone, and no memory with rows of people goes into core files, even piped ones, or to debuggers.
+ * Ranks of a node copy from each other's memory, which the kernel forbids where the process may not be dumped (unless root). */
 static void harden(void)
 {
     const char *debugging = getenv("CADTRAIN_DEBUG");
+    int filter;
 
     umask(077);
     if (debugging && !strcmp(debugging, "1")) return;
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    prctl(PR_SET_DUMPABLE, 0);
+    filter = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+    if (filter >= 0) {
+        ssize_t ignored = write(filter, "0", 1);
+        (void)ignored;
+        close(filter);
+    }
+    if (!cadp_launched()) prctl(PR_SET_DUMPABLE, 0);
 }
 
 static bool is_help(const char *arg) { return !strcmp(arg, "--help") || !strcmp(arg, "-h"); }

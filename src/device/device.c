@@ -55,6 +55,12 @@ int64_t cad_device_work_needed(const cad_device *d) { return d->needed; }
 double cad_device_flops(const cad_device *d) { return d->flops; }
 int64_t cad_device_launches(const cad_device *d) { return d->launches; }
 
+void cad_device_between(cad_device *d, void (*call)(void *with), void *with)
+{
+    d->between = call;
+    d->between_with = with;
+}
+
 /* ---- memory ---- */
 
 static cad_status take(cad_device *d, void **out, int64_t bytes, const char *what)

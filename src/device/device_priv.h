@@ -42,6 +42,8 @@ struct cad_device {
     int64_t reserved, needed;
     int64_t bytes, peak, allocs, blocks, launches;
     double flops;
+    void (*between)(void *with); /* cad_device_between */
+    void *between_with;
     cadp_block *list;            /* `blocks` of them */
     int64_t room;
     cad_status fault;            /* a free that found damage; told at the next sync or close */

@@ -27,6 +27,7 @@ static cad_status count(cad_device *d, const cadp_call *c, int64_t work)
         CAD_TRY(cadp_admit(d, &c));                                                      \
         if (writes_nothing(&c)) return CAD_OK;                                           \
         CAD_TRY(count(d, &c, d->table->verb##_work ? d->table->verb##_work(d, x) : 0));      \
+        if (d->between) d->between(d->between_with);                                     \
         return d->table->verb(d, x, d->reserve);                                           \
     }
 CADP_OPS(DOOR)

@@ -95,6 +95,29 @@ static cad_status load(cad_tokenizer *t, const cad_tree *tree, const cad_tree *c
     return config ? cadp_load_config(t, config) : CAD_OK;
 }
 
+static cad_status begin(cad_tokenizer **out)
+{
+    *out = NULL;
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "a tokenizer"));
+    (*out)->pad = CADP_NO_TOKEN;
+    if (!pthread_mutex_init(&(*out)->lock, NULL)) return CAD_OK;
+    cad_free(out);
+    return cad_fail(CAD_ERESOURCE, "no memory for a lock");
+}
+
+cad_status cadp_tokenizer_parse(cad_tokenizer **out, const char *text, size_t n, const char *path)
+{
+    cad_tree *tree = NULL;
+    cad_status status;
+
+    CAD_TRY(begin(out));
+    status = cad_json_parse(&tree, text, n, path, CAD_EMODEL);
+    if (!status) status = load(*out, tree, NULL);
+    cad_tree_close(&tree);
+    if (status) cad_tokenizer_close(out);
+    return status;
+}
+
 static cad_status add_file(cad_sha256 *sum, const char *path)
 {
     char hex[65];
@@ -139,19 +162,11 @@ done:
 
 cad_status cad_tokenizer_open(cad_tokenizer **out, const char *dir)
 {
-    cad_tokenizer *t = NULL;
     cad_status status;
 
-    *out = NULL;
-    CAD_TRY(cad_alloc(&t, 1, sizeof *t, "a tokenizer"));
-    if (pthread_mutex_init(&t->lock, NULL)) {
-        cad_free(&t);
-        return cad_fail(CAD_ERESOURCE, "no memory for a lock");
-    }
-    t->pad = CADP_NO_TOKEN;
-    status = open_files(t, dir);
-    if (status) cad_tokenizer_close(&t);
-    *out = t;
+    CAD_TRY(begin(out));
+    status = open_files(*out, dir);
+    if (status) cad_tokenizer_close(out);
     return status;
 }
 

@@ -178,7 +178,7 @@ static cad_status train_results(cad_run *r, double mean_loss)
                         {"train_tokens_per_second", (double)r->tokens / seconds, false}, {"step", (double)r->step, true}};
 
     CAD_TRY(cadp_history_row(r, r->step, row, sizeof row / sizeof *row));
-    cad_print_metrics_block("train metrics", row, 7);
+    cad_print_metrics_block("train", row, 7);
     return cadp_write_results(r, "train", row, 7);
 }
 
@@ -268,7 +268,7 @@ cad_status cad_run_evaluate(cad_run *r)
     if (!status && !r->rank) {
         cad_number row[] = {{"n", (double)s.n, true}, {"accuracy", s.metrics.accuracy, false}, {"precision", s.metrics.precision, false}, {"recall", s.metrics.recall, false},
                             {"f1", s.metrics.f1, false}, {"auc", s.metrics.auc, false}, {"auprc", s.metrics.auprc, false}, {"brier", s.metrics.brier, false}};
-        cad_print_metrics_block("eval metrics", row, sizeof row / sizeof *row);
+        cad_print_metrics_block("eval", row, sizeof row / sizeof *row);
         cad_info("metrics      %s/metrics.json", r->o->prediction_output_dir);
         cad_info("predictions  %s/predictions.jsonl", r->o->prediction_output_dir);
         cad_info("report       %s/report.html", r->o->prediction_output_dir);

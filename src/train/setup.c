@@ -230,10 +230,13 @@ static cad_status tell_resume(cad_run *r)
     return there && !r->resume_dir ? cad_strdup(&r->resume_dir, "rank 0 has it") : CAD_OK;
 }
 
+static void let_transfers_move(void *comm) { cad_comm_progress(comm); }
+
 static cad_status open_memory(cad_run *r)
 {
     CAD_TRY(check_vocabulary(r));
     CAD_TRY(cad_device_open(&r->device, device_name(r->o), cadp_threads(r)));
+    if (r->size > 1) cad_device_between(r->device, let_transfers_move, r->comm);
     CAD_TRY(cadp_open_rooms(r));
     CAD_TRY(cadp_reserve_work(r));
     return load_weights(r);
@@ -241,6 +244,7 @@ static cad_status open_memory(cad_run *r)
 
 static cad_status open_all(cad_run *r)
 {
+    CAD_TRY(cad_derive_dirs(r->o));
     CAD_TRY(cad_comm_agree(r->comm, cadp_prepare_demo(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
     CAD_TRY(tell_facts(r, open_data(r)));

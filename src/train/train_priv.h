@@ -24,6 +24,9 @@ typedef struct cadp_set { cad_dataset *data; int64_t *rows; int64_t count; bool 
 /* Step t's micro-batches on this rank, and on rank 0 those of every rank. Two steps alternate. */
 typedef struct cadp_feed cadp_feed;
 
+enum { CADP_CURVES = 5 };
+extern const char *const cadp_curve_names[CADP_CURVES];
+
 /* The rows of trainer_state.json's log_history, as JSON text pieces, and the state around the best checkpoint. */
 typedef struct cadp_history {
     cad_str rows;          /* "{…}" objects, comma-separated */
@@ -31,8 +34,8 @@ typedef struct cadp_history {
     double best_metric;    /* NaN: none yet */
     int64_t best_step;     /* 0: none */
     int64_t bad_evals;     /* evaluations since the best (early stopping) */
-    double *curve_step[4], *curve[4]; /* loss, eval_loss, learning_rate, eval metric for the report; rank 0 */
-    int64_t curve_n[4], curve_room[4];
+    double *curve_step[CADP_CURVES], *curve[CADP_CURVES]; /* cadp_curve_names, for the report; rank 0 */
+    int64_t curve_n[CADP_CURVES], curve_room[CADP_CURVES];
     double flos;
 } cadp_history;
 
@@ -73,6 +76,8 @@ struct cad_run {
     int64_t tokens;              /* computed since the start of this process */
     double lr;
     int lock;                    /* OUT/.lock, -1: none */
+    int64_t saved_step;          /* of the last complete checkpoint that this process wrote; 0: none */
+    int failed_saves;            /* in a row */
 };
 
 /* ---- setup.c, facts.c ---- */
@@ -113,7 +118,12 @@ CAD_CHECKED cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop
 /* Rank 0: metrics.json, predictions.jsonl, report.html into `dir`. */
 CAD_CHECKED cad_status cadp_write_predictions(cad_run *r, const char *dir, const cadp_set *set, const cadp_scores *s);
 
+/* The same as JSONL text (contract section 5). Rank 0. */
+CAD_CHECKED cad_status cadp_predictions_text(const cad_run *r, const cadp_set *set, const cadp_scores *s, cad_str *out);
+
 /* ---- history.c (rank 0) ---- */
+/* Epochs done after a step, as Transformers counts them: batches of the present epoch over batches per rank. */
+double cadp_epoch_at(const cad_run *r, int64_t step);
 CAD_CHECKED cad_status cadp_history_row(cad_run *r, int64_t step, const cad_number *numbers, int count); /* sinks + log_history */
 CAD_CHECKED cad_status cadp_write_trainer_state(const cad_run *r, const char *path);
 CAD_CHECKED cad_status cadp_read_trainer_state(cad_run *r, const char *path);

@@ -7,7 +7,7 @@ void cadp_cut(int64_t n, int size, int64_t *at)
     for (int k = 0; k <= size; k++) at[k] = cad_min(n, cad_ceil_div(chunks * k, size) * CAD_CHUNK);
 }
 
-bool cadp_overlap(int64_t from, int64_t n, int64_t low, int64_t high, int64_t *at, int64_t *count)
+bool cadp_common(int64_t from, int64_t n, int64_t low, int64_t high, int64_t *at, int64_t *count)
 {
     int64_t begin = cad_max(from, low), end = cad_min(from + n, high);
 

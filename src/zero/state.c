@@ -32,8 +32,8 @@ static cad_status load_row(filler *f, const cad_param *p)
     const int64_t *cut = p->trains ? u->cut : u->fcut;
     int64_t low = cadp_whole(z) ? 0 : cut[z->rank], high = cadp_whole(z) ? (p->trains ? u->n : u->f) : cut[z->rank + 1], at, n;
 
-    if (cadp_overlap(p->at, p->elems, low, high, &at, &n)) CAD_TRY(fill(f, at, n, p->trains ? u->train : u->frozen, low, p->at, NULL, 0));
-    if (!p->trains || !z->o.train || z->o.compute == CAD_F32 || !cadp_overlap(p->at, p->elems, u->own, u->own + u->own_n, &at, &n)) return CAD_OK;
+    if (cadp_common(p->at, p->elems, low, high, &at, &n)) CAD_TRY(fill(f, at, n, p->trains ? u->train : u->frozen, low, p->at, NULL, 0));
+    if (!p->trains || !z->o.train || z->o.compute == CAD_F32 || !cadp_common(p->at, p->elems, u->own, u->own + u->own_n, &at, &n)) return CAD_OK;
     return fill(f, at, n, NULL, 0, p->at, u->master, u->own);
 }
 
@@ -51,13 +51,13 @@ cad_status cad_zero_collect(cad_zero *z, int row, cad_state what, int64_t from, 
     const cad_param *p = &z->params->row[row];
     cadp_unit *u = &z->unit[p->unit];
     int64_t at, count;
-    bool here = cadp_overlap(p->at + from, n, u->own, u->own + u->own_n, &at, &count);
+    bool here = cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count);
 
     CAD_ASSERT(p->trains && n <= CAD_STATE_PIECE);
     if (!z->o.stage || z->size == 1) return z->rank ? CAD_OK : cad_device_download(z->device, out, state_of(u, what) + (at - u->own), n * 4);
     for (int k = 0; k < z->size; k++) {
         int64_t a, c;
-        (void)cadp_overlap(p->at + from, n, u->cut[k], u->cut[k + 1], &a, &c);
+        (void)cadp_common(p->at + from, n, u->cut[k], u->cut[k + 1], &a, &c);
         z->offsets[k + 1] = z->offsets[k] + c * 4;
     }
     if (here) CAD_TRY(cad_device_download(z->device, z->piece, state_of(u, what) + (at - u->own), count * 4));
@@ -72,10 +72,10 @@ cad_status cad_zero_spread(cad_zero *z, int row, cad_state what, int64_t from, i
 
     CAD_ASSERT(p->trains && n <= CAD_STATE_PIECE);
     CAD_TRY(cad_comm_bcast(z->comm, values, (size_t)n * 4, 0));
-    if (cadp_overlap(first, n, u->own, u->own + u->own_n, &at, &count))
+    if (cadp_common(first, n, u->own, u->own + u->own_n, &at, &count))
         CAD_TRY(cad_device_upload(z->device, state_of(u, what) + (at - u->own), values + (at - first), count * 4));
     if (what != CAD_STATE_PARAM) return CAD_OK;
     if (cadp_whole(z)) return put_compute(z, u->train, 0, first, n, values);
-    if (!cadp_overlap(first, n, u->cut[z->rank], u->cut[z->rank + 1], &at, &count)) return CAD_OK;
+    if (!cadp_common(first, n, u->cut[z->rank], u->cut[z->rank + 1], &at, &count)) return CAD_OK;
     return put_compute(z, u->train, u->cut[z->rank], at, count, values + (at - first));
 }

@@ -44,7 +44,7 @@ struct cad_zero {
 /* layout.c: pure arithmetic. at[size + 1]: n elements in chunks of CAD_CHUNK, shared out evenly; no rank has more than rank 0. */
 void cadp_cut(int64_t n, int size, int64_t *at);
 /* The part of [from, from + n) that lies in [low, high): false when none. */
-bool cadp_overlap(int64_t from, int64_t n, int64_t low, int64_t high, int64_t *at, int64_t *count);
+bool cadp_common(int64_t from, int64_t n, int64_t low, int64_t high, int64_t *at, int64_t *count);
 static inline size_t cadp_sum_bytes(const cad_zero *z) { return z->fixed ? 8 : 4; }
 static inline cad_num cadp_sum_num(const cad_zero *z) { return z->fixed ? CAD_NUM_I64 : CAD_NUM_F32; }
 static inline cad_num cadp_compute_num(const cad_zero *z) { return z->o.compute == CAD_BF16 ? CAD_NUM_BF16 : CAD_NUM_F32; }

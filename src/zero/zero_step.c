@@ -104,7 +104,7 @@ static cad_status update_row(cad_zero *z, const cad_param *p, cadp_unit *u, cad_
     int64_t at, n, in;
     cad_adamw_args x = {.lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = p->decays ? a->weight_decay : 0, .clip = clip, .step = a->step};
 
-    if (!p->trains || !cadp_overlap(p->at, p->elems, u->own, u->own + u->own_n, &at, &n)) return CAD_OK;
+    if (!p->trains || !cadp_common(p->at, p->elems, u->own, u->own + u->own_n, &at, &n)) return CAD_OK;
     in = at - u->own;
     x.p = cadp_flat(u->master + in, CAD_F32, n);
     x.m = cadp_flat(u->m + in, CAD_F32, n);

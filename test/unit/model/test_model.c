@@ -250,13 +250,18 @@ static void full_models_have_the_logits_and_gradients_of_transformers(void **sta
     (void)state;
     need_shared();
     for (size_t i = 0; i < 3; i++) check_family(families[i], "ref", false, false);
+    for (size_t i = 0; i < 3; i++) check_family(families[i], "cpu", false, false);
 }
 
 static void adapters_have_the_logits_and_gradients_of_peft(void **state)
 {
     (void)state;
     need_shared();
-    for (size_t i = 0; i < 3; i++) check_family(families[i], "ref", false, true);
+    for (size_t i = 0; i < 3; i++) {
+        check_family(families[i], "ref", false, true);
+        check_family(families[i], "cpu", false, true);
+        check_family(families[i], "check:cpu", false, true);
+    }
 }
 
 static void recomputing_changes_nothing(void **state)

@@ -165,7 +165,7 @@ static void a_vocabulary_finds_what_was_added_and_nothing_else(void **state)
 {
     enum { COUNT = 5000 };
     cadp_vocab v;
-    char name[40];
+    char name[64];
     bool added;
 
     (void)state;
