@@ -1,0 +1,110 @@
+#!/bin/sh
+# Signals, the files STOP and SAVE, and the wall clock: the step is finished on all ranks, a checkpoint written, exit code 75; going on ends on the same bits.
+. ./test/tools/e2e.sh
+make_model
+records=$scratch/records.jsonl
+make_records "$records" 40
+long="--gradient-accumulation-steps 4 --lr-scheduler-type constant --max-steps 100000"
+
+started() { [ "$(steps_of out | wc -w)" -ge "$1" ]; }
+
+# begin RANKS FLAGS…: starts a long run in the background; $pid, once it has made three steps
+begin() {
+    world=$1
+    shift
+    rm -rf out
+    set -- --model-name-or-path "$model" --train-file "$records" --validation-split 0 --max-length 64 --per-device-train-batch-size 1 --learning-rate 1e-3 --save-strategy no \
+        --logging-steps 1 --skip-test --report-to none --output-dir out "$@"
+    # shellcheck disable=SC2086
+    if [ "$world" = 1 ]; then "$cadtrain" train "$@" $long >"$log" 2>&1 & else mpirun -np "$world" "$cadtrain" train "$@" $long >"$log" 2>&1 & fi
+    pid=$!
+    wait_for 20 started 3 || echo "  # the run does not start"
+}
+
+ended() { ! kill -0 "$pid" 2>/dev/null; }
+
+# finish: waits for the run; $code
+finish() {
+    wait_for 15 ended || kill -9 "$pid"
+    wait "$pid"
+    code=$?
+}
+
+# judge NAME WORLD CODES: exit code, one line about it, a complete checkpoint that equals a run of as many steps in one go
+judge() {
+    reason=
+    echo "$code" | grep -qxE "$3" || reason="exit code: expected $3, found $code;"
+    k=$(readlink out/last | sed 's/.*checkpoint-//')
+    if [ -z "$k" ]; then reason="$reason no checkpoint was written"; else
+        grep -q "stopped after step $k" "$log" || reason="$reason no line says that it stopped after step $k;"
+        cp -r out stopped
+        # shellcheck disable=SC2086
+        train 1 whole --gradient-accumulation-steps $((4 * $2)) --lr-scheduler-type constant --max-steps $((k + 3)) --save-strategy steps --save-steps "$k" --overwrite-output-dir true
+        [ "$(digest stopped/last)" = "$(digest "whole/checkpoint-$k")" ] || reason="$reason checkpoint-$k has other bits;"
+        train 3 stopped --zero-stage 2 --gradient-accumulation-steps 1 --lr-scheduler-type constant --max-steps $((k + 3)) --resume-from-checkpoint auto || reason="$reason going on failed;"
+        [ "$(digest stopped)" = "$(digest whole)" ] || reason="$reason after going on: other bits;"
+    fi
+    say "$1" "$reason"
+    rm -rf stopped whole
+}
+
+for signal in TERM USR1 INT; do
+    begin 1
+    kill -$signal "$pid"
+    finish
+    judge "stopped_by_$signal" 1 75
+done
+
+begin 2
+kill -USR1 "$pid" # mpirun hands it on to every rank
+finish
+judge mpirun_hands_on_USR1 2 75
+
+begin 2 --zero-stage 3
+kill -TERM "$(children "$pid" | tail -n 1)"
+finish
+judge one_rank_gets_TERM 2 75
+
+# mpirun's own exit code after SIGTERM is its business (1 or 143); its ranks have a second to write the checkpoint.
+begin 2
+kill -TERM "$pid"
+finish
+judge mpirun_gets_TERM 2 '75|143|1'
+
+begin 1
+touch out/STOP
+finish
+judge the_file_STOP 1 75
+
+begin 1
+touch out/SAVE
+saved() { [ -L out/last ]; }
+wait_for 10 saved
+reason=
+saved || reason="no checkpoint was written;"
+at=$(steps_of out | wc -w)
+wait_for 10 started $((at + 3)) || reason="$reason it does not go on;"
+[ ! -e out/SAVE ] || reason="$reason SAVE is still there;"
+kill -TERM "$pid"
+finish
+[ "$(find out -maxdepth 1 -name 'checkpoint-*' | wc -l)" = 2 ] || reason="$reason expected 2 checkpoints (SAVE, then TERM), found $(find out -maxdepth 1 -name 'checkpoint-*' | wc -l)"
+say the_file_SAVE "$reason"
+
+from=$(now_ms)
+# shellcheck disable=SC2086
+train 1 wall --wall-time 2 $long
+code=$?
+took=$(($(now_ms) - from))
+reason=
+[ $code = 75 ] || reason="exit code: expected 75, found $code;"
+[ $took -lt 2500 ] || reason="$reason it took $took ms;"
+[ -f wall/last/state.h5 ] || reason="$reason no checkpoint"
+say wall_time "$reason"
+
+begin 1
+kill -INT "$pid"
+kill -INT "$pid"
+from=$(now_ms)
+finish
+say a_second_INT_ends_at_once "$([ "$code" = 130 ] || [ "$code" = 75 ] || echo "exit code: expected 130 or 75, found $code")"
+exit $fails
