@@ -1,5 +1,5 @@
 # cadtrain: `make help` lists the verbs.
-CC ?= gcc
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 MODE ?= release
 BUILD ?= build
 OBJ := $(BUILD)/$(MODE)-$(notdir $(firstword $(CC)))
@@ -69,6 +69,11 @@ $(OBJ)/test/mpi/%: test/mpi/%.c $(OBJ)/libcadtrain.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(CFLAGS) -Itest -MMD -MP -o $@ $< $(OBJ)/libcadtrain.a $(LDFLAGS) -lcmocka $(LIBS)
+
+$(OBJ)/benchmarks/%: benchmarks/%.c $(OBJ)/libcadtrain.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(OBJ)/libcadtrain.a $(LDFLAGS) $(LIBS)
 
 unit: $(UNIT_BIN) ## build the unit tests (run them with test/run.sh)
 mpi: $(MPI_BIN) ## build the tests that run on several ranks

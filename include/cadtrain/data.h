@@ -26,8 +26,10 @@ typedef struct cad_split_options {
     bool has_validation_file; /* then nothing is split off */
 } cad_split_options;
 typedef struct cad_orders { int64_t *train, *eval; int64_t train_count, eval_count; } cad_orders; /* rows of the raw file */
-/* labels[n] 0/1. Without split (0 or a validation file) eval_count is 0 and the shuffles still apply as the Python program does.
- * CAD_EDATA: a split that leaves nothing, oversampling without positives. */
+/* labels[n] 0/1. Without split (0 or a validation file) eval_count is 0, all rows are trained on and oversampling and shuffles still apply;
+ * the order of a validation file is cad_numpy_permutation(eval_shuffle_seed, its rows). shuffle_seed belongs to oversampling: unused without.
+ * stratify: as datasets' train_test_split(stratify_by_column), index for index.
+ * CAD_EDATA: a split that leaves nothing or (stratified) cannot hold both labels on both sides, oversampling without positives. */
 CAD_CHECKED cad_status cad_make_orders(cad_orders *out, const int32_t *labels, int64_t n, const cad_split_options *o);
 void cad_orders_close(cad_orders *o);
 
@@ -37,7 +39,9 @@ typedef struct cad_sampler_options {
     int64_t rows, batch, atoms_per_step; /* atoms_per_step = world size x accumulation (kept over a resume) */
     int world_at_start;                  /* the world size in force when the run began: decides the deal of `hf` fills */
     int64_t accumulation_at_start;
-    uint64_t seed; bool group_by_length; const int32_t *lengths; /* tokens of each row (group_by_length) */
+    /* group_by_length: the order of world size one whatever the world (the library lets each rank permute for itself); lengths: tokens of
+     * each row, borrowed for the call */
+    uint64_t seed; bool group_by_length; const int32_t *lengths;
     cad_normalization normalization;     /* hf, hf_mean: the last round is filled from the epoch's beginning */
 } cad_sampler_options;
 typedef struct cad_sampler cad_sampler;
@@ -53,7 +57,7 @@ CAD_CHECKED cad_status cad_sampler_atom(cad_sampler *s, int64_t atom, int64_t *r
 
 /* ---- dataset (dataset.c): columns -> ids, labels; the token cache ---- */
 typedef struct cad_dataset {
-    cad_rows *rows_file;      /* kept for the other columns of predictions; NULL after cad_dataset_forget_text */
+    cad_rows *rows_file;      /* kept for the other columns of predictions; NULL with forget_text */
     int64_t count;
     int32_t *labels;          /* 0/1; -1 when there is no label (predict) */
     int32_t *ids;             /* all rows end to end */
@@ -71,9 +75,10 @@ typedef struct cad_dataset_options {
     int threads;
     const char *cache_dir;    /* NULL: no cache. A file <digest>.tokens, 0600, mapped on the next run */
     int64_t vocabulary;       /* ids must be below (CAD_EMODEL otherwise); 0: unchecked */
+    bool forget_text;         /* rows_file is not wanted: a cached data set is then opened without reading the records again */
 } cad_dataset_options;
-/* CAD_EDATA: missing column (with the nearest name), label not 0/1 (integers or strings of them; row's line named, value not),
- * an empty text is allowed when the tokenizer adds special tokens, else an error with the line. */
+/* CAD_EDATA: missing column (with the nearest name), label not 0/1 (integers or strings of them; row's line named, value not; where no
+ * label is needed such a row has label -1), an empty text is allowed when the tokenizer adds special tokens, else an error with the line. */
 CAD_CHECKED cad_status cad_dataset_open(cad_dataset **out, const cad_tokenizer *t, const cad_dataset_options *o);
 void cad_dataset_close(cad_dataset **d);
 
@@ -99,8 +104,13 @@ CAD_CHECKED cad_status cad_batch_open(cad_batch *b, int64_t max_tokens, int64_t 
 void cad_batch_close(cad_batch *b);
 /* Points the members into memory for these sizes (after a receive: sizes from the head). CAD_EINTERNAL if it does not fit. */
 CAD_CHECKED cad_status cad_batch_layout(cad_batch *b, int64_t tokens, int64_t sequences);
-/* Fills b with the given rows (numbers of the dataset); weights from class_weight[label]. head->tokens… are set; the rest of the head is the caller's. */
+/* Fills b with the given rows (numbers of the dataset); weights from class_weight[label], 0 without a label. head->tokens… are set; the rest of the head is the caller's. */
 CAD_CHECKED cad_status cad_batch_pack(cad_batch *b, const cad_dataset *d, const int64_t *rows, int64_t count, const double class_weight[2]);
+
+/* cad_batch_head.scale by contract section 4. step_weights: sum of class weights over all rows of the step; atom_weights: over the rows of this
+ * atom; world: the world size in force when the run began; micros: micro-batches per rank of this update (ceil(atoms of the step / world)).
+ * 0 when the sum is 0 (only classes of weight 0). */
+double cad_step_scale(cad_normalization n, double step_weights, double atom_weights, int world, int64_t micros);
 
 /* ---- synthetic records for the demo (synth.c) ---- */
 /* People as text with a risk that a small model can learn (written as JSONL with `input`, `output`); deterministic in seed. */

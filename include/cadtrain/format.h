@@ -85,7 +85,7 @@ cad_cell cad_rows_cell(const cad_rows *r, int64_t row, int column);
 int cad_rows_line(const cad_rows *r, int64_t row); /* where the row starts in the (unpacked) file, from 1 */
 const char *cad_rows_path(const cad_rows *r);
 
-/* ---- safetensors (safetensors.c) ---- */
+/* ---- safetensors (st_*.c, dtype.c) ---- */
 
 typedef enum cad_dtype { CAD_F32, CAD_BF16, CAD_F16, CAD_F64, CAD_I64, CAD_I32, CAD_I16, CAD_I8, CAD_U8, CAD_BOOL8 } cad_dtype;
 size_t cad_dtype_bytes(cad_dtype d);
@@ -103,8 +103,8 @@ typedef struct cad_st_tensor {
     int file;         /* index for cad_st_file */
 } cad_st_tensor;
 typedef struct cad_st cad_st;
-/* A file, or a directory: model.safetensors.index.json with its shards, or model.safetensors, or adapter_model.safetensors.
- * Files are mapped. CAD_EMODEL with the tensor's name and file: header longer than the file or 100 MB, bad JSON, unknown dtype,
+/* A file, or a directory: model.safetensors, or model.safetensors.index.json with its shards, or adapter_model.safetensors, in this order.
+ * Files are mapped; in a directory no link may lead out of it (of models--ORG--NAME in the Hugging Face cache). CAD_EMODEL with the tensor's name and file: header longer than the file or 100 MB, bad JSON, unknown dtype,
  * dtype x shape != bytes, overlap, hole, bytes after the end, duplicate names, a weight_map that leaves the folder or names a
  * missing file or tensor. */
 CAD_CHECKED cad_status cad_st_open(cad_st **out, const char *path);
@@ -117,6 +117,7 @@ const char *cad_st_file(const cad_st *s, int file);
 CAD_CHECKED cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, float *out);
 
 /* Writing: declare every tensor, then give its bytes in the same order; streams, so that no tensor but the present one is in memory.
+ * In a file wider elements lie first, then in declared order.
  * Files are 0600 and appear under their names only at cad_st_finish (fsync, rename); metadata {"format": "pt"}.
  * With shard_bytes > 0 and more data than that: model-0000i-of-0000n.safetensors and model.safetensors.index.json. */
 typedef struct cad_st_writer cad_st_writer;
@@ -126,7 +127,7 @@ CAD_CHECKED cad_status cad_st_write(cad_st_writer *w, const void *bytes, size_t 
 CAD_CHECKED cad_status cad_st_finish(cad_st_writer *w); /* CAD_EINTERNAL when bytes are missing */
 void cad_st_abandon(cad_st_writer **w);                  /* closes; removes what was not finished */
 
-/* ---- HDF5 (hdf5.c: the only file that sees <hdf5.h>; serial, one process) ---- */
+/* ---- HDF5 (hdf5.c, h5_*.c: the only files that see <hdf5.h>; serial, one process) ---- */
 
 typedef struct cad_h5 cad_h5;
 void cad_h5_setup(void); /* first thing in main: H5dont_atexit, no plugins, HDF5_* unset, errors not printed */

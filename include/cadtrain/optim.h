@@ -15,8 +15,8 @@ typedef struct cad_schedule {
     int64_t warmup, total; /* optimizer steps */
     double num_cycles;     /* cosine 0.5, restarts 1 */
     double lr_end, power;  /* polynomial 1e-7, 1 */
-    double min_lr;         /* with_min_lr; min_lr_rate is min_lr / learning_rate */
-    double min_lr_rate;    /* used when min_lr < 0 */
+    double min_lr;         /* with_min_lr; < 0: not given; min_lr_rate is then min_lr / learning_rate */
+    double min_lr_rate;    /* < 0: not given; exactly one of the two for the schedules that need it */
     int64_t timescale;     /* inverse_sqrt; 0: warmup or 10000 */
     double warmup_lr_rate; /* cosine_warmup_with_min_lr; < 0: none */
 } cad_schedule;

@@ -11,6 +11,9 @@ enum { CAD_WHEN_NO, CAD_WHEN_STEPS, CAD_WHEN_EPOCH, CAD_WHEN_BEST };
 enum { CAD_WEIGHTS_MANUAL, CAD_WEIGHTS_BALANCED, CAD_WEIGHTS_NONE };
 enum { CAD_REDUCE_AUTO, CAD_REDUCE_EXACT, CAD_REDUCE_FAST };
 enum { CAD_TASK_BINARY, CAD_TASK_SFT };
+enum { CAD_BNB_NF4, CAD_BNB_FP4 };          /* bnb_4bit_quant_type */
+enum { CAD_OFFLOAD_NONE, CAD_OFFLOAD_CPU }; /* offload_optimizer */
+enum { CAD_OPTIM_TORCH, CAD_OPTIM_TORCH_FUSED, CAD_OPTIM_HF, CAD_OPTIM_PAGED_32BIT, CAD_OPTIM_8BIT, CAD_OPTIM_PAGED_8BIT }; /* optim */
 typedef struct cad_words { char **word; int count; } cad_words;
 
 typedef struct cad_options {
@@ -54,12 +57,17 @@ typedef struct cad_options {
         int64_t zero_stage; int offload_optimizer; double wall_time; /* seconds, 0: none */ double watchdog_seconds; /* 0: off */
     } runtime;
     bool predictions_include_input; /* --predictions-include-input */
-    bool demo; /* nothing was given: the embedded demo */
+    bool demo; /* nothing was given (or the demo's file with no model and no data): the embedded demo */
+    int64_t deepspeed_train_batch_size; /* rows of one step as a DeepSpeed file demands them: micro-batch x accumulation x world size; 0: not given */
 } cad_options;
 
 /* ---- the command line (conf.c) ---- */
 /* Flags that belong to a command rather than to the configuration (--input, --checkpoint, --json, …): the command's table. */
-typedef struct cad_flag { const char *name; bool takes_value; const char *help; const char *value; bool given; } cad_flag; /* name without "--"; ends with {0} */
+typedef struct cad_flag {
+    const char *name; bool takes_value; const char *help; /* name without "--", "" for the one argument without a flag; the table ends with {0} */
+    const char *value; bool given;                        /* filled in; of a flag given twice the later one */
+    bool many; char **values; int count;                  /* `many`: all arguments up to the next flag (value is the first of them) */
+} cad_flag;
 typedef struct cad_config cad_config;
 /* Defaults < paths files < experiment file < CADTRAIN_* < flags. `argv` without the program and the command. --config FILE (or --config=FILE),
  * --set section.key=value, --print-config (see cad_config_wants_print), and the command's own flags. All mistakes at once (one line each)
@@ -69,6 +77,8 @@ CAD_CHECKED cad_status cad_config_open(cad_config **out, int argc, char **argv, 
 void cad_config_close(cad_config **c);
 cad_options *cad_config_options(cad_config *c);
 const char *cad_config_says(const cad_config *c);
+/* Lines for the log ("" when there are none): DeepSpeed keys without effect here, stage 1 run as stage 2, CADTRAIN_* variables that name no option. */
+const char *cad_config_notes(const cad_config *c);
 bool cad_config_wants_print(const cad_config *c);
 /* The resolved configuration with the source of each value, as lines. */
 CAD_CHECKED cad_status cad_config_print(const cad_config *c, cad_str *out);
@@ -80,7 +90,8 @@ CAD_CHECKED cad_status cad_config_from_json(cad_config **out, const char *json, 
 /* Help from the table: all options, or one section; and docs/options.md. */
 CAD_CHECKED cad_status cad_config_help(cad_str *out, const cad_flag *command_flags);
 CAD_CHECKED cad_status cad_config_markdown(cad_str *out);
-/* Directories derived from the model's path and the mode where none is given (contract 3.1). */
+/* Directories derived from the model's path and the mode where none is given (contract 3.1): outputs/checkpoints/<slug>_<mode> and
+ * outputs/predictions/<slug>_<mode>; beside a given output_dir the predictions go to output_dir/predictions; the event logs to output_dir/runs. */
 CAD_CHECKED cad_status cad_derive_dirs(cad_options *o);
 const char *cad_mode_name(const cad_options *o); /* full, lora, qlora, lora8bit */
 #ifdef __cplusplus

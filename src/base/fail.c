@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static _Thread_local char reason[1024];
+static _Thread_local char reason[16384]; /* a configuration names all its mistakes at once */
 static _Thread_local char advice[1024];
 static _Thread_local int advice_lines;
 

@@ -72,7 +72,7 @@ void cad_warn(const char *kind, const char *format, ...)
 
 void cad_print_failure(void)
 {
-    char text[4096], rank[32] = "";
+    char text[20480], rank[32] = "";
     const char *advice = cad_advice();
     int n;
 

@@ -24,7 +24,7 @@ static void round_to(decimal *d, double value, int count)
     snprintf(text, sizeof text, "%.*e", count - 1, value);
     d->digits[0] = text[0];
     memcpy(d->digits + 1, text + 2, (size_t)(count - 1));
-    d->exponent = atoi(strchr(text, 'e') + 1);
+    d->exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
     for (d->count = count; d->count > 1 && d->digits[d->count - 1] == '0'; d->count--) {
     }
     d->digits[d->count] = 0;

@@ -76,7 +76,7 @@ static cad_status normalizer(cad_tokenizer *t, const cad_tree *tree, const cad_n
         s->kind = CADP_NORMAL_REPLACE;
         return plain_pattern(tree, n, "normalizer", &s->from, &s->from_size, &s->to, &s->to_size);
     } else if (!strcmp(type, "BertNormalizer")) {
-        s->kind = CADP_NORMAL_BERT;
+        s->kind = CADP_NORMAL_WORDS;
         CAD_TRY(cadp_want_bool(tree, n, "normalizer", "clean_text", true, &s->clean));
         CAD_TRY(cadp_want_bool(tree, n, "normalizer", "handle_chinese_chars", true, &s->chinese));
         CAD_TRY(cadp_want_bool(tree, n, "normalizer", "lowercase", true, &s->lowercase));
@@ -157,7 +157,7 @@ static cad_status pre_tokenizer(cad_tokenizer *t, const cad_tree *tree, const ca
     if (!strcmp(type, "Split")) return s->kind = CADP_PRE_SPLIT, split(s, tree, n);
     if (!strcmp(type, "ByteLevel")) return s->kind = CADP_PRE_BYTES, byte_level(t, s, tree, n);
     if (!strcmp(type, "Metaspace")) return s->kind = CADP_PRE_METASPACE, metaspace(s, tree, n);
-    s->kind = CADP_PRE_BERT;
+    s->kind = CADP_PRE_WORDS;
     return strcmp(type, "BertPreTokenizer") ? cadp_not_implemented(tree, n, "pre_tokenizer", type) : CAD_OK;
 }
 

@@ -52,11 +52,11 @@ static cad_status pre_step(const cad_tokenizer *t, cadp_scratch *s, int i, cadp_
         p->size = s->parts[*turn].size;
         *turn = !*turn;
     }
-    if (step->kind != CADP_PRE_BERT && !step->splits) return CAD_OK;
+    if (step->kind != CADP_PRE_WORDS && !step->splits) return CAD_OK;
     if (step->splitter.regex && !s->matcher[i]) CAD_TRY(cadp_matcher_open(&s->matcher[i], step->splitter.regex));
     out->count = 0;
     for (int64_t w = 0; w < words->count; ++w)
-        if (step->kind == CADP_PRE_BERT) CAD_TRY(cadp_bert_split(p->text, words->at[w], out));
+        if (step->kind == CADP_PRE_WORDS) CAD_TRY(cadp_words_split(p->text, words->at[w], out));
         else CAD_TRY(cadp_split(&step->splitter, t->unicode->flags, s->matcher[i], p->text, words->at[w], &s->matches, out));
     *which = !*which;
     return CAD_OK;

@@ -10,7 +10,7 @@ enum { CADP_MOST_STEPS = 16 };
 
 /* ---- normalizers (normal.c, bert.c) ---- */
 
-typedef enum cadp_normal_kind { CADP_NORMAL_NFC, CADP_NORMAL_PREPEND, CADP_NORMAL_REPLACE, CADP_NORMAL_BERT } cadp_normal_kind;
+typedef enum cadp_normal_kind { CADP_NORMAL_NFC, CADP_NORMAL_PREPEND, CADP_NORMAL_REPLACE, CADP_NORMAL_WORDS } cadp_normal_kind;
 typedef struct cadp_normal {
     cadp_normal_kind kind;
     char *from, *to; /* PREPEND: to; REPLACE: both */
@@ -20,7 +20,7 @@ typedef struct cadp_normal {
 
 /* ---- pre-tokenizers (pre.c) ---- */
 
-typedef enum cadp_pre_kind { CADP_PRE_SPLIT, CADP_PRE_BYTES, CADP_PRE_METASPACE, CADP_PRE_BERT } cadp_pre_kind;
+typedef enum cadp_pre_kind { CADP_PRE_SPLIT, CADP_PRE_BYTES, CADP_PRE_METASPACE, CADP_PRE_WORDS } cadp_pre_kind;
 typedef enum cadp_prepend { CADP_PREPEND_NEVER, CADP_PREPEND_FIRST, CADP_PREPEND_ALWAYS } cadp_prepend;
 typedef struct cadp_pre {
     cadp_pre_kind kind;
@@ -110,8 +110,8 @@ void cadp_scratch_close(cadp_scratch **s);
 typedef struct cadp_piece { const char *text; size_t size; bool first; } cadp_piece; /* first: starts where the whole text starts */
 CAD_CHECKED cad_status cadp_normalize(const cad_tokenizer *t, cadp_scratch *s, cadp_piece *p);
 /* BertNormalizer from text into `out`. */
-CAD_CHECKED cad_status cadp_bert_normalize(const cadp_normal *n, const cadp_unicode *u, cadp_points *work, const char *text, size_t size, cad_str *out);
-CAD_CHECKED cad_status cadp_bert_split(const char *text, cadp_span in, cadp_spans *out);
+CAD_CHECKED cad_status cadp_words_normalize(const cadp_normal *n, const cadp_unicode *u, cadp_points *work, const char *text, size_t size, cad_str *out);
+CAD_CHECKED cad_status cadp_words_split(const char *text, cadp_span in, cadp_spans *out);
 /* Words of a piece into s->spans[*which], relative to p->text, which may move into one of s->parts. */
 CAD_CHECKED cad_status cadp_pretokenize(const cad_tokenizer *t, cadp_scratch *s, cadp_piece *p, int *which);
 /* The added token found first at or after `from`; *found says whether there is one. */

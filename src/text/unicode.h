@@ -4,9 +4,9 @@
 #include <cadtrain/base.h>
 
 typedef struct cadp_range { uint32_t first, last; } cadp_range;
-extern const cadp_range cadp_letters[], cadp_numbers[], cadp_spaces[], cadp_marks[], cadp_bert_control[], cadp_bert_accents[], cadp_bert_punctuation[];
-extern const size_t cadp_letters_count, cadp_numbers_count, cadp_spaces_count, cadp_marks_count, cadp_bert_control_count, cadp_bert_accents_count,
-    cadp_bert_punctuation_count;
+extern const cadp_range cadp_letters[], cadp_numbers[], cadp_spaces[], cadp_marks[], cadp_words_control[], cadp_words_accents[], cadp_words_punctuation[];
+extern const size_t cadp_letters_count, cadp_numbers_count, cadp_spaces_count, cadp_marks_count, cadp_words_control_count, cadp_words_accents_count,
+    cadp_words_punctuation_count;
 extern const cadp_range cadp_newer_l[], cadp_newer_lu[], cadp_newer_ll[], cadp_newer_lm[], cadp_newer_lo[], cadp_newer_m[], cadp_newer_n[],
     cadp_newer_p[], cadp_newer_s[];
 extern const size_t cadp_newer_l_count, cadp_newer_lu_count, cadp_newer_ll_count, cadp_newer_lm_count, cadp_newer_lo_count, cadp_newer_m_count,

@@ -75,9 +75,9 @@ table('cadp_numbers', matched(r'\p{N}'), 'General_Category N')
 table('cadp_spaces', matched(r'\s'), 'White_Space')
 table('cadp_marks', non_starters(), 'Canonical_Combining_Class is not 0')
 control, accents, marks = bert()
-table('cadp_bert_control', control, 'dropped by clean_text')
-table('cadp_bert_accents', accents, 'dropped by strip_accents')
-table('cadp_bert_punctuation', marks, 'words of their own')
+table('cadp_words_control', control, 'dropped by clean_text')
+table('cadp_words_accents', accents, 'dropped by strip_accents')
+table('cadp_words_punctuation', marks, 'words of their own')
 for name in ('L', 'Lu', 'Ll', 'Lt', 'Lm', 'Lo', 'M', 'N', 'P', 'S'):
     extra = newly(name)
     if extra:

@@ -20,7 +20,7 @@ static cad_status clean(const cadp_normal *n, const char *text, size_t size, cad
     for (size_t i = 0, bytes; i < size; i += bytes) {
         uint32_t c = cadp_point(text + i, &bytes);
         if (n->clean) {
-            if (cadp_inside(cadp_bert_control, cadp_bert_control_count, c)) continue;
+            if (cadp_inside(cadp_words_control, cadp_words_control_count, c)) continue;
             if (cadp_is_space(c)) c = ' ';
         }
         if (!n->chinese || !is_chinese(c)) CAD_TRY(add_point(out, c));
@@ -42,7 +42,7 @@ static cad_status lower(cad_str *out, uint32_t c)
     return add_point(out, 0x307);
 }
 
-cad_status cadp_bert_normalize(const cadp_normal *n, const cadp_unicode *u, cadp_points *work, const char *text, size_t size, cad_str *out)
+cad_status cadp_words_normalize(const cadp_normal *n, const cadp_unicode *u, cadp_points *work, const char *text, size_t size, cad_str *out)
 {
     CAD_TRY(clean(n, text, size, out));
     if (!n->strip_accents && !n->lowercase) return CAD_OK;
@@ -50,7 +50,7 @@ cad_status cadp_bert_normalize(const cadp_normal *n, const cadp_unicode *u, cadp
         size_t kept = 0;
         CAD_TRY(cadp_nfd(u, out->data, out->size, work));
         for (size_t i = 0; i < work->count; ++i)
-            if (!cadp_inside(cadp_bert_accents, cadp_bert_accents_count, work->at[i])) work->at[kept++] = work->at[i];
+            if (!cadp_inside(cadp_words_accents, cadp_words_accents_count, work->at[i])) work->at[kept++] = work->at[i];
         work->count = kept;
     } else CAD_TRY(cadp_points_of(out->data, out->size, work));
     out->size = 0;
@@ -59,14 +59,14 @@ cad_status cadp_bert_normalize(const cadp_normal *n, const cadp_unicode *u, cadp
 }
 
 /* White space goes, every punctuation character is a word. */
-cad_status cadp_bert_split(const char *text, cadp_span in, cadp_spans *out)
+cad_status cadp_words_split(const char *text, cadp_span in, cadp_spans *out)
 {
     size_t from = in.from;
 
     for (size_t i = in.from, bytes; i < in.to; i += bytes) {
         uint32_t c = cadp_point(text + i, &bytes);
         bool space = cadp_is_space(c);
-        if (!space && !cadp_inside(cadp_bert_punctuation, cadp_bert_punctuation_count, c)) continue;
+        if (!space && !cadp_inside(cadp_words_punctuation, cadp_words_punctuation_count, c)) continue;
         CAD_TRY(cadp_spans_add(out, from, i));
         if (!space) CAD_TRY(cadp_spans_add(out, i, i + bytes));
         from = i + bytes;

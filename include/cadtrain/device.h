@@ -1,0 +1,169 @@
+/* device: what a device is, its memory, and the operations every backend offers.
+ *
+ * Backends: "cpu" (fast, threads), "ref" (plain loops in double: it defines right), "check" / "check:cpu" (wraps ref or cpu: fresh and
+ * freed memory is NaN, red zones round every block, reading what was never written and writing outside are failures), "plan:cpu", "plan:ref" (memory
+ * counts but does not exist, operations check shapes and add up FLOP and work space, nothing is computed).
+ *
+ * The front doors (ops_*.c) check shapes, dtypes and sizes once, count, and dispatch; backends assume them. A wrong shape is CAD_EINTERNAL
+ * with the operation, what was expected and what was found. Operations run in order on the device's own stream; results are on the host
+ * after cad_device_download or cad_device_sync. */
+#ifndef CADTRAIN_DEVICE_H
+#define CADTRAIN_DEVICE_H
+#include <cadtrain/format.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cad_device cad_device;
+
+/* A view: element (i, j) is data[i * ld + j]. Owns nothing, copied freely. {0} is "none". */
+typedef struct cad_tensor { void *data; cad_dtype dtype; int64_t rows, cols, ld; } cad_tensor;
+static inline cad_tensor cad_view(void *data, cad_dtype dtype, int64_t rows, int64_t cols)
+{
+    cad_tensor t = {data, dtype, rows, cols, cols};
+    return t;
+}
+static inline cad_tensor cad_columns(cad_tensor t, int64_t from, int64_t n)
+{
+    cad_tensor v = {(char *)t.data + (size_t)from * cad_dtype_bytes(t.dtype), t.dtype, t.rows, n, t.ld};
+    return v;
+}
+static inline cad_tensor cad_slice(cad_tensor t, int64_t from, int64_t n) /* rows */
+{
+    cad_tensor v = {(char *)t.data + (size_t)(from * t.ld) * cad_dtype_bytes(t.dtype), t.dtype, n, t.cols, t.ld};
+    return v;
+}
+static inline bool cad_some(cad_tensor t) { return t.data != NULL; }
+
+/* Sequences end to end without padding: sequence s is tokens [starts[s], starts[s + 1]). Host arrays, and the same on the device. */
+typedef struct cad_packing {
+    int32_t tokens, sequences, longest;
+    const int32_t *starts, *ids;         /* host: [sequences + 1], [tokens] */
+    const int32_t *starts_dev, *ids_dev; /* device */
+} cad_packing;
+
+/* CAD_EUSAGE: no such device; CAD_ERESOURCE: it cannot be opened. threads: 0 = what OpenMP says. */
+CAD_CHECKED cad_status cad_device_open(cad_device **out, const char *name, int threads);
+/* CAD_EINTERNAL when memory was left behind (check: or a red zone is broken). NULL allowed. */
+cad_status cad_device_close(cad_device **d);
+const char *cad_device_name(const cad_device *d);        /* "cpu" */
+const char *cad_device_description(const cad_device *d); /* processor, threads, instruction set used for bf16 products */
+int cad_device_threads(const cad_device *d);
+bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
+
+/* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
+CAD_CHECKED cad_status cad_device_alloc(cad_device *d, void *out, int64_t bytes, const char *what);
+void cad_device_free(cad_device *d, void *inout);
+int64_t cad_device_bytes(const cad_device *d);  /* alive, reserve included */
+int64_t cad_device_peak(const cad_device *d);
+int64_t cad_device_allocs(const cad_device *d); /* calls since the start */
+/* Work space for operations, taken once before the first step; an operation that needs more fails. On "plan" the largest need is recorded. */
+CAD_CHECKED cad_status cad_device_reserve(cad_device *d, int64_t bytes);
+int64_t cad_device_work_needed(const cad_device *d); /* the largest need of any operation so far */
+/* `call` runs on the host before every operation: MPI moves pending transfers only while it is called. NULL: none. */
+void cad_device_between(cad_device *d, void (*call)(void *with), void *with);
+double cad_device_flops(const cad_device *d);        /* of matrix products and attention so far (2 per multiply-add) */
+int64_t cad_device_launches(const cad_device *d);
+
+CAD_CHECKED cad_status cad_device_upload(cad_device *d, void *to, const void *from_host, int64_t bytes);
+CAD_CHECKED cad_status cad_device_download(cad_device *d, void *to_host, const void *from, int64_t bytes); /* plan: zeroes to_host */
+CAD_CHECKED cad_status cad_device_copy(cad_device *d, void *to, const void *from, int64_t bytes);
+CAD_CHECKED cad_status cad_device_zero(cad_device *d, void *at, int64_t bytes);
+CAD_CHECKED cad_status cad_device_sync(cad_device *d);
+
+/* ---- operations ----
+ * Dtypes: "real" is F32, BF16 or F64. Where F64 occurs in a call everything real is F64 (the double-precision build of the whole model on
+ * "ref"); otherwise each argument says what it may be. Accumulation is fp32 or better; sums over rows run in row order within fixed tiles, so
+ * that bits depend neither on the thread count nor on the rank count. Arguments with data NULL are left out. */
+
+/* C = alpha op(A) op(B) + alpha2 op(A2) op(B2) + beta C + bias, one rounding into C. op transposes where t* is set.
+ * A, B, A2, B2: BF16 or F32 (all the same); C: F32 or BF16. beta == 0 does not read C. bias [1, N] of A's dtype. */
+typedef struct cad_matmul_args {
+    cad_tensor c, a, b; bool ta, tb; double alpha, beta;
+    cad_tensor a2, b2; bool ta2, tb2; double alpha2;
+    cad_tensor bias;
+} cad_matmul_args;
+CAD_CHECKED cad_status cad_matmul(cad_device *d, const cad_matmul_args *x);
+
+/* y = w x / rms(x) (plus_one: gain 1 + w). y real, x F32 (F64) residual stream or BF16, w [1, cols] real, rstd [rows, 1] F32 (F64). */
+typedef struct cad_rmsnorm_args { cad_tensor y, x, w, rstd; double eps; bool plus_one; } cad_rmsnorm_args;
+CAD_CHECKED cad_status cad_rmsnorm_fwd(cad_device *d, const cad_rmsnorm_args *x);
+/* dx += (or = when !accumulate) ; dw [1, cols] F32 (F64) += or =; dx F32; dw may be none. */
+typedef struct cad_rmsnorm_bwd_args { cad_tensor dx, dw, dy, x, w, rstd; bool plus_one, accumulate, accumulate_dw; } cad_rmsnorm_bwd_args;
+CAD_CHECKED cad_status cad_rmsnorm_bwd(cad_device *d, const cad_rmsnorm_bwd_args *x);
+
+/* Rotates each head of x [tokens, heads * head_dim] in place by its position in its sequence; inverse for gradients.
+ * cosine, sine: [positions, head_dim / 2] F32 (F64). pairs: (2j, 2j + 1) instead of (j, j + d/2). */
+typedef struct cad_rope_args { cad_tensor x, cosine, sine; int64_t head_dim; bool inverse, pairs; const cad_packing *packing; } cad_rope_args;
+CAD_CHECKED cad_status cad_rope(cad_device *d, const cad_rope_args *x);
+
+/* Attention inside each sequence. q, o: [tokens, q_heads * d]; k, v: [tokens, kv_heads * d]; head h uses kv head h / (q_heads / kv_heads).
+ * lse [tokens, q_heads] F32 (F64): log of the sum of exponentials, kept for the backward. window 0: none, else keys > q - window.
+ * softcap 0: none. causal false: everybody sees everybody (encoder). q, k, v, o and their gradients are of one real dtype. Scores and softmax stay fp32 or better. */
+typedef struct cad_attention_args {
+    cad_tensor q, k, v, o, lse; int64_t head_dim, q_heads, kv_heads, window; double scale, softcap; bool causal; const cad_packing *packing;
+} cad_attention_args;
+CAD_CHECKED cad_status cad_attention_fwd(cad_device *d, const cad_attention_args *x);
+/* dq, dk, dv = (overwritten). `f` holds the forward's arguments and results. */
+typedef struct cad_attention_bwd_args { cad_attention_args f; cad_tensor dq, dk, dv, d_o; } cad_attention_bwd_args;
+CAD_CHECKED cad_status cad_attention_bwd(cad_device *d, const cad_attention_bwd_args *x);
+
+/* m = act(gate) * up, all of one real dtype */
+typedef enum cad_activation { CAD_ACT_SILU, CAD_ACT_GELU_TANH, CAD_ACT_GELU_ERF } cad_activation;
+typedef struct cad_glu_args { cad_tensor m, gate, up; cad_activation act; } cad_glu_args;
+CAD_CHECKED cad_status cad_glu_fwd(cad_device *d, const cad_glu_args *x);
+/* dgate may be the memory of gate, dup that of up. m, where given, receives act(gate) * up again (it was not kept). */
+typedef struct cad_glu_bwd_args { cad_tensor dgate, dup, dm, gate, up, m; cad_activation act; } cad_glu_bwd_args;
+CAD_CHECKED cad_status cad_glu_bwd(cad_device *d, const cad_glu_bwd_args *x);
+
+/* h[t] = scale * table[ids[t]]; table [V, H] real, h F32 (F64). backward: dtable[ids[t]] += scale * dh[t] in token order, dtable F32 (F64);
+ * row `skip` (padding_idx) gets nothing; -1: none. */
+typedef struct cad_embed_args { cad_tensor h, table; double scale; int64_t skip; const cad_packing *packing; } cad_embed_args;
+CAD_CHECKED cad_status cad_embed_fwd(cad_device *d, const cad_embed_args *x);
+CAD_CHECKED cad_status cad_embed_bwd(cad_device *d, const cad_embed_args *x); /* h is dh, table is dtable */
+
+/* y [sequences, H] from x [tokens, H], both real: the last token, the mean, or the first token of each sequence. Backward: x is dx (overwritten whole), y is dy. */
+typedef enum cad_pooling { CAD_POOLING_LAST, CAD_POOLING_MEAN, CAD_POOLING_FIRST } cad_pooling;
+typedef struct cad_pool_args { cad_tensor y, x; cad_pooling how; const cad_packing *packing; } cad_pool_args;
+CAD_CHECKED cad_status cad_pool_fwd(cad_device *d, const cad_pool_args *x);
+CAD_CHECKED cad_status cad_pool_bwd(cad_device *d, const cad_pool_args *x);
+
+/* Weighted cross-entropy of logits [n, C] F32 (F64): nll [n, 1] F64 (unweighted, -log softmax of the label);
+ * dlogits (may be none) = scale * weights[i] * (softmax - onehot), real. labels_dev [n] I32, weights_dev [n] F32. */
+typedef struct cad_xent_args { cad_tensor logits, dlogits, nll, labels, weights; double scale; } cad_xent_args; /* labels [n, 1] I32, weights [n, 1] F32 */
+CAD_CHECKED cad_status cad_xent(cad_device *d, const cad_xent_args *x);
+
+/* y = alpha x + beta y, any two real dtypes (cast, add, scale); beta == 0 does not read y. y may be x. */
+typedef struct cad_axpby_args { cad_tensor y, x; double alpha, beta; } cad_axpby_args;
+CAD_CHECKED cad_status cad_axpby(cad_device *d, const cad_axpby_args *x);
+/* y [1, cols] F32 (F64) = (or +=) sum of the rows of x, in row order (bias gradients). */
+typedef struct cad_sum_rows_args { cad_tensor y, x; bool accumulate; } cad_sum_rows_args;
+CAD_CHECKED cad_status cad_sum_rows(cad_device *d, const cad_sum_rows_args *x);
+/* y = (accumulate: +=) x * keep / (1 - p), keep(row, col) a pure function: cad_rng_words(seed, CAD_RNG_DROPOUT, site,
+ * index << 32 | (row * ceil(cols / 4) + col / 4))[col % 4] >= p * 2^32. index < 2^31, rows * ceil(cols / 4) < 2^32. y may be x. */
+typedef struct cad_dropout_args { cad_tensor y, x; double p; uint64_t seed, index; uint32_t site; bool accumulate; } cad_dropout_args;
+CAD_CHECKED cad_status cad_dropout(cad_device *d, const cad_dropout_args *x);
+
+/* ---- flat operations on shards (n elements) ---- */
+
+/* AdamW as torch: p *= 1 - lr * decay; m += (g' - m)(1 - beta1); v = beta2 v + (1 - beta2) g'^2; p -= lr / c1 * m / (sqrt(v) / sqrt(c2) + eps),
+ * g' = clip * g, c_i = 1 - beta_i^step, fp32. p, m, v, g: F32 [1, n]. copy: p again in BF16 (or none). */
+typedef struct cad_adamw_args { cad_tensor p, m, v, g, copy; double lr, beta1, beta2, eps, decay, clip; int64_t step; } cad_adamw_args;
+CAD_CHECKED cad_status cad_adamw(cad_device *d, const cad_adamw_args *x);
+/* out[c] (F64, ceil(n / 1024)) = sum of squares of elements [1024 c, 1024 (c + 1)) of x F32 [1, n], each square in double, in order. */
+enum { CAD_CHUNK = 1024 };
+typedef struct cad_sumsq_args { cad_tensor x, out; } cad_sumsq_args;
+CAD_CHECKED cad_status cad_sumsq(cad_device *d, const cad_sumsq_args *x);
+/* Fixed point: q = (accumulate: +=) round(x * 2^exponent), ties to even, as int64; values beyond +-2^62 are clamped (the caller redoes the
+ * step). largest [1, 1] F64 = max(largest, max |x|), +infinity when any x is NaN or infinite. x F32, q I64. */
+typedef struct cad_fixed_args { cad_tensor q, x, largest; int exponent; bool accumulate; } cad_fixed_args;
+CAD_CHECKED cad_status cad_fixed_add(cad_device *d, const cad_fixed_args *x);
+/* x = q * 2^-exponent (largest unused) */
+CAD_CHECKED cad_status cad_fixed_back(cad_device *d, const cad_fixed_args *x);
+/* q += q2: int64 */
+CAD_CHECKED cad_status cad_add_i64(cad_device *d, cad_tensor q, cad_tensor q2);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,57 @@
+/* train: a run. Opens the rooms in order, trains, evaluates, keeps checkpoints, and closes in reverse. Collective unless it says otherwise. */
+#ifndef CADTRAIN_TRAIN_H
+#define CADTRAIN_TRAIN_H
+#include <cadtrain/comm.h>
+#include <cadtrain/data.h>
+#include <cadtrain/model.h>
+#include <cadtrain/options.h>
+#include <cadtrain/optim.h>
+#include <cadtrain/report.h>
+#include <cadtrain/zero.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cad_run cad_run;
+
+/* What a run is opened for. */
+typedef enum cad_purpose_of_run { CAD_RUN_TRAIN, CAD_RUN_EVAL, CAD_RUN_PREDICT, CAD_RUN_EMBED, CAD_RUN_CHECK } cad_purpose_of_run;
+typedef struct cad_run_options {
+    cad_purpose_of_run purpose;
+    const char *checkpoint;  /* eval, predict: a model directory, an adapter directory or a checkpoint-N; else NULL */
+    const char *input;       /* predict, embed: the file of records */
+    const char *config_json; /* the resolved configuration as text (run.json); borrowed */
+} cad_run_options;
+/* Reads everything the purpose needs (data on rank 0 only), plans, allocates, loads weights. Borrows o and comm until close. */
+CAD_CHECKED cad_status cad_run_open(cad_run **out, cad_options *o, cad_comm *comm, const cad_run_options *what);
+void cad_run_close(cad_run **r);
+/* The whole training: start block, loop, evaluation, checkpoints, final files, test predictions. CAD_ESTOPPED after a signal or at wall_time. */
+CAD_CHECKED cad_status cad_run_train(cad_run *r);
+/* Scores the rows (test_file, else validation_file, else the split's validation rows) and writes metrics, predictions, report. */
+CAD_CHECKED cad_status cad_run_evaluate(cad_run *r);
+/* Scores `input`; predictions as JSONL to `output` (NULL: PRED/predictions.jsonl; "-": stdout). */
+CAD_CHECKED cad_status cad_run_predict(cad_run *r, const char *output);
+/* {"embedding": […]} a line on stdout for each {"text"} of `input`. */
+CAD_CHECKED cad_status cad_run_embed(cad_run *r, cad_pooling how);
+/* contract 2, `check`: what a run would read and do; prints lines or (json) one object. Changes nothing. */
+CAD_CHECKED cad_status cad_run_check(cad_run *r, const char *config_json, const char *sources_json, const char *config_text, bool json);
+
+/* Not collective. From files alone (rank 0). */
+CAD_CHECKED cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, bool merge);
+
+/* ---- plan (plan.c): one step of the real program on a device that only counts. Not collective; one process. ---- */
+typedef struct cad_plan_options { int world; int64_t device_memory; } cad_plan_options; /* 0: this world, unknown */
+/* Prints the table, or (json) one object, on stdout. Reads config.json only; token counts are batch x max_length unless a data file is given. */
+CAD_CHECKED cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool json);
+
+/* Where a model lies: a directory as it is, ORG/NAME through the Hugging Face cache (offline). CAD_EMODEL names the command that downloads it. */
+CAD_CHECKED cad_status cad_find_model(char **out, const char *name_or_path, const char *cache_dir);
+
+/* ---- signals (signals.c): not collective; flags only ---- */
+void cad_signals_setup(void);
+int cad_signals_stop(void); /* the signal that asked to stop; 0: none */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

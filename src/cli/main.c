@@ -1,0 +1,137 @@
+/* The commands, and the first lines of every run. */
+#include "cli_priv.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const cad_flag eval_flags[] = {
+    {.name = "checkpoint", .takes_value = true, .help = "Model, adapter or checkpoint directory."}, {0}};
+static const cad_flag predict_flags[] = {
+    {.name = "checkpoint", .takes_value = true, .help = "Model, adapter or checkpoint directory."},
+    {.name = "input", .takes_value = true, .help = "Records (JSON, JSONL, CSV, TSV, gz of these); no labels needed."},
+    {.name = "output", .takes_value = true, .help = "Predictions as JSONL; \"-\": standard output; default: predictions.jsonl in the prediction directory."}, {0}};
+static const cad_flag embed_flags[] = {
+    {.name = "input", .takes_value = true, .help = "JSONL rows {\"text\": …}."},
+    {.name = "pooling", .takes_value = true, .help = "last, mean or cls; default last."}, {0}};
+static const cad_flag json_flags[] = {{.name = "json", .help = "One JSON object on standard output."}, {0}};
+static const cad_flag plan_flags[] = {
+    {.name = "world-size", .takes_value = true, .help = "Number of ranks; default 1."},
+    {.name = "device-memory", .takes_value = true, .help = "Memory of one device: bytes, or 80GB, 141GiB, 512MB; default unknown."},
+    {.name = "json", .help = "One JSON object on standard output."}, {0}};
+static const cad_flag tokenize_flags[] = {
+    {.name = "no-special-tokens", .help = "Leave out the tokens that the post-processor adds."},
+    {.name = "decode", .help = "Rows {\"ids\": […]} to rows {\"text\": …}; special tokens are skipped."}, {0}};
+static const cad_flag inspect_flags[] = {
+    {.name = "", .takes_value = true, .help = "Model, adapter or checkpoint directory, .safetensors, state.h5 or tokenizer.json."},
+    {.name = "json", .help = "One JSON object on standard output."}, {0}};
+static const cad_flag export_flags[] = {
+    {.name = "checkpoint", .takes_value = true, .help = "Adapter, model or checkpoint directory."},
+    {.name = "output", .takes_value = true, .help = "Directory to write; must be new or empty."},
+    {.name = "format", .takes_value = true, .help = "hf: whole model; peft: adapter; default: as the checkpoint is."},
+    {.name = "merge", .help = "Fold the adapter into the model's weights."}, {0}};
+static const cad_flag report_flags[] = {
+    {.name = "predictions", .takes_value = true, .many = true, .help = "Predictions (JSON, JSONL, CSV) with label and positive_probability; several files are read as one."},
+    {.name = "compare", .takes_value = true, .many = true, .help = "Predictions of other models for the same rows."},
+    {.name = "output", .takes_value = true, .help = "Directory for metrics.json and report.html."}, {0}};
+
+const cadp_command cadp_commands[] = {
+    {"train", "[train] [--config FILE] [flags]", "fine-tunes; with no configuration and no data a demo that takes a minute",
+     CADP_COMPUTES | CADP_RUN | CADP_OPTIONS | CADP_WATCHED, NULL, {0}, {0}, cadp_cmd_train},
+    {"eval", "eval [--config FILE] --checkpoint DIR [flags]", "scores labelled rows: metrics, predictions, report",
+     CADP_COMPUTES | CADP_OPTIONS | CADP_WATCHED, eval_flags, {"checkpoint"}, {0}, cadp_cmd_eval},
+    {"predict", "predict --checkpoint DIR --input FILE [--output FILE] [flags]", "scores rows that need no label",
+     CADP_COMPUTES | CADP_OPTIONS | CADP_WATCHED, predict_flags, {"checkpoint", "input"}, {0}, cadp_cmd_predict},
+    {"embed", "embed --model-name-or-path DIR --input FILE.jsonl [--pooling last|mean|cls]", "pooled hidden states, as JSONL on standard output",
+     CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, embed_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_embed},
+    {"tokenize", "tokenize --tokenizer-name-or-path DIR [--no-special-tokens] [--decode] < FILE.jsonl", "rows {\"text\"} to rows {\"ids\"} and back, standard input to standard output",
+     CADP_OPTIONS | CADP_RESULTS, tokenize_flags, {0}, {0}, cadp_cmd_tokenize},
+    {"check", "check [--config FILE] [--json]", "reads all that a run would read: configuration, data counts, plan; changes nothing",
+     CADP_COMPUTES | CADP_RUN | CADP_OPTIONS, json_flags, {0}, {0}, cadp_cmd_check},
+    {"plan", "plan [--config FILE] [--world-size N] [--device-memory BYTES] [--json]", "memory, wire bytes and FLOP of a step, from config.json alone",
+     CADP_RUN | CADP_OPTIONS, plan_flags, {0}, {0}, cadp_cmd_plan},
+    {"inspect", "inspect PATH [--json]", "what a model, adapter, checkpoint or tokenizer holds: names, dtypes, shapes, digests",
+     0, inspect_flags, {""}, {0}, cadp_cmd_inspect},
+    {"export", "export --checkpoint DIR --output DIR [--format hf|peft] [--merge]", "a Hugging Face or PEFT directory from a checkpoint",
+     CADP_OPTIONS, export_flags, {"checkpoint", "output"}, {0}, cadp_cmd_export},
+    {"report", "report --predictions FILE… [--compare FILE…] --output DIR", "metrics.json and report.html from predictions",
+     0, report_flags, {"predictions", "output"}, {0}, cadp_cmd_report},
+    {"bench", "bench", "speed of the operations of a training step on this machine, as JSON", CADP_OPTIONS | CADP_RESULTS, NULL, {0}, {0}, cadp_cmd_bench},
+    {"version", "version [--json]", "versions of the program and of the libraries it found", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
+    {.name = "generate", .usage = "generate", .summary = "writes text from a prompt", .marks = CADP_LATER},
+    {.name = "score", .usage = "score", .summary = "log-likelihood of texts", .marks = CADP_LATER},
+    {.name = "synth", .usage = "synth", .summary = "makes a synthetic UK Biobank extract", .marks = CADP_LATER},
+    {.name = "prepare", .usage = "prepare", .summary = "makes records from UK Biobank extracts", .marks = CADP_LATER},
+    {.name = "explain", .usage = "explain", .summary = "which part of a record moved the risk", .marks = CADP_LATER},
+    {.name = "push", .usage = "push", .summary = "makes an upload-ready folder", .marks = CADP_LATER},
+    {0}};
+
+/* What is written is for its owner alone, and no memory with rows of people goes into core files, even piped ones, or to debuggers.
+ * Ranks of a node copy from each other's memory, which the kernel forbids where the process may not be dumped (unless root). */
+static void harden(void)
+{
+    const char *debugging = getenv("CADTRAIN_DEBUG");
+    int filter;
+
+    umask(077);
+    if (debugging && !strcmp(debugging, "1")) return;
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    filter = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+    if (filter >= 0) {
+        ssize_t ignored = write(filter, "0", 1);
+        (void)ignored;
+        close(filter);
+    }
+    if (!cadp_launched()) prctl(PR_SET_DUMPABLE, 0);
+}
+
+static bool is_help(const char *arg) { return !strcmp(arg, "--help") || !strcmp(arg, "-h"); }
+
+/* What is said before any work is said by the first process alone. */
+static int end(cad_status status)
+{
+    if (!status && (fflush(stdout) || ferror(stdout))) status = cad_fail(CAD_ERESOURCE, "standard output: cannot be written");
+    if (status && cadp_launcher_rank() == 0) cad_print_failure();
+    return (int)status;
+}
+
+static int help(const cadp_command *command)
+{
+    if (cadp_launcher_rank()) return 0;
+    return end(command ? cadp_help_command(command) : cadp_help_all());
+}
+
+static int help_about(const char *name)
+{
+    const cadp_command *command = cadp_find_command(name);
+
+    return command || !strcmp(name, "help") || is_help(name) ? help(command) : end(cadp_unknown_command(name));
+}
+
+static int run(const cadp_command *command, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (is_help(argv[i])) return help(command);
+    if (command->marks & CADP_LATER) return end(cad_fail(CAD_EUSAGE, "%s: not in this version (%s)", command->name, CADP_VERSION));
+    if (!(command->marks & CADP_COMPUTES) && cadp_launcher_rank()) return 0;
+    return cadp_call_run(command, argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "--";
+    const cadp_command *command = cadp_find_command(word);
+
+    cad_h5_setup();
+    harden();
+    if (is_help(word)) return help(NULL);
+    if (!strcmp(word, "help")) return argc > 2 ? help_about(argv[2]) : help(NULL);
+    if (!strcmp(word, "--version")) return run(cadp_find_command("version"), argc - 2, argv + 2);
+    if (command) return run(command, argc - 2, argv + 2);
+    if (word[0] == '-' || cadp_names_experiment(word)) return run(cadp_find_command("train"), argc > 1 ? argc - 1 : 0, argv + 1);
+    return end(cadp_unknown_command(word));
+}

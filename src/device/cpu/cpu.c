@@ -1,0 +1,72 @@
+#include "cpu_priv.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+
+static cad_status open_cpu(cad_device *d)
+{
+    snprintf(d->description, sizeof d->description, "%d threads", d->threads);
+    return CAD_OK;
+}
+
+static void close_cpu(cad_device *d) { (void)d; }
+
+/* Blocks of at least one huge page come from the system, aligned to it and zero until touched. */
+static const int64_t huge = 2 << 20;
+
+static cad_status map_huge(void **out, int64_t bytes, const char *what)
+{
+    size_t size = (size_t)bytes + (size_t)huge, before;
+    char *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (p == MAP_FAILED) return cad_fail(CAD_ERESOURCE, "out of memory: %s needs %lld bytes", what, (long long)bytes);
+    before = (size_t)(cad_round_up((int64_t)(uintptr_t)p, huge) - (int64_t)(uintptr_t)p);
+    if (before) munmap(p, before);
+    p += before;
+    munmap(p + cad_round_up(bytes, 4096), size - before - (size_t)cad_round_up(bytes, 4096));
+    (void)madvise(p, (size_t)bytes, MADV_HUGEPAGE); /* only speed depends on it */
+    *out = p;
+    return CAD_OK;
+}
+
+static cad_status alloc(cad_device *d, void **out, int64_t bytes, const char *what)
+{
+    (void)d;
+    if (bytes > INT64_MAX / 2) return cad_fail(CAD_ERESOURCE, "out of memory: %s needs %lld bytes", what, (long long)bytes);
+    return bytes < huge ? cad_alloc(out, (size_t)bytes, 1, what) : map_huge(out, bytes, what);
+}
+
+static cad_status release(cad_device *d, void *p, int64_t bytes)
+{
+    (void)d;
+    if (bytes < huge)
+        cad_free(&p);
+    else
+        munmap(p, (size_t)cad_round_up(bytes, 4096));
+    return CAD_OK;
+}
+
+static cad_status move(cad_device *d, void *to, const void *from, int64_t bytes)
+{
+    (void)d;
+    if (from)
+        memmove(to, from, (size_t)bytes);
+    else
+        memset(to, 0, (size_t)bytes);
+    return CAD_OK;
+}
+
+static cad_status sync_cpu(cad_device *d)
+{
+    (void)d;
+    return CAD_OK;
+}
+
+#define ROW(name, args) .name = cadp_cpu_##name,
+const cadp_device_if cadp_device_cpu = {
+    .name = "cpu", .open = open_cpu, .close = close_cpu, .alloc = alloc, .release = release, .move = move, .sync = sync_cpu,
+    CADP_OPS(ROW)
+    .matmul_work = cadp_cpu_matmul_work, .attention_fwd_work = cadp_cpu_attention_fwd_work, .attention_bwd_work = cadp_cpu_attention_bwd_work,
+    .rmsnorm_bwd_work = cadp_cpu_rmsnorm_bwd_work, .sum_rows_work = cadp_cpu_sum_rows_work, .fixed_add_work = cadp_cpu_fixed_add_work,
+};
+#undef ROW

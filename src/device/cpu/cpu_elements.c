@@ -1,0 +1,91 @@
+/* axpby and dropout. */
+#include "cpu_priv.h"
+
+#include <math.h>
+
+CAD_CLONES static void axpby(float *y, const float *x, float alpha, float beta, int64_t n)
+{
+    if (beta == 0) {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) y[i] = alpha * x[i];
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) y[i] = alpha * x[i] + beta * y[i];
+    }
+}
+
+typedef struct axpby_args { cad_axpby_args x; cadp_grid grid; } axpby_args;
+
+static void axpby_rect(const void *args, int64_t i, void *work)
+{
+    const axpby_args *a = args;
+    const cad_axpby_args *x = &a->x;
+    cadp_rect r = cadp_rect_of(&a->grid, i);
+    float in[CADP_STRIP], out[CADP_STRIP];
+
+    (void)work;
+    for (int64_t row = r.row; row < r.rows_end; row++)
+        for (int64_t j = r.col; j < r.cols_end; j += CADP_STRIP) {
+            int64_t n = cad_min(CADP_STRIP, r.cols_end - j);
+            float *y = cadp_slot(x->y, row, j, out);
+            if (x->beta != 0) (void)cadp_get(x->y, row, j, n, out);
+            axpby(y, cadp_get(x->x, row, j, n, in), (float)x->alpha, (float)x->beta, n);
+            cadp_put(x->y, row, j, n, y);
+        }
+}
+
+static bool contiguous(cad_tensor t) { return t.rows == 1 || t.ld == t.cols; }
+static cad_tensor flat(cad_tensor t) { return cad_view(t.data, t.dtype, 1, t.rows * t.cols); }
+
+cad_status cadp_cpu_axpby(cad_device *d, const cad_axpby_args *x, void *work)
+{
+    axpby_args a = {.x = *x};
+
+    (void)work;
+    if (x->x.dtype == CAD_F64 || x->y.dtype == CAD_F64) return cad_fail(CAD_EUSAGE, "axpby: device %s does not compute in F64; device \"ref\" does", d->name);
+    if (contiguous(x->x) && contiguous(x->y)) a.x.x = flat(x->x), a.x.y = flat(x->y);
+    a.grid = cadp_grid_of(a.x.x.rows, a.x.x.cols);
+    cadp_cpu_each(d, a.grid.n, axpby_rect, &a, NULL, 0);
+    return CAD_OK;
+}
+
+typedef struct dropout_args { const cad_dropout_args *x; cadp_grid grid; uint64_t limit; float by; } dropout_args;
+
+static void drop_strip(const dropout_args *a, int64_t row, int64_t col, const float *in, float *out, int64_t n)
+{
+    const cad_dropout_args *x = a->x;
+    uint64_t first = (uint64_t)row * (uint64_t)cad_ceil_div(x->x.cols, 4);
+    uint32_t words[4];
+
+    for (int64_t j = 0; j < n; j++) {
+        if (!j || !((col + j) % 4)) cad_rng_words(x->seed, CAD_RNG_DROPOUT, x->site, x->index << 32 | (first + (uint64_t)(col + j) / 4), words);
+        float y = words[(col + j) % 4] >= a->limit ? in[j] * a->by : 0;
+        out[j] = x->accumulate ? out[j] + y : y;
+    }
+}
+
+static void drop_rect(const void *args, int64_t i, void *work)
+{
+    const dropout_args *a = args;
+    cadp_rect r = cadp_rect_of(&a->grid, i);
+    float in[CADP_STRIP], out[CADP_STRIP];
+
+    (void)work;
+    for (int64_t row = r.row; row < r.rows_end; row++)
+        for (int64_t j = r.col; j < r.cols_end; j += CADP_STRIP) {
+            int64_t n = cad_min(CADP_STRIP, r.cols_end - j);
+            float *y = cadp_slot(a->x->y, row, j, out);
+            if (a->x->accumulate) (void)cadp_get(a->x->y, row, j, n, out);
+            drop_strip(a, row, j, cadp_get(a->x->x, row, j, n, in), y, n);
+            cadp_put(a->x->y, row, j, n, y);
+        }
+}
+
+cad_status cadp_cpu_dropout(cad_device *d, const cad_dropout_args *x, void *work)
+{
+    dropout_args a = {x, cadp_grid_of(x->x.rows, x->x.cols), (uint64_t)ceil(x->p * 0x1p32), (float)(1 / (1 - x->p))};
+
+    (void)work;
+    cadp_cpu_each(d, a.grid.n, drop_rect, &a, NULL, 0);
+    return CAD_OK;
+}

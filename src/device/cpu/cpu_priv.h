@@ -1,0 +1,72 @@
+/* cpu: every operation is cut into tiles by its shapes alone; a thread takes whole tiles and works on each in a fixed order, so that
+ * results depend neither on the number of threads nor on who took what. */
+#ifndef CADP_CPU_PRIV_H
+#define CADP_CPU_PRIV_H
+#include "../device_priv.h"
+
+/* Functions compiled once per instruction set and chosen at the start of the program. They must not contain OpenMP regions. */
+#if defined(CAD_NO_CLONES) || !defined(__x86_64__) || defined(__clang__)
+#define CAD_CLONES
+#else
+#define CAD_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#endif
+
+/* Sixteen lanes: sums are kept in lanes and joined by cadp_join, the same way on every instruction set. */
+typedef float cadp_lanes __attribute__((vector_size(64)));
+static inline float cadp_join(const cadp_lanes *v)
+{
+    float s[16];
+
+    memcpy(s, v, sizeof s);
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) s[i] += s[i + half];
+    return s[0];
+}
+
+/* ---- threads (cpu_each.c) ---- */
+
+typedef void cadp_tile(const void *args, int64_t i, void *work);
+/* tile(args, i, own) for every i in [0, n), each by one thread; own: `each` bytes of `work` that belong to the thread. */
+void cadp_cpu_each(const cad_device *d, int64_t n, cadp_tile *tile, const void *args, void *work, int64_t each);
+
+/* A matrix cut into rectangles of about CADP_RECT elements. */
+enum { CADP_RECT = 1 << 14, CADP_STRIP = 1024 };
+typedef struct cadp_grid { int64_t rows, cols, height, width, across, n; } cadp_grid;
+typedef struct cadp_rect { int64_t row, rows_end, col, cols_end; } cadp_rect;
+cadp_grid cadp_grid_of(int64_t rows, int64_t cols);
+cadp_rect cadp_rect_of(const cadp_grid *g, int64_t i);
+
+/* ---- fp32 and bf16 (cpu_strips.c) ---- */
+
+/* n elements from (i, j) as floats: the tensor's own where it is F32, else converted into room. */
+const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room);
+/* Where to compute such elements; cadp_put then stores them (and does nothing where they are in place). */
+float *cadp_slot(cad_tensor t, int64_t i, int64_t j, float *room);
+void cadp_put(cad_tensor t, int64_t i, int64_t j, int64_t n, const float *from);
+/* All of t as F32: t itself, or a copy at *room, which moves on. */
+cad_tensor cadp_widen(cad_tensor t, float **room);
+int64_t cadp_widen_floats(cad_dtype dtype, int64_t rows, int64_t cols);
+/* to = from, to compact F32, by all threads. */
+void cadp_widen_all(const cad_device *d, cad_tensor from, float *to);
+
+/* y [1, cols] F32 = (or +=) the sum of `tiles` rows, in order (cpu_sums.c). */
+void cadp_sum_partials(const cad_device *d, cad_tensor y, const float *from, int64_t tiles, bool accumulate);
+
+/* ---- products (cpu_dnnl.c: all that is known of oneDNN) ---- */
+
+typedef struct cadp_factor { const float *data; int64_t ld; bool turned; } cadp_factor;
+/* C [m, n] = alpha op(A) op(B) + beta C, row-major, by the calling thread alone. */
+void cadp_sgemm(int64_t m, int64_t n, int64_t k, float alpha, cadp_factor a, cadp_factor b, float beta, float *c, int64_t ldc);
+/* Called by each thread of a team: products started by it use no further threads. */
+void cadp_cpu_alone(void);
+
+#define CADP_CPU(op, args) CAD_CHECKED cad_status cadp_cpu_##op(cad_device *d, const args *x, void *work);
+CADP_OPS(CADP_CPU)
+#undef CADP_CPU
+int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x);
+int64_t cadp_cpu_attention_fwd_work(const cad_device *d, const cad_attention_args *x);
+int64_t cadp_cpu_attention_bwd_work(const cad_device *d, const cad_attention_bwd_args *x);
+int64_t cadp_cpu_rmsnorm_bwd_work(const cad_device *d, const cad_rmsnorm_bwd_args *x);
+int64_t cadp_cpu_sum_rows_work(const cad_device *d, const cad_sum_rows_args *x);
+int64_t cadp_cpu_fixed_add_work(const cad_device *d, const cad_fixed_args *x);
+#endif

@@ -1,0 +1,64 @@
+#include "cpu_math.h"
+#include "cpu_priv.h"
+
+CAD_CLONES static void widen(float *to, const uint16_t *from, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) to[i] = cadp_float((uint32_t)from[i] << 16);
+}
+
+CAD_CLONES static void narrow(uint16_t *to, const float *from, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) to[i] = cadp_round_bf16(from[i]);
+}
+
+const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room)
+{
+    if (t.dtype == CAD_F32) return (const float *)t.data + i * t.ld + j;
+    widen(room, (const uint16_t *)t.data + i * t.ld + j, n);
+    return room;
+}
+
+float *cadp_slot(cad_tensor t, int64_t i, int64_t j, float *room) { return t.dtype == CAD_F32 ? (float *)t.data + i * t.ld + j : room; }
+
+void cadp_put(cad_tensor t, int64_t i, int64_t j, int64_t n, const float *from)
+{
+    float *to = (float *)t.data + i * t.ld + j;
+
+    if (t.dtype != CAD_F32)
+        narrow((uint16_t *)t.data + i * t.ld + j, from, n);
+    else if (from != to)
+        memcpy(to, from, (size_t)n * sizeof *to);
+}
+
+int64_t cadp_widen_floats(cad_dtype dtype, int64_t rows, int64_t cols) { return dtype == CAD_F32 ? 0 : cad_round_up(rows * cols, 16); }
+
+cad_tensor cadp_widen(cad_tensor t, float **room)
+{
+    cad_tensor wide = cad_view(*room, CAD_F32, t.rows, t.cols);
+
+    if (t.dtype == CAD_F32) return t;
+    for (int64_t i = 0; i < t.rows; i++) widen(*room + i * t.cols, (const uint16_t *)t.data + i * t.ld, t.cols);
+    *room += cadp_widen_floats(t.dtype, t.rows, t.cols);
+    return wide;
+}
+
+typedef struct widen_args { cad_tensor from; float *to; cadp_grid grid; } widen_args;
+
+static void widen_rect(const void *args, int64_t i, void *work)
+{
+    const widen_args *w = args;
+    cadp_rect r = cadp_rect_of(&w->grid, i);
+
+    (void)work;
+    for (int64_t row = r.row; row < r.rows_end; row++)
+        widen(w->to + row * w->from.cols + r.col, (const uint16_t *)w->from.data + row * w->from.ld + r.col, r.cols_end - r.col);
+}
+
+void cadp_widen_all(const cad_device *d, cad_tensor from, float *to)
+{
+    widen_args w = {from, to, cadp_grid_of(from.rows, from.cols)};
+
+    cadp_cpu_each(d, w.grid.n, widen_rect, &w, NULL, 0);
+}

@@ -1,0 +1,60 @@
+/* What stands behind a cad_device: one const table per backend, chosen by name in device.c. */
+#ifndef CADP_DEVICE_PRIV_H
+#define CADP_DEVICE_PRIV_H
+#include <cadtrain/device.h>
+
+/* `work` is at least work(args) bytes of the reserve, 64-byte aligned. */
+#define CADP_OPS(X)                                                                                                            \
+    X(matmul, cad_matmul_args) X(rmsnorm_fwd, cad_rmsnorm_args) X(rmsnorm_bwd, cad_rmsnorm_bwd_args) X(rope, cad_rope_args)       \
+    X(attention_fwd, cad_attention_args) X(attention_bwd, cad_attention_bwd_args) X(glu_fwd, cad_glu_args)                      \
+    X(glu_bwd, cad_glu_bwd_args) X(embed_fwd, cad_embed_args) X(embed_bwd, cad_embed_args) X(pool_fwd, cad_pool_args)           \
+    X(pool_bwd, cad_pool_args) X(xent, cad_xent_args) X(axpby, cad_axpby_args) X(sum_rows, cad_sum_rows_args)                   \
+    X(dropout, cad_dropout_args) X(adamw, cad_adamw_args) X(sumsq, cad_sumsq_args) X(fixed_add, cad_fixed_args)                 \
+    X(fixed_back, cad_fixed_args) X(add_i64, cad_fixed_args)
+
+typedef struct cadp_device_if {
+    const char *name;
+    bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
+    CAD_CHECKED cad_status (*open)(cad_device *d);
+    void (*close)(cad_device *d);
+    CAD_CHECKED cad_status (*alloc)(cad_device *d, void **out, int64_t bytes, const char *what); /* 64-byte aligned */
+    cad_status (*release)(cad_device *d, void *p, int64_t bytes);
+    CAD_CHECKED cad_status (*move)(cad_device *d, void *to, const void *from, int64_t bytes); /* upload, download, copy; from NULL: zero */
+    CAD_CHECKED cad_status (*sync)(cad_device *d);
+#define CADP_ROW(op, args)                                                            \
+    CAD_CHECKED cad_status (*op)(cad_device * d, const args *x, void *work);          \
+    int64_t (*op##_work)(const cad_device *d, const args *x); /* NULL: needs none */
+    CADP_OPS(CADP_ROW)
+#undef CADP_ROW
+} cadp_device_if;
+
+/* A block of device memory alive; the list of a device is sorted by address. */
+typedef struct cadp_block { char *at; int64_t bytes; char what[48]; } cadp_block;
+
+struct cad_device {
+    const cadp_device_if *table; /* its own rows */
+    const cadp_device_if *inner; /* check, plan: the backend they wrap or stand for */
+    char name[32], description[256];
+    int threads;
+    void *own;                   /* the (inner) backend's state */
+    void *outer;                 /* the state of check or plan round it */
+    void *reserve;
+    int64_t reserved, needed;
+    int64_t bytes, peak, allocs, blocks, launches;
+    double flops;
+    void (*between)(void *with); /* cad_device_between */
+    void *between_with;
+    cadp_block *list;            /* `blocks` of them */
+    int64_t room;
+    cad_status fault;            /* a free that found damage; told at the next sync or close */
+};
+
+/* The block that holds [p, p + bytes), NULL when no single one does (blocks.c). */
+const cadp_block *cadp_block_of(const cad_device *d, const void *p, int64_t bytes);
+/* The block at or before p, NULL when none. */
+const cadp_block *cadp_block_before(const cad_device *d, const void *p);
+CAD_CHECKED cad_status cadp_block_add(cad_device *d, void *at, int64_t bytes, const char *what);
+void cadp_block_drop(cad_device *d, const void *at);
+
+extern const cadp_device_if cadp_device_cpu, cadp_device_ref, cadp_device_check, cadp_device_plan;
+#endif

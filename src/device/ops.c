@@ -1,0 +1,55 @@
+/* The doors of all operations: describe, check, count, find work space, dispatch. */
+#include "ops_priv.h"
+
+static bool writes_nothing(const cadp_call *c)
+{
+    for (int i = 0; i < c->n; i++)
+        if (c->args[i].use & CADP_WRITE && cadp_extent(c->args[i].t)) return false;
+    return true;
+}
+
+static cad_status count(cad_device *d, const cadp_call *c, int64_t work)
+{
+    d->needed = cad_max(d->needed, work);
+    if (work > d->reserved && !cad_device_pretends(d))
+        return cad_fail(CAD_EINTERNAL, "%s: needs %lld bytes of work space on device %s, %lld are reserved", c->op, (long long)work, d->name, (long long)d->reserved);
+    d->flops += c->flops;
+    d->launches++;
+    return CAD_OK;
+}
+
+#define DOOR(verb, args_type)                                                              \
+    static cad_status door_##verb(cad_device *d, const args_type *x)                       \
+    {                                                                                    \
+        cadp_call c = {.op = #verb};                                                       \
+                                                                                         \
+        CAD_TRY(cadp_describe_##verb(&c, x));                                              \
+        CAD_TRY(cadp_admit(d, &c));                                                      \
+        if (writes_nothing(&c)) return CAD_OK;                                           \
+        CAD_TRY(count(d, &c, d->table->verb##_work ? d->table->verb##_work(d, x) : 0));      \
+        if (d->between) d->between(d->between_with);                                     \
+        return d->table->verb(d, x, d->reserve);                                           \
+    }
+CADP_OPS(DOOR)
+
+cad_status cad_matmul(cad_device *d, const cad_matmul_args *x) { return door_matmul(d, x); }
+cad_status cad_rmsnorm_fwd(cad_device *d, const cad_rmsnorm_args *x) { return door_rmsnorm_fwd(d, x); }
+cad_status cad_rmsnorm_bwd(cad_device *d, const cad_rmsnorm_bwd_args *x) { return door_rmsnorm_bwd(d, x); }
+cad_status cad_rope(cad_device *d, const cad_rope_args *x) { return door_rope(d, x); }
+cad_status cad_attention_fwd(cad_device *d, const cad_attention_args *x) { return door_attention_fwd(d, x); }
+cad_status cad_attention_bwd(cad_device *d, const cad_attention_bwd_args *x) { return door_attention_bwd(d, x); }
+cad_status cad_glu_fwd(cad_device *d, const cad_glu_args *x) { return door_glu_fwd(d, x); }
+cad_status cad_glu_bwd(cad_device *d, const cad_glu_bwd_args *x) { return door_glu_bwd(d, x); }
+cad_status cad_embed_fwd(cad_device *d, const cad_embed_args *x) { return door_embed_fwd(d, x); }
+cad_status cad_embed_bwd(cad_device *d, const cad_embed_args *x) { return door_embed_bwd(d, x); }
+cad_status cad_pool_fwd(cad_device *d, const cad_pool_args *x) { return door_pool_fwd(d, x); }
+cad_status cad_pool_bwd(cad_device *d, const cad_pool_args *x) { return door_pool_bwd(d, x); }
+cad_status cad_xent(cad_device *d, const cad_xent_args *x) { return door_xent(d, x); }
+cad_status cad_axpby(cad_device *d, const cad_axpby_args *x) { return door_axpby(d, x); }
+cad_status cad_sum_rows(cad_device *d, const cad_sum_rows_args *x) { return door_sum_rows(d, x); }
+cad_status cad_dropout(cad_device *d, const cad_dropout_args *x) { return door_dropout(d, x); }
+cad_status cad_adamw(cad_device *d, const cad_adamw_args *x) { return door_adamw(d, x); }
+cad_status cad_sumsq(cad_device *d, const cad_sumsq_args *x) { return door_sumsq(d, x); }
+cad_status cad_fixed_add(cad_device *d, const cad_fixed_args *x) { return door_fixed_add(d, x); }
+cad_status cad_fixed_back(cad_device *d, const cad_fixed_args *x) { return door_fixed_back(d, x); }
+cad_status cad_add_i64(cad_device *d, cad_tensor q, cad_tensor q2) { return door_add_i64(d, &(cad_fixed_args){.q = q, .x = q2}); }

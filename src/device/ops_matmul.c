@@ -1,0 +1,23 @@
+#include "ops_priv.h"
+
+static void operand(cadp_call *c, const char *name, cad_tensor t, bool turned, unsigned dtypes, int64_t rows, int64_t cols)
+{
+    cadp_read(c, name, t, dtypes, turned ? cols : rows, turned ? rows : cols);
+}
+
+cad_status cadp_describe_matmul(cadp_call *c, const cad_matmul_args *x)
+{
+    int64_t m = x->c.rows, n = x->c.cols, k = x->ta ? x->a.rows : x->a.cols, k2 = x->ta2 ? x->a2.rows : x->a2.cols;
+    unsigned same = cadp_as(x->a, CADP_REAL);
+
+    (x->beta == 0 ? cadp_write : cadp_update)(c, "c", x->c, CADP_REAL, m, n);
+    operand(c, "a", x->a, x->ta, CADP_REAL, m, k);
+    operand(c, "b", x->b, x->tb, same, k, n);
+    c->flops = 2.0 * (double)m * (double)n * (double)k;
+    if (cad_some(x->bias)) cadp_read(c, "bias", x->bias, same, 1, n);
+    if (!cad_some(x->a2) && !cad_some(x->b2)) return CAD_OK;
+    operand(c, "a2", x->a2, x->ta2, same, m, k2);
+    operand(c, "b2", x->b2, x->tb2, same, k2, n);
+    c->flops += 2.0 * (double)m * (double)n * (double)k2;
+    return CAD_OK;
+}

@@ -1,0 +1,26 @@
+#include "ref_priv.h"
+
+/* Element (i, j) of op(A) op(B). */
+static double dot(cad_tensor a, bool ta, cad_tensor b, bool tb, int64_t i, int64_t j)
+{
+    int64_t terms = ta ? a.rows : a.cols;
+    double sum = 0;
+
+    for (int64_t k = 0; k < terms; k++)
+        sum += (ta ? cadp_load(a, k, i) : cadp_load(a, i, k)) * (tb ? cadp_load(b, j, k) : cadp_load(b, k, j));
+    return sum;
+}
+
+cad_status cadp_ref_matmul(cad_device *d, const cad_matmul_args *x, void *work)
+{
+    (void)d, (void)work;
+    for (int64_t i = 0; i < x->c.rows; i++)
+        for (int64_t j = 0; j < x->c.cols; j++) {
+            double c = x->alpha * dot(x->a, x->ta, x->b, x->tb, i, j);
+            if (cad_some(x->a2)) c += x->alpha2 * dot(x->a2, x->ta2, x->b2, x->tb2, i, j);
+            if (x->beta != 0) c += x->beta * cadp_load(x->c, i, j);
+            if (cad_some(x->bias)) c += cadp_load(x->bias, 0, j);
+            cadp_store(x->c, i, j, c);
+        }
+    return CAD_OK;
+}

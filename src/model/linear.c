@@ -1,0 +1,193 @@
+#include "model_priv.h"
+
+cad_tensor cadp_weight(const cad_model *m, cad_unit_view w, int row)
+{
+    if (row < 0) return (cad_tensor){0};
+    const cad_param *p = &m->params->row[row];
+    char *base = p->trains ? w.train : w.frozen;
+
+    return cad_view(base + (size_t)p->at * cad_dtype_bytes(m->act), m->act, p->rows, p->cols);
+}
+
+cad_tensor cadp_grad(const cad_model *m, void *grads, int row)
+{
+    if (row < 0 || !m->params->row[row].trains) return (cad_tensor){0};
+    const cad_param *p = &m->params->row[row];
+
+    return cad_view((char *)grads + (size_t)p->at * cad_dtype_bytes(m->real), m->real, p->rows, p->cols);
+}
+
+static void add_part(const cad_model *m, cadp_linear *l, int unit, cad_role role)
+{
+    cadp_part *p = &l->part[l->parts++];
+    const cad_param *weight;
+
+    p->weight = cadp_find(m, unit, role, CAD_PIECE_WEIGHT);
+    p->bias = cadp_find(m, unit, role, CAD_PIECE_BIAS);
+    p->a = cadp_find(m, unit, role, CAD_PIECE_A);
+    p->b = cadp_find(m, unit, role, CAD_PIECE_B);
+    weight = &m->params->row[p->weight];
+    p->from = l->out;
+    p->out = weight->rows;
+    l->in = weight->cols;
+    l->out += weight->rows;
+}
+
+static bool one_product(const cad_model *m, const cadp_linear *l)
+{
+    const cad_param *row = m->params->row;
+
+    for (int i = 0; i < l->parts; i++) {
+        const cadp_part *p = &l->part[i], *q = &l->part[i ? i - 1 : 0];
+        if (p->a >= 0) return false;
+        if (i && (row[p->weight].at != row[q->weight].at + row[q->weight].elems || (p->bias >= 0) != (q->bias >= 0))) return false;
+        if (i && p->bias >= 0 && row[p->bias].at != row[q->bias].at + row[q->bias].elems) return false;
+    }
+    return true;
+}
+
+cad_status cadp_linears_build(cad_model *m)
+{
+    static const cad_role roles[CADP_LINEARS][3] = {
+        {CAD_ROLE_Q, CAD_ROLE_K, CAD_ROLE_V}, {CAD_ROLE_O}, {CAD_ROLE_GATE, CAD_ROLE_UP}, {CAD_ROLE_DOWN}};
+    static const int members[CADP_LINEARS] = {3, 1, 2, 1};
+
+    CAD_TRY(cad_alloc(&m->linear, (size_t)m->arch->layers * CADP_LINEARS, sizeof *m->linear, "the linear layers"));
+    for (int i = 0; i < m->arch->layers * CADP_LINEARS; i++) {
+        cadp_linear *l = &m->linear[i];
+        for (int j = 0; j < members[i % CADP_LINEARS]; j++) add_part(m, l, i / CADP_LINEARS + 1, roles[i % CADP_LINEARS][j]);
+        l->fused = one_product(m, l);
+        l->site = (uint32_t)i * 4;
+    }
+    return CAD_OK;
+}
+
+/* The tensors of a member, or of all members when they are one product. */
+static cad_tensor weight_of(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i)
+{
+    cad_tensor t = cadp_weight(m, w, l->part[i].weight);
+
+    if (l->fused) t.rows = l->out;
+    return t;
+}
+
+static cad_tensor bias_of(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i)
+{
+    cad_tensor t = cadp_weight(m, w, l->part[i].bias);
+
+    if (l->fused && cad_some(t)) t.cols = t.ld = l->out;
+    return t;
+}
+
+static bool drops(const cad_model *m) { return m->training && m->method.lora && m->method.dropout > 0; }
+
+/* What the adapter of member i sees of x. */
+static cad_status adapter_input(cad_model *m, const cadp_linear *l, int i, cad_tensor x, cad_tensor *out)
+{
+    *out = x;
+    if (!drops(m)) return CAD_OK;
+    *out = cad_view(m->drop.data, m->act, x.rows, x.cols);
+    return cad_dropout(m->device, &(cad_dropout_args){.y = *out, .x = x, .p = m->method.dropout, .seed = m->method.seed, .index = m->seed_index, .site = l->site + (uint32_t)i});
+}
+
+static cad_tensor u_of(const cad_model *m, cad_tensor u, int i) { return cad_columns(u, i * m->method.r, m->method.r); }
+
+static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor x, cad_tensor y, double beta, cad_tensor u, int i)
+{
+    const cadp_part *p = &l->part[i];
+    cad_matmul_args args = {.c = l->fused ? y : cad_columns(y, p->from, p->out), .a = x, .b = weight_of(m, l, w, i), .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, i)};
+
+    if (p->a >= 0) {
+        cad_tensor seen, low = u_of(m, u, i);
+        CAD_TRY(adapter_input(m, l, i, x, &seen));
+        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = low, .a = seen, .b = cadp_weight(m, w, p->a), .tb = true, .alpha = 1}));
+        args.a2 = low;
+        args.b2 = cadp_weight(m, w, p->b);
+        args.tb2 = true;
+        args.alpha2 = m->lora_scale;
+    }
+    return cad_matmul(m->device, &args);
+}
+
+cad_status cadp_linear_forward(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor x, cad_tensor y, double beta, cad_tensor u)
+{
+    for (int i = 0; i < (l->fused ? 1 : l->parts); i++) CAD_TRY(member_forward(m, l, w, x, y, beta, u, i));
+    return CAD_OK;
+}
+
+static cad_status base_gradients(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, int i)
+{
+    cad_tensor dw = cadp_grad(m, grads, l->part[i].weight), db = cadp_grad(m, grads, l->part[i].bias);
+
+    if (l->fused) {
+        dw.rows = l->out;
+        db.cols = db.ld = l->out;
+    }
+    if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dy, .ta = true, .b = x, .alpha = 1}));
+    if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dy}));
+    return CAD_OK;
+}
+
+/* dA = s v' x~, dB = s dy' u with v = dy B (families 11.1). */
+static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u, int i)
+{
+    const cadp_part *p = &l->part[i];
+    cad_tensor seen;
+
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(m, u, i), .alpha = m->lora_scale}));
+    CAD_TRY(adapter_input(m, l, i, x, &seen));
+    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = u_of(m, cadp_rows(m, m->v), i), .ta = true, .b = seen, .alpha = m->lora_scale});
+}
+
+/* dx += the gradient through the adapter when dropout stands before it. */
+static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, cad_tensor a, cad_tensor v, cad_tensor dx, int i)
+{
+    cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols);
+
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = v, .b = a, .alpha = m->lora_scale}));
+    return cad_dropout(m->device, &(cad_dropout_args){.y = dx, .x = t, .p = m->method.dropout, .seed = m->method.seed, .index = m->seed_index, .site = l->site + (uint32_t)i, .accumulate = true});
+}
+
+static cad_tensor member_of(const cadp_linear *l, cad_tensor dy, int i) { return l->fused ? dy : cad_columns(dy, l->part[i].from, l->part[i].out); }
+
+static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx, int i)
+{
+    const cadp_part *p = &l->part[i];
+    cad_tensor v = {0}, a = cadp_weight(m, w, p->a);
+    cad_matmul_args args = {.c = dx, .a = dy, .b = weight_of(m, l, w, i), .alpha = 1, .beta = i ? 1 : 0};
+    bool direct = p->a >= 0 && !drops(m);
+
+    if (p->a >= 0) {
+        v = u_of(m, cadp_rows(m, m->v), i);
+        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dy, .b = cadp_weight(m, w, p->b), .alpha = 1}));
+    }
+    if (!cad_some(dx)) return CAD_OK;
+    if (direct) {
+        args.a2 = v;
+        args.b2 = a;
+        args.alpha2 = m->lora_scale;
+    }
+    CAD_TRY(cad_matmul(m->device, &args));
+    return p->a >= 0 && !direct ? dropped_input_gradient(m, l, a, v, dx, i) : CAD_OK;
+}
+
+cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx)
+{
+    for (int i = 0; i < (l->fused ? 1 : l->parts); i++) CAD_TRY(member_input(m, l, w, member_of(l, dy, i), dx, i));
+    return CAD_OK;
+}
+
+cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u)
+{
+    for (int i = 0; i < (l->fused ? 1 : l->parts); i++) {
+        CAD_TRY(base_gradients(m, l, grads, x, member_of(l, dy, i), i));
+        if (l->part[i].a >= 0) CAD_TRY(adapter_gradients(m, l, grads, x, member_of(l, dy, i), u, i));
+    }
+    return CAD_OK;
+}
+
+cad_status cadp_linear_backward(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor dx, cad_tensor u)
+{
+    CAD_TRY(cadp_linear_input_gradient(m, l, w, dy, dx));
+    return cadp_linear_weight_gradient(m, l, grads, x, dy, u);
+}

@@ -1,0 +1,143 @@
+#include <cadtrain/model.h>
+
+#include <math.h>
+#include <stdio.h>
+
+struct cad_source {
+    const cad_params *params;
+    cad_st *model, *adapter;
+    const cad_st_tensor **tensor; /* [rows]; NULL: drawn */
+    bool head_is_new;
+    double head_sd;
+    uint64_t seed;
+};
+
+/* families 1.5: the names that checkpoints use for the same tensor. `out` has room for any tensor name of a checked file. */
+static void canonical(const char *name, char *out, size_t room)
+{
+    static const struct { const char *from, *to; } prefixes[] = {
+        {"base_model.model.", ""}, {"backbone.", "model."}, {"model.language_model.", "model."}, {"language_model.model.", "model."}};
+
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        size_t n = strlen(prefixes[i].from);
+        if (strncmp(name, prefixes[i].from, n)) continue;
+        name += n;
+        if (*prefixes[i].to) {
+            snprintf(out, room, "%s%s", prefixes[i].to, name);
+            return;
+        }
+    }
+    bool bare = !strncmp(name, "layers.", 7) || !strncmp(name, "embed_tokens.", 13) || !strncmp(name, "norm.", 5);
+    snprintf(out, room, "%s%s", bare ? "model." : "", name);
+}
+
+static cad_status wrong_shape(const cad_source *s, const cad_st *st, const cad_param *p, const cad_st_tensor *t)
+{
+    (void)s;
+    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected shape [%lld, %lld] (%d dimensions), found %d dimensions, first %lld, %lld elements", t->name, cad_st_file(st, t->file), (long long)p->rows,
+                    (long long)p->cols, p->dims, t->dims, t->dims ? (long long)t->shape[0] : 0, (long long)t->elems);
+}
+
+static bool shape_fits(const cad_param *p, const cad_st_tensor *t)
+{
+    if (t->dims != p->dims) return false;
+    return p->dims == 1 ? t->shape[0] == p->cols : t->shape[0] == p->rows && t->shape[1] == p->cols;
+}
+
+static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *rows)
+{
+    char name[512];
+
+    for (int i = 0; st && i < cad_st_count(st); i++) {
+        const cad_st_tensor *t = cad_st_at(st, i);
+        int64_t row;
+
+        canonical(t->name, name, sizeof name);
+        if (!cad_map_get(rows, name, strlen(name), &row)) continue;
+        if (!shape_fits(&s->params->row[row], t)) return wrong_shape(s, st, &s->params->row[row], t);
+        if (t->dtype != CAD_F32 && t->dtype != CAD_BF16 && t->dtype != CAD_F16 && t->dtype != CAD_F64)
+            return cad_fail(CAD_EMODEL, "tensor %s in %s: expected F32, BF16, F16 or F64, found %s", t->name, cad_st_file(st, t->file), cad_dtype_name(t->dtype));
+        s->tensor[row] = t;
+    }
+    return CAD_OK;
+}
+
+static cad_status match(cad_source *s)
+{
+    cad_map *rows;
+    cad_status status;
+
+    CAD_TRY(cad_map_open(&rows));
+    for (int i = 0; i < s->params->count; i++)
+        if ((status = cad_map_set(rows, s->params->row[i].name, strlen(s->params->row[i].name), i, NULL))) goto done;
+    status = match_file(s, s->model, rows);
+    if (!status) status = match_file(s, s->adapter, rows);
+done:
+    cad_map_close(&rows);
+    return status;
+}
+
+static cad_status check_complete(cad_source *s, const char *dir, const char *adapter_dir, bool head_may_be_missing)
+{
+    for (int i = 0; i < s->params->count; i++) {
+        const cad_param *p = &s->params->row[i];
+        bool adapter = p->piece == CAD_PIECE_A || p->piece == CAD_PIECE_B;
+
+        if (s->tensor[i]) continue;
+        if (adapter && !adapter_dir) continue;
+        if (p->role == CAD_ROLE_HEAD && head_may_be_missing) s->head_is_new = true;
+        else
+            return cad_fail(CAD_EMODEL, "tensor %s: expected in %s, found no such tensor", p->name, adapter ? adapter_dir : dir);
+    }
+    return CAD_OK;
+}
+
+cad_status cad_source_open(cad_source **out, const char *dir, const char *adapter_dir, const cad_params *params, bool head_may_be_missing)
+{
+    cad_source *s;
+    cad_status status;
+
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "the weights"));
+    s = *out;
+    s->params = params;
+    s->head_sd = 0.02;
+    if (!(status = cad_alloc(&s->tensor, (size_t)params->count, sizeof *s->tensor, "the weights")) && !(status = dir ? cad_st_open(&s->model, dir) : CAD_OK) &&
+        !(status = adapter_dir ? cad_st_open(&s->adapter, adapter_dir) : CAD_OK) && !(status = match(s)) && dir)
+        status = check_complete(s, dir, adapter_dir, head_may_be_missing);
+    if (status) cad_source_close(out);
+    return status;
+}
+
+void cad_source_close(cad_source **s)
+{
+    if (!*s) return;
+    cad_st_close(&(*s)->model);
+    cad_st_close(&(*s)->adapter);
+    cad_free(&(*s)->tensor);
+    cad_free(s);
+}
+
+void cad_source_set_draw(cad_source *s, uint64_t seed, double initializer_range)
+{
+    s->seed = seed;
+    s->head_sd = initializer_range;
+}
+
+/* What no file holds: A uniform within 1 / sqrt(in) (PEFT's kaiming with a = sqrt 5), B zero, norms one, biases zero, the rest normal. */
+static float drawn(const cad_source *s, int row, const cad_param *p, int64_t i)
+{
+    if (p->piece == CAD_PIECE_A) return (float)((2 * cad_rng_uniform(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i) - 1) / sqrt((double)p->cols));
+    if (p->piece == CAD_PIECE_B || p->piece == CAD_PIECE_BIAS) return 0;
+    if (p->role == CAD_ROLE_ATTN_NORM || p->role == CAD_ROLE_MLP_NORM || p->role == CAD_ROLE_FINAL_NORM) return 1;
+    return (float)(s->head_sd * cad_rng_normal(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i));
+}
+
+cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, float *out)
+{
+    if (s->tensor[row]) return cad_st_read_f32(s->tensor[row], from, n, out);
+    for (int64_t i = 0; i < n; i++) out[i] = drawn(s, row, &s->params->row[row], from + i);
+    return CAD_OK;
+}
+
+bool cad_source_has(const cad_source *s, int row) { return s->tensor[row] != NULL; }
+bool cad_source_head_is_new(const cad_source *s) { return s->head_is_new; }

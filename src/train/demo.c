@@ -1,0 +1,173 @@
+/* The embedded demo: synthetic records and a small decoder with random weights, written as ordinary files; then the ordinary program runs. */
+#include "train_priv.h"
+
+#include <cadtrain/embedded.h>
+#include <stdio.h>
+
+enum { PEOPLE = 2400 };
+static const char home[] = "outputs/demo";
+
+/* Bytes that byte-level tokenizers show as themselves; the others follow from U+0100 on (families 12.3). */
+static int shown_as(int byte)
+{
+    bool itself = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    int before = 0;
+
+    if (itself) return byte;
+    for (int b = 0; b < byte; b++) before += !((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174);
+    return 0x100 + before;
+}
+
+static cad_status put_vocabulary(cad_json *j)
+{
+    char key[4];
+
+    CAD_TRY(cad_json_begin(j, "vocab", '{'));
+    for (int b = 0; b < 256; b++) {
+        int c = shown_as(b), n = 0;
+        if (c < 0x80) key[n++] = (char)c;
+        else {
+            key[n++] = (char)(0xc0 | c >> 6);
+            key[n++] = (char)(0x80 | (c & 0x3f));
+        }
+        key[n] = 0;
+        CAD_TRY(cad_json_int(j, key, b));
+    }
+    return cad_json_end(j);
+}
+
+static cad_status put_added(cad_json *j, int id, const char *content)
+{
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(cad_json_int(j, "id", id));
+    CAD_TRY(cad_json_string(j, "content", content));
+    CAD_TRY(cad_json_bool(j, "single_word", false));
+    CAD_TRY(cad_json_bool(j, "lstrip", false));
+    CAD_TRY(cad_json_bool(j, "rstrip", false));
+    CAD_TRY(cad_json_bool(j, "normalized", false));
+    CAD_TRY(cad_json_bool(j, "special", true));
+    return cad_json_end(j);
+}
+
+static const char steps[] = "{\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": false}";
+
+static cad_status put_tokenizer(cad_json *j)
+{
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(cad_json_string(j, "version", "1.0"));
+    CAD_TRY(cad_json_null(j, "truncation"));
+    CAD_TRY(cad_json_null(j, "padding"));
+    CAD_TRY(cad_json_begin(j, "added_tokens", '['));
+    CAD_TRY(put_added(j, 256, "<|end|>"));
+    CAD_TRY(put_added(j, 257, "<|pad|>"));
+    CAD_TRY(cad_json_end(j));
+    CAD_TRY(cad_json_null(j, "normalizer"));
+    CAD_TRY(cad_json_raw(j, "pre_tokenizer", steps));
+    CAD_TRY(cad_json_raw(j, "post_processor", steps));
+    CAD_TRY(cad_json_raw(j, "decoder", steps));
+    CAD_TRY(cad_json_begin(j, "model", '{'));
+    CAD_TRY(cad_json_string(j, "type", "BPE"));
+    CAD_TRY(put_vocabulary(j));
+    CAD_TRY(cad_json_begin(j, "merges", '['));
+    CAD_TRY(cad_json_end(j));
+    CAD_TRY(cad_json_end(j));
+    return cad_json_end(j);
+}
+
+static cad_status write_text(const char *dir, const char *name, const char *text, size_t n)
+{
+    char *path;
+    cad_status status;
+
+    CAD_TRY(cad_path_join(&path, dir, name));
+    status = cad_write_file(path, text, n);
+    cad_free(&path);
+    return status;
+}
+
+static cad_status write_tokenizer(const char *dir)
+{
+    static const char config[] = "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"eos_token\": \"<|end|>\", \"pad_token\": \"<|pad|>\"}\n";
+    cad_json j = {0};
+    cad_status status = put_tokenizer(&j);
+
+    if (!status) status = write_text(dir, "tokenizer.json", j.text.data, j.text.size);
+    if (!status) status = write_text(dir, "tokenizer_config.json", config, sizeof config - 1);
+    cad_json_close(&j);
+    return status;
+}
+
+static const char *embedded(const char *path)
+{
+    for (const cad_embedded *f = cad_embedded_files; f->path; f++)
+        if (!strcmp(f->path, path)) return f->text;
+    return NULL;
+}
+
+static cad_status write_rows(cad_st_writer *w, const cad_source *s, const cad_params *p)
+{
+    float *values;
+    cad_status status = CAD_OK;
+
+    for (int i = 0; i < p->count; i++)
+        if (p->row[i].role != CAD_ROLE_HEAD) CAD_TRY(cad_st_declare(w, p->row[i].name, CAD_F32, p->row[i].dims == 1 ? &p->row[i].cols : (int64_t[]){p->row[i].rows, p->row[i].cols}, p->row[i].dims));
+    for (int i = 0; i < p->count && !status; i++) {
+        if (p->row[i].role == CAD_ROLE_HEAD) continue;
+        CAD_TRY(cad_alloc(&values, (size_t)p->row[i].elems, sizeof *values, "random weights"));
+        if (!(status = cad_source_read(s, i, 0, p->row[i].elems, values))) status = cad_st_write(w, values, (size_t)p->row[i].elems * sizeof *values);
+        cad_free(&values);
+    }
+    return status ? status : cad_st_finish(w);
+}
+
+static cad_status write_weights(const char *dir, uint64_t seed)
+{
+    cad_arch arch;
+    cad_method method = {.num_labels = 2, .compute = CAD_F32};
+    cad_params *params = NULL;
+    cad_source *source = NULL;
+    cad_st_writer *w = NULL;
+    cad_status status;
+
+    CAD_TRY(cad_arch_read(&arch, dir));
+    if (!(status = cad_params_open(&params, &arch, &method)) && !(status = cad_source_open(&source, NULL, NULL, params, true))) {
+        cad_source_set_draw(source, seed, arch.initializer_range);
+        if (!(status = cad_st_create(&w, dir, "model.safetensors", 0))) status = write_rows(w, source, params);
+    }
+    cad_st_abandon(&w);
+    cad_source_close(&source);
+    cad_params_close(&params);
+    return status;
+}
+
+static cad_status write_demo(const char *model, const char *records, uint64_t seed)
+{
+    const char *config = embedded("configs/demo/config.json");
+
+    if (!config) return cad_fail(CAD_EINTERNAL, "the demo's config.json is not in this program");
+    CAD_TRY(cad_mkdirs(model));
+    CAD_TRY(write_text(model, "config.json", config, strlen(config)));
+    CAD_TRY(write_tokenizer(model));
+    CAD_TRY(write_weights(model, seed));
+    return cad_synth_records(records, PEOPLE, seed);
+}
+
+static cad_status replace(char **option, const char *value)
+{
+    cad_free(option);
+    return cad_strdup(option, value);
+}
+
+cad_status cadp_prepare_demo(cad_run *r)
+{
+    cad_options *o = r->o;
+    char model[64], records[64];
+
+    if (!o->demo) return CAD_OK;
+    snprintf(model, sizeof model, "%s/model", home);
+    snprintf(records, sizeof records, "%s/records.jsonl", home);
+    if (!r->rank) CAD_TRY(write_demo(model, records, (uint64_t)o->runtime.seed));
+    CAD_TRY(replace(&o->model.model_name_or_path, model));
+    CAD_TRY(replace(&o->model.tokenizer_name_or_path, model));
+    return replace(&o->dataset.train_file, records);
+}

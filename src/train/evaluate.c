@@ -1,0 +1,225 @@
+/* Scoring rows on all ranks: rank 0 cuts and sends batches, everybody computes, logits come back to rank 0. */
+#include "train_priv.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* One round: a batch for each rank. `first` is where the next row of the set stands. */
+typedef struct scorer { cad_run *run; const cadp_set *set; cad_batch batch; int64_t count, first; int64_t *rows; int64_t *took; int64_t *offsets; float *all; } scorer;
+
+static cad_status scorer_open(scorer *s)
+{
+    cad_run *r = s->run;
+
+    CAD_TRY(cad_batch_open(&s->batch, r->facts.tokens, r->facts.sequences));
+    CAD_TRY(cad_alloc(&s->rows, (size_t)r->facts.sequences, sizeof *s->rows, "a batch"));
+    CAD_TRY(cad_alloc(&s->took, (size_t)r->size, sizeof *s->took, "a batch"));
+    CAD_TRY(cad_alloc(&s->offsets, (size_t)r->size + 1, sizeof *s->offsets, "a batch"));
+    return cad_alloc(&s->all, (size_t)(r->size * r->facts.sequences * r->method.num_labels), sizeof *s->all, "logits");
+}
+
+static void scorer_close(scorer *s)
+{
+    cad_batch_close(&s->batch);
+    cad_free(&s->rows);
+    cad_free(&s->took);
+    cad_free(&s->offsets);
+    cad_free(&s->all);
+}
+
+/* As many of the next rows as fit. Rank 0. */
+static int64_t next_rows(scorer *s)
+{
+    cad_run *r = s->run;
+    int64_t n = 0, tokens = 0;
+
+    while (s->first < s->count && n < r->facts.predict_batch) {
+        int64_t row = s->set->rows[s->first], more = s->set->data->starts[row + 1] - s->set->data->starts[row];
+        if (n && tokens + more > r->facts.tokens) break;
+        s->rows[n++] = row;
+        tokens += more;
+        s->first++;
+    }
+    return n;
+}
+
+static cad_status pack_next(scorer *s, int rank)
+{
+    static const double ones[2] = {1, 1};
+
+    s->took[rank] = next_rows(s);
+    CAD_TRY(cad_batch_pack(&s->batch, s->set->data, s->rows, s->took[rank], ones));
+    s->batch.head->atom = s->took[rank] ? 0 : -1;
+    return CAD_OK;
+}
+
+/* Batches for ranks 1… are packed in the same memory one after another; rank 0 keeps the last one packed for itself. */
+static cad_status deal(scorer *s)
+{
+    cad_run *r = s->run;
+
+    for (int k = 0; k < r->size - 1; k++) {
+        cad_request q = {0};
+        CAD_TRY(pack_next(s, k + 1));
+        CAD_TRY(cad_comm_isend(r->comm, s->batch.memory, s->batch.bytes, k + 1, 0, &q));
+        CAD_TRY(cad_comm_wait(r->comm, &q, NULL));
+    }
+    return pack_next(s, 0);
+}
+
+static cad_status take(scorer *s)
+{
+    cad_request q = {0};
+
+    CAD_TRY(cad_comm_irecv(s->run->comm, s->batch.memory, s->batch.room, 0, 0, &q));
+    CAD_TRY(cad_comm_wait(s->run->comm, &q, NULL));
+    return cad_batch_layout(&s->batch, s->batch.head->tokens, s->batch.head->sequences);
+}
+
+static cad_status compute(scorer *s)
+{
+    cad_run *r = s->run;
+    int32_t *labels = s->batch.labels;
+    cad_status status;
+
+    s->batch.labels = NULL; /* no loss: it is computed from the logits on rank 0 */
+    status = cadp_forward(r, &s->batch, false);
+    s->batch.labels = labels;
+    if (status || !s->batch.head->sequences) return status;
+    return cad_model_logits(r->model, r->logits);
+}
+
+static cad_status gather(scorer *s, float *logits)
+{
+    cad_run *r = s->run;
+    int64_t labels = r->method.num_labels, begin = s->first;
+    int64_t *at = s->offsets;
+
+    CAD_TRY(cad_comm_bcast(r->comm, s->took, (size_t)r->size * sizeof *s->took, 0));
+    for (int k = 0; k < r->size; k++) at[k + 1] = at[k] + s->took[k] * labels * 4;
+    CAD_TRY(cad_comm_collect(r->comm, r->logits, s->all, at, 0));
+    if (r->rank) return CAD_OK;
+    for (int k = 0; k < r->size; k++) begin -= s->took[k];
+    for (int k = 1; k <= r->size; k++) { /* rank 0 had the last rows of the round */
+        int from = k % r->size;
+        memcpy(logits + begin * labels, (char *)s->all + at[from], (size_t)(s->took[from] * labels) * 4);
+        begin += s->took[from];
+    }
+    return CAD_OK;
+}
+
+static cad_status score_all(scorer *s, float *logits, const char *what)
+{
+    cad_run *r = s->run;
+    cad_progress bar = {0};
+    int64_t left;
+
+    if (!r->rank) cad_progress_begin(&bar, what, s->count);
+    for (;;) {
+        left = s->count - s->first;
+        CAD_TRY(cad_comm_bcast(r->comm, &left, sizeof left, 0));
+        if (!left) break;
+        cad_watchdog_beat("scoring", r->step);
+        CAD_TRY(r->rank ? take(s) : deal(s));
+        CAD_TRY(compute(s));
+        CAD_TRY(gather(s, logits));
+        if (!r->rank) cad_progress_at(&bar, s->first);
+    }
+    if (!r->rank) cad_progress_end(&bar);
+    return CAD_OK;
+}
+
+cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, float *logits, const char *what)
+{
+    scorer s = {.run = r, .set = set, .count = r->rank ? 0 : count};
+    cad_status status;
+
+    if (!(status = scorer_open(&s))) status = score_all(&s, logits, what);
+    scorer_close(&s);
+    return status;
+}
+
+/* ---- numbers ---- */
+
+static double nll_of(const float *logits, int labels, int32_t label)
+{
+    double top = logits[0], sum = 0;
+
+    for (int c = 1; c < labels; c++) top = fmax(top, logits[c]);
+    for (int c = 0; c < labels; c++) sum += exp(logits[c] - top);
+    return top + log(sum) - logits[label];
+}
+
+/* global: the weighted mean over all rows. hf: each evaluation batch's weighted mean, averaged with the number of rows. */
+static double eval_loss(const cad_run *r, const cadp_scores *s)
+{
+    int64_t group = r->o->training.loss_normalization == CAD_NORM_GLOBAL ? s->n : r->o->training.per_device_eval_batch_size;
+    double total = 0;
+    int labels = r->method.num_labels;
+
+    for (int64_t from = 0; from < s->n; from += group) {
+        double sum = 0, weight = 0;
+        int64_t n = cad_min(group, s->n - from);
+        for (int64_t i = from; i < from + n; i++) {
+            double w = r->facts.class_weight[s->labels[i] == 1];
+            sum += w * nll_of(s->logits + i * labels, labels, s->labels[i]);
+            weight += w;
+        }
+        total += weight > 0 ? sum / weight * (double)n : 0;
+    }
+    return s->n ? total / (double)s->n : NAN;
+}
+
+static cad_status room_for(cadp_scores *s, int64_t n, int labels)
+{
+    s->n = n;
+    CAD_TRY(cad_alloc(&s->logits, (size_t)(n * labels), sizeof *s->logits, "logits"));
+    CAD_TRY(cad_alloc(&s->prob1, (size_t)n, sizeof *s->prob1, "probabilities"));
+    CAD_TRY(cad_alloc(&s->logit, (size_t)n, sizeof *s->logit, "logits"));
+    CAD_TRY(cad_alloc(&s->labels, (size_t)n, sizeof *s->labels, "labels"));
+    return cad_alloc(&s->predictions, (size_t)n, sizeof *s->predictions, "predictions");
+}
+
+static bool all_labelled(const cadp_scores *s)
+{
+    for (int64_t i = 0; i < s->n; i++)
+        if (s->labels[i] < 0) return false;
+    return true;
+}
+
+static cad_status numbers(cad_run *r, const cadp_set *set, bool deep, cadp_scores *s)
+{
+    for (int64_t i = 0; i < s->n; i++) {
+        const float *l = s->logits + i * r->method.num_labels;
+        if (!isfinite(l[0]) || !isfinite(l[1])) return cad_fail(CAD_EINTERNAL, "the scores of record %lld are not finite", (long long)set->rows[i]);
+        s->labels[i] = set->data->labels[set->rows[i]];
+        s->predictions[i] = l[1] > l[0];
+        s->prob1[i] = cad_prob1(l[0], l[1]);
+        s->logit[i] = (double)l[1] - (double)l[0];
+    }
+    if (!all_labelled(s)) return CAD_OK;
+    CAD_TRY(cad_metrics_compute(&s->metrics, s->labels, s->predictions, s->prob1, s->logit, s->n, deep));
+    s->metrics.loss = eval_loss(r, s);
+    return CAD_OK;
+}
+
+cad_status cadp_score(cad_run *r, const cadp_set *set, int64_t count, bool deep, cadp_scores *out)
+{
+    double began = cad_now();
+
+    *out = (cadp_scores){0};
+    CAD_TRY(cad_comm_agree(r->comm, room_for(out, r->rank ? 1 : count, r->method.num_labels)));
+    CAD_TRY(cadp_predict(r, set, count, out->logits, "scoring"));
+    CAD_TRY(cad_comm_agree(r->comm, r->rank ? CAD_OK : numbers(r, set, deep, out)));
+    out->seconds = cad_now() - began;
+    return CAD_OK;
+}
+
+void cadp_scores_close(cadp_scores *s)
+{
+    cad_free(&s->logits);
+    cad_free(&s->prob1);
+    cad_free(&s->logit);
+    cad_free(&s->labels);
+    cad_free(&s->predictions);
+}

@@ -1,0 +1,153 @@
+/* Hugging Face and PEFT directories from a checkpoint, from files alone. */
+#include "merge_priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool has(const char *dir, const char *name)
+{
+    cad_str path = {0};
+    bool there = !cadp_join(&path, dir, name) && cad_is_file(path.data);
+
+    cad_str_close(&path);
+    return there;
+}
+
+static bool has_model(const char *dir) { return has(dir, "adapter_model.safetensors") || has(dir, "model.safetensors") || has(dir, "model.safetensors.index.json"); }
+
+static bool has_folder(cad_str *out, const char *dir, const char *name) { return !cadp_join(out, dir, name) && cad_is_dir(out->data); }
+
+/* A model directory or checkpoint-N as it is; an output directory without a final model by its best, else its last checkpoint. */
+static cad_status find_source(cad_str *out, const char *checkpoint)
+{
+    if (!cad_is_dir(checkpoint)) return cad_fail(CAD_ECHECKPOINT, "--checkpoint %s: expected a folder, found none", checkpoint);
+    if (has_model(checkpoint)) {
+        out->size = 0;
+        CAD_TRY(cad_str_addf(out, "%s", checkpoint));
+    } else if (!has_folder(out, checkpoint, "best") && !has_folder(out, checkpoint, "last"))
+        return cad_fail(CAD_ECHECKPOINT, "--checkpoint %s: expected a model, an adapter or checkpoints in it, found none", checkpoint);
+    else cad_info("Taking %s", out->data);
+    return has(out->data, "manifest.json") ? cadp_manifest_verify(out->data) : CAD_OK;
+}
+
+/* ---- the target ---- */
+
+static cad_status check_target(const char *output)
+{
+    DIR *d = opendir(output);
+    struct dirent *e;
+    cad_status status = CAD_OK;
+
+    if (!d && errno == ENOENT) return CAD_OK;
+    if (!d) return cad_fail(CAD_EUSAGE, "--output %s: cannot be opened: %s", output, strerror(errno));
+    while (!status && (e = readdir(d)))
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) status = cad_fail(CAD_EUSAGE, "--output %s: expected an empty folder, found \"%s\" in it", output, e->d_name);
+    closedir(d);
+    return status;
+}
+
+/* Written beside its place and moved there at the end: the folder is complete or absent. */
+static cad_status name_aside(cad_str *out, const char *output)
+{
+    size_t n = strlen(output);
+
+    while (n > 1 && output[n - 1] == '/') n--;
+    return cad_str_addf(out, "%.*s.tmp-%ld", (int)n, output, (long)getpid());
+}
+
+/* ---- copies ---- */
+
+static cad_status copy_adapter(const char *from, const char *to)
+{
+    static const char *const names[] = {"adapter_model.safetensors", "adapter_config.json", "README.md"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) CAD_TRY(cadp_copy_if_there(from, to, names[i]));
+    return cadp_copy_tokenizer(from, to);
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+static cad_status copy_shards(const char *from, const char *to)
+{
+    cad_st *st;
+    const char *before = "";
+    cad_status status = CAD_OK;
+
+    CAD_TRY(cad_st_open(&st, from)); /* header, sizes and the index are checked here */
+    for (int i = 0; i < cad_st_count(st) && !status; i++) {
+        const char *file = cad_st_file(st, cad_st_at(st, i)->file);
+        if (!strcmp(file, before)) continue;
+        before = file;
+        status = cadp_copy_if_there(from, to, base_name(file));
+    }
+    cad_st_close(&st);
+    return status ? status : cadp_copy_if_there(from, to, "model.safetensors.index.json");
+}
+
+static cad_status copy_classifier(const char *from, const char *to)
+{
+    if (!has(from, "config.json")) return cad_fail(CAD_EMODEL, "%s: expected config.json in it, found none", from);
+    CAD_TRY(copy_shards(from, to));
+    CAD_TRY(cadp_copy_if_there(from, to, "config.json"));
+    CAD_TRY(cadp_copy_if_there(from, to, "generation_config.json"));
+    return cadp_copy_tokenizer(from, to);
+}
+
+/* ---- which of them ---- */
+
+typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED } form;
+
+static cad_status choose_form(form *out, const char *source, const char *format, bool merge)
+{
+    bool adapter = cad_is_adapter(source), peft = format && !strcmp(format, "peft");
+
+    if (format && !peft && strcmp(format, "hf")) return cad_fail(CAD_EUSAGE, "--format: expected hf or peft, found \"%.40s\"", format);
+    if (merge && !adapter) return cad_fail(CAD_EUSAGE, "--merge: expected an adapter, found a whole model in %s", source);
+    if (merge && peft) return cad_fail(CAD_EUSAGE, "--merge makes a whole model: expected --format hf, found peft");
+    if (peft && !adapter) return cad_fail(CAD_EUSAGE, "--format peft: expected an adapter, found a whole model in %s", source);
+    if (format && !peft && adapter && !merge) return cad_fail(CAD_EUSAGE, "--format hf: %s holds an adapter; --merge folds it into its base", source);
+    *out = merge ? FORM_MERGED : adapter ? FORM_ADAPTER : FORM_CLASSIFIER;
+    return CAD_OK;
+}
+
+static cad_status write_form(form f, const cad_options *o, const char *source, const char *to)
+{
+    if (f == FORM_ADAPTER) return copy_adapter(source, to);
+    return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to);
+}
+
+static cad_status write_aside(form f, const cad_options *o, const char *source, const char *output)
+{
+    cad_str aside = {0};
+    cad_status status = name_aside(&aside, output);
+
+    if (!status) status = cad_remove_tree(aside.data);
+    if (!status) status = cad_mkdirs(aside.data);
+    if (!status) status = write_form(f, o, source, aside.data);
+    if (!status) status = cad_publish_dir(aside.data, output);
+    if (status && aside.data && cad_remove_tree(aside.data)) cad_debug("%s is left behind", aside.data);
+    cad_str_close(&aside);
+    return status;
+}
+
+cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, bool merge)
+{
+    cad_str source = {0};
+    form f = FORM_CLASSIFIER;
+    cad_status status = find_source(&source, checkpoint);
+
+    if (!status) status = choose_form(&f, source.data, format, merge);
+    if (!status) status = check_target(output);
+    if (!status) status = write_aside(f, o, source.data, output);
+    if (!status) cad_info("Written to %s", output);
+    cad_str_close(&source);
+    return status;
+}

@@ -1,0 +1,179 @@
+/* Model files as Transformers and PEFT load them (contract section 5). */
+#include "keep_priv.h"
+
+static const int64_t shard_bytes = 5000000000; /* where Transformers cuts */
+const char *const cadp_tokenizer_files[] = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt",
+                                            "tokenizer.model", "sentencepiece.bpe.model", "spiece.model", NULL};
+
+cad_status cadp_join(cad_str *out, const char *dir, const char *name)
+{
+    out->size = 0;
+    return cad_str_addf(out, "%s/%s", dir, name);
+}
+
+cad_status cadp_copy_if_there(const char *from, const char *to, const char *name)
+{
+    cad_str source = {0}, target = {0};
+    cad_status status = cadp_join(&source, from, name);
+
+    if (!status) status = cadp_join(&target, to, name);
+    if (!status && cad_is_file(source.data)) status = cad_copy_file(source.data, target.data);
+    cad_str_close(&source);
+    cad_str_close(&target);
+    return status;
+}
+
+cad_status cadp_copy_tokenizer(const char *from, const char *to)
+{
+    for (int i = 0; cadp_tokenizer_files[i]; i++) CAD_TRY(cadp_copy_if_there(from, to, cadp_tokenizer_files[i]));
+    return CAD_OK;
+}
+
+cad_status cadp_file_name(cad_str *out, const cad_method *m, const cad_param *p)
+{
+    const char *prefix = m->lora ? "base_model.model." : "", *name = p->name;
+
+    out->size = 0;
+    if (!m->custom_head || strncmp(name, "model.", 6)) return cad_str_addf(out, "%s%s", prefix, name);
+    return cad_str_addf(out, "%sbackbone.%s", prefix, name + 6);
+}
+
+/* ---- tensors ---- */
+
+/* Rank 0's side of one file of tensors: what is written, and a checksum of it for reading it back. */
+typedef struct tensors { cadp_keeper *keeper; cad_st_writer *writer; cad_dtype dtype; uint32_t crc; } tensors;
+
+/* Adapters are stored in the precision they are trained in, whole models in the precision they compute in. */
+static cad_dtype stored_dtype(const cad_run *r) { return !r->method.lora && r->method.compute == CAD_BF16 ? CAD_BF16 : CAD_F32; }
+static const char *tensor_file(const cad_run *r) { return r->method.lora ? "adapter_model.safetensors" : "model.safetensors"; }
+
+static cad_status declare_all(tensors *t, const char *dir)
+{
+    const cad_run *r = t->keeper->run;
+    cad_str name = {0};
+    cad_status status = cad_st_create(&t->writer, dir, tensor_file(r), r->method.lora ? 0 : shard_bytes);
+
+    for (int i = 0; i < r->params->count && !status; i++) {
+        const cad_param *p = &r->params->row[i];
+        if (!p->trains) continue;
+        status = cadp_file_name(&name, &r->method, p);
+        if (!status) status = cad_st_declare(t->writer, name.data, t->dtype, p->dims == 1 ? &p->cols : (int64_t[]){p->rows, p->cols}, p->dims);
+    }
+    cad_str_close(&name);
+    return status;
+}
+
+static cad_status write_piece(void *with, const cad_param *p, const float *values, int64_t n)
+{
+    tensors *t = with;
+    const void *bytes = values;
+    size_t size = (size_t)n * cad_dtype_bytes(t->dtype);
+
+    (void)p;
+    if (t->dtype == CAD_BF16) {
+        for (int64_t i = 0; i < n; i++) t->keeper->half[i] = cad_f32_to_bf16(values[i]);
+        bytes = t->keeper->half;
+    }
+    t->crc = cad_crc32c(t->crc, bytes, size);
+    return cad_st_write(t->writer, bytes, size);
+}
+
+/* A write that was reported done and was not is found before the checkpoint gets its name. */
+static cad_status read_back(const tensors *t, const cad_st *st)
+{
+    const cad_run *r = t->keeper->run;
+    cad_str name = {0};
+    uint32_t crc = 0;
+    cad_status status = CAD_OK;
+
+    for (int i = 0; i < r->params->count && !status; i++) {
+        const cad_st_tensor *found;
+        if (!r->params->row[i].trains) continue;
+        if ((status = cadp_file_name(&name, &r->method, &r->params->row[i]))) break;
+        cad_watchdog_beat("reading a checkpoint back", r->step);
+        found = cad_st_find(st, name.data);
+        if (found) crc = cad_crc32c(crc, found->data, found->bytes);
+    }
+    cad_str_close(&name);
+    if (!status && crc != t->crc) status = cad_fail(CAD_ERESOURCE, "%s: what was written reads back differently: the file system lost a write", cad_st_file(st, 0));
+    return status;
+}
+
+static cad_status finish_tensors(tensors *t, const char *dir)
+{
+    cad_str path = {0};
+    cad_st *st = NULL;
+    cad_status status;
+
+    CAD_TRY(cad_st_finish(t->writer));
+    status = t->keeper->run->method.lora ? cadp_join(&path, dir, tensor_file(t->keeper->run)) : cad_str_addf(&path, "%s", dir);
+    if (!status) status = cad_st_open(&st, path.data);
+    if (!status) status = read_back(t, st);
+    cad_st_close(&st);
+    cad_str_close(&path);
+    return status;
+}
+
+static cad_status write_tensors(cadp_keeper *k, const char *dir)
+{
+    cad_run *r = k->run;
+    tensors t = {.keeper = k, .dtype = stored_dtype(r)};
+    cad_status status = CAD_OK;
+
+    if (cadp_keeper_writes(k)) k->failed = declare_all(&t, dir);
+    for (int i = 0; i < r->params->count && !status; i++)
+        if (r->params->row[i].trains) status = cadp_collect(k, i, CAD_STATE_PARAM, write_piece, &t);
+    if (!status && cadp_keeper_writes(k)) k->failed = finish_tensors(&t, dir);
+    cad_st_abandon(&t.writer);
+    return status;
+}
+
+/* ---- what describes them ---- */
+
+static cad_status write_classifier(const cad_run *r, const char *dir)
+{
+    cad_str path = {0};
+    cad_status status = cadp_join(&path, dir, "config.json");
+
+    if (!status) status = cad_classifier_config_write(path.data, r->source_config, &r->arch, &r->method);
+    if (!status) status = cadp_copy_if_there(r->model_dir, dir, "generation_config.json");
+    cad_str_close(&path);
+    return status;
+}
+
+static cad_status write_adapter(const cad_run *r, const char *dir)
+{
+    const char *base = r->o->model.model_name_or_path;
+
+    CAD_TRY(cad_adapter_config_write(dir, base ? base : r->model_dir, &r->arch, &r->method));
+    return cadp_write_card(r, dir);
+}
+
+static cad_status describe(const cad_run *r, const char *dir)
+{
+    CAD_TRY(r->method.lora ? write_adapter(r, dir) : write_classifier(r, dir));
+    return cadp_copy_tokenizer(r->tokenizer_dir, dir);
+}
+
+int64_t cadp_model_bytes(const cad_run *r) { return r->params->trainable * (int64_t)cad_dtype_bytes(stored_dtype(r)); }
+
+cad_status cadp_write_model_files(cadp_keeper *k, const char *dir)
+{
+    CAD_TRY(write_tensors(k, dir));
+    if (cadp_keeper_writes(k)) k->failed = describe(k->run, dir);
+    return CAD_OK;
+}
+
+cad_status cadp_write_model(cad_run *r, const char *dir)
+{
+    cadp_keeper k;
+    cad_status status;
+
+    CAD_TRY(cadp_keeper_open(&k, r));
+    if (cadp_keeper_writes(&k)) k.failed = cad_mkdirs(dir);
+    if (cadp_keeper_writes(&k)) k.failed = cad_need_space(dir, cadp_model_bytes(r));
+    status = cadp_write_model_files(&k, dir);
+    cadp_keeper_close(&k);
+    CAD_TRY(status);
+    return cad_comm_agree(r->comm, k.failed);
+}

@@ -1,0 +1,278 @@
+/* The whole training: steps, logging, evaluation, checkpoints, the end. */
+#include "train_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* What has gathered since the last logged row. Rank 0. */
+typedef struct since { double loss, began; int64_t steps, tokens, wire; } since;
+
+static int64_t wire_bytes(const cad_run *r)
+{
+    return cad_comm_wire_bytes(r->comm, CAD_WIRE_GATHER) + cad_comm_wire_bytes(r->comm, CAD_WIRE_SCATTER) + cad_comm_wire_bytes(r->comm, CAD_WIRE_BATCH);
+}
+
+/* Epochs done, as Transformers counts them: batches of the present epoch over batches per rank. */
+static double epoch_at(const cad_run *r, int64_t step)
+{
+    int64_t epoch = (step - 1) / r->facts.steps_per_epoch, in = (step - 1) % r->facts.steps_per_epoch + 1;
+    int64_t done = cad_min(in * r->o->training.gradient_accumulation_steps, r->facts.batches_per_rank);
+
+    return (double)epoch + (double)done / (double)r->facts.batches_per_rank;
+}
+
+static bool ends_epoch(const cad_run *r, int64_t step) { return step % r->facts.steps_per_epoch == 0 || step == r->facts.max_steps; }
+
+static bool due(int when, int64_t every, const cad_run *r)
+{
+    if (when == CAD_WHEN_STEPS) return every > 0 && r->step % every == 0;
+    return when == CAD_WHEN_EPOCH && ends_epoch(r, r->step);
+}
+
+static cad_status log_step(cad_run *r, const cadp_step_result *s, since *g)
+{
+    double seconds = cad_now() - g->began, rate = seconds > 0 ? (double)g->tokens / seconds : 0;
+    int64_t wire = wire_bytes(r);
+    cad_number row[] = {
+        {"loss", g->loss / (double)g->steps, false}, {"grad_norm", s->grad_norm, false}, {"learning_rate", s->lr, false}, {"epoch", epoch_at(r, r->step), false},
+        {"step", (double)r->step, true}, {"tokens_per_second", rate, false},
+        {"mfu", r->facts.peak_flops > 0 ? rate * cad_flop_per_token(&r->arch, r->params, r->facts.mean_length) / r->facts.peak_flops : NAN, false},
+        {"peak_bytes", (double)cad_device_peak(r->device), true}, {"wire_bytes", (double)(wire - g->wire), true}, {"seconds", cad_now() - r->began, false}};
+
+    *g = (since){.began = cad_now(), .wire = wire};
+    return cadp_history_row(r, r->step, row, sizeof row / sizeof *row);
+}
+
+static bool log_due(const cad_run *r)
+{
+    int64_t every = r->o->training.logging_steps;
+
+    return (every > 0 && r->step % every == 0) || (r->o->training.logging_first_step && r->step == 1) || r->step == r->facts.max_steps;
+}
+
+/* ---- evaluation during training ---- */
+
+static const char *bare(const char *metric) { return !strncmp(metric, "eval_", 5) ? metric + 5 : metric; }
+
+static bool larger_is_better(const cad_run *r)
+{
+    int given = r->o->training.greater_is_better;
+
+    return given >= 0 ? given : cad_metric_larger_is_better(bare(r->o->training.metric_for_best_model));
+}
+
+static cad_status eval_row(cad_run *r, const cadp_scores *s)
+{
+    const cad_metrics *m = &s->metrics;
+    double per = s->seconds > 0 ? 1 / s->seconds : 0;
+    cad_number row[] = {{"eval_loss", m->loss, false}, {"eval_accuracy", m->accuracy, false}, {"eval_precision", m->precision, false}, {"eval_recall", m->recall, false},
+                        {"eval_f1", m->f1, false}, {"eval_auc", m->auc, false}, {"eval_auprc", m->auprc, false}, {"eval_brier", m->brier, false}, {"eval_runtime", s->seconds, false},
+                        {"eval_samples_per_second", (double)s->n * per, false},
+                        {"eval_steps_per_second", (double)cad_ceil_div(s->n, r->o->training.per_device_eval_batch_size) * per, false}, {"epoch", epoch_at(r, r->step), false},
+                        {"step", (double)r->step, true}};
+
+    CAD_TRY(cadp_history_row(r, r->step, row, sizeof row / sizeof *row));
+    return cadp_write_results(r, "eval", row, sizeof row / sizeof *row);
+}
+
+static cad_status judge(cad_run *r, const cadp_scores *s, bool *better, bool *stop)
+{
+    cadp_history *h = &r->history;
+    int64_t patience = r->o->training.early_stopping_patience;
+    double now = NAN;
+
+    (void)cad_metrics_by_name(&s->metrics, r->o->training.metric_for_best_model, &now);
+    *better = !isnan(now) && (isnan(h->best_metric) || (larger_is_better(r) ? now > h->best_metric : now < h->best_metric));
+    if (*better) {
+        h->best_metric = now;
+        h->best_step = r->step;
+    }
+    h->bad_evals = *better ? 0 : h->bad_evals + 1;
+    *stop = patience > 0 && h->bad_evals >= patience;
+    return eval_row(r, s);
+}
+
+cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop)
+{
+    cadp_scores s;
+    bool said[2] = {false, false};
+    cad_status status;
+
+    *better = *stop = false;
+    status = cadp_score(r, &r->eval, r->eval.count, false, &s);
+    if (!status) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : judge(r, &s, &said[0], &said[1]));
+    cadp_scores_close(&s);
+    if (!status) status = cad_comm_bcast(r->comm, said, sizeof said, 0);
+    *better = said[0];
+    *stop = said[1];
+    return status;
+}
+
+/* ---- the loop ---- */
+
+static cad_status after_step(cad_run *r, const cadp_step_result *s, bool *stop)
+{
+    const cad_options *o = r->o;
+    bool better = false;
+
+    if (r->facts.eval_rows && due(o->training.eval_strategy, o->training.eval_steps, r)) CAD_TRY(cadp_evaluate_during(r, &better, stop));
+    if (due(o->training.save_strategy, o->training.save_steps, r) || (o->training.save_strategy == CAD_WHEN_BEST && better) || s->save || s->stop)
+        CAD_TRY(cadp_checkpoint_save(r, better));
+    else if (better && o->training.load_best_model_at_end) CAD_TRY(cadp_checkpoint_save(r, true));
+    if (s->save && !r->rank) {
+        char path[4096];
+        if (snprintf(path, sizeof path, "%s/SAVE", o->output_dir) < (int)sizeof path) remove(path);
+    }
+    return CAD_OK;
+}
+
+static cad_status loop(cad_run *r, double *mean_loss)
+{
+    since g = {.began = cad_now(), .wire = wire_bytes(r)};
+    cad_progress bar = {0};
+    int64_t first = r->step;
+    bool stop = false;
+
+    if (!r->rank) cad_progress_begin(&bar, "training", r->facts.max_steps);
+    while (r->step < r->facts.max_steps && !stop) {
+        cadp_step_result s;
+        CAD_TRY(cadp_train_step(r, &s));
+        r->history.flos += (double)s.tokens * cad_flop_per_token(&r->arch, r->params, r->facts.mean_length);
+        r->tokens += s.tokens;
+        g.loss += s.loss;
+        *mean_loss += s.loss;
+        g.steps++;
+        g.tokens += s.tokens;
+        if (!r->rank) cad_progress_at(&bar, r->step);
+        if (log_due(r)) CAD_TRY(cad_comm_agree(r->comm, r->rank ? CAD_OK : log_step(r, &s, &g)));
+        CAD_TRY(after_step(r, &s, &stop));
+        if (s.stop) {
+            if (!r->rank) cad_progress_end(&bar);
+            return cad_fail(CAD_ESTOPPED, "stopped after step %lld of %lld; a checkpoint is written, run again with --resume-from-checkpoint auto to go on", (long long)r->step, (long long)r->facts.max_steps);
+        }
+    }
+    if (!r->rank) cad_progress_end(&bar);
+    *mean_loss /= (double)cad_max(1, r->step - first);
+    return CAD_OK;
+}
+
+static cad_status back_to_best(cad_run *r)
+{
+    char dir[4096];
+    int64_t best = r->history.best_step;
+
+    CAD_TRY(cad_comm_bcast(r->comm, &best, sizeof best, 0));
+    if (!r->o->training.load_best_model_at_end || !best || best == r->step) return CAD_OK;
+    if (snprintf(dir, sizeof dir, "%s/checkpoint-%lld", r->o->output_dir, (long long)best) >= (int)sizeof dir) return cad_fail(CAD_ERESOURCE, "output_dir: the path is too long");
+    if (!r->rank) cad_info("Loading best model from %s (%s: %.6g)", dir, r->o->training.metric_for_best_model, r->history.best_metric);
+    return cadp_checkpoint_load_params(r, dir);
+}
+
+static cad_status train_results(cad_run *r, double mean_loss)
+{
+    double seconds = cad_now() - r->began;
+    int64_t steps = r->step - r->facts.start_step;
+    double rows = (double)steps * (double)(r->facts.train_rows) / (double)r->facts.steps_per_epoch;
+    cad_number row[] = {{"epoch", epoch_at(r, cad_max(1, r->step)), false}, {"total_flos", r->history.flos, false}, {"train_loss", mean_loss, false}, {"train_runtime", seconds, false},
+                        {"train_samples_per_second", rows / seconds, false}, {"train_steps_per_second", (double)steps / seconds, false},
+                        {"train_tokens_per_second", (double)r->tokens / seconds, false}, {"step", (double)r->step, true}};
+
+    CAD_TRY(cadp_history_row(r, r->step, row, sizeof row / sizeof *row));
+    cad_print_metrics_block("train", row, 7);
+    return cadp_write_results(r, "train", row, 7);
+}
+
+static cad_status test(cad_run *r)
+{
+    const cadp_set *set = r->test.count ? &r->test : &r->eval;
+    int64_t count = set->count;
+    cadp_scores s;
+    cad_status status;
+
+    CAD_TRY(cad_comm_bcast(r->comm, &count, sizeof count, 0));
+    if (!r->o->training.run_test_after_train || !count) return CAD_OK;
+    if (!(status = cadp_score(r, set, count, true, &s))) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : cadp_write_predictions(r, r->o->prediction_output_dir, set, &s));
+    if (!status && !r->rank) cad_info("test: %lld records, AUC %.4f, accuracy %.4f, Brier %.4f", (long long)s.n, s.metrics.auc, s.metrics.accuracy, s.metrics.brier);
+    cadp_scores_close(&s);
+    return status;
+}
+
+static cad_status write_final(cad_run *r)
+{
+    char path[4096];
+
+    if (r->rank) return CAD_OK;
+    if (snprintf(path, sizeof path, "%s/trainer_state.json", r->o->output_dir) >= (int)sizeof path) return cad_fail(CAD_ERESOURCE, "output_dir: the path is too long");
+    CAD_TRY(cadp_write_trainer_state(r, path));
+    return cadp_write_run_json(r);
+}
+
+static void say_where(const cad_run *r)
+{
+    char link[4096];
+    bool tested = r->o->training.run_test_after_train && (r->test.count || r->eval.count);
+
+    cad_info("model        %s", r->o->output_dir);
+    if (snprintf(link, sizeof link, "%s/last", r->o->output_dir) < (int)sizeof link && cad_is_dir(link)) cad_info("checkpoint   %s", link);
+    if (!tested) return;
+    cad_info("metrics      %s/metrics.json", r->o->prediction_output_dir);
+    cad_info("predictions  %s/predictions.jsonl", r->o->prediction_output_dir);
+    cad_info("report       %s/report.html", r->o->prediction_output_dir);
+}
+
+static bool reports_to(const cad_run *r, const char *sink)
+{
+    for (int i = 0; i < r->o->runtime.report_to.count; i++)
+        if (!strcmp(r->o->runtime.report_to.word[i], sink)) return true;
+    return false;
+}
+
+/* log.jsonl is always written: other programs read it. */
+static cad_status open_sinks(cad_run *r)
+{
+    cad_sink_options s = {.output_dir = r->o->output_dir, .logging_dir = r->o->logging_dir, .jsonl = true, .csv = reports_to(r, "csv"), .tensorboard = reports_to(r, "tensorboard"),
+                          .console = true, .append = r->resume_dir != NULL};
+
+    return r->rank ? CAD_OK : cad_log_sinks_open(&r->sinks, &s, r->facts.start_step);
+}
+
+static cad_status finish(cad_run *r, double mean_loss)
+{
+    CAD_TRY(cad_comm_agree(r->comm, r->rank ? CAD_OK : train_results(r, mean_loss)));
+    CAD_TRY(back_to_best(r));
+    CAD_TRY(cadp_write_model(r, r->o->output_dir));
+    CAD_TRY(cad_comm_agree(r->comm, write_final(r)));
+    CAD_TRY(test(r));
+    if (!r->rank) say_where(r);
+    return CAD_OK;
+}
+
+cad_status cad_run_train(cad_run *r)
+{
+    double mean_loss = 0;
+
+    CAD_TRY(cad_comm_agree(r->comm, open_sinks(r)));
+    cadp_say_start(r);
+    r->began = cad_now();
+    CAD_TRY(loop(r, &mean_loss));
+    return finish(r, mean_loss);
+}
+
+cad_status cad_run_evaluate(cad_run *r)
+{
+    const cadp_set *set = r->test.count ? &r->test : &r->eval;
+    cadp_scores s;
+    cad_status status;
+
+    if (!(status = cadp_score(r, set, set->count, true, &s))) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : cadp_write_predictions(r, r->o->prediction_output_dir, set, &s));
+    if (!status && !r->rank) {
+        cad_number row[] = {{"n", (double)s.n, true}, {"accuracy", s.metrics.accuracy, false}, {"precision", s.metrics.precision, false}, {"recall", s.metrics.recall, false},
+                            {"f1", s.metrics.f1, false}, {"auc", s.metrics.auc, false}, {"auprc", s.metrics.auprc, false}, {"brier", s.metrics.brier, false}};
+        cad_print_metrics_block("eval", row, sizeof row / sizeof *row);
+        cad_info("metrics      %s/metrics.json", r->o->prediction_output_dir);
+        cad_info("predictions  %s/predictions.jsonl", r->o->prediction_output_dir);
+        cad_info("report       %s/report.html", r->o->prediction_output_dir);
+    }
+    cadp_scores_close(&s);
+    return status;
+}

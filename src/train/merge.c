@@ -1,0 +1,264 @@
+#include "merge_priv.h"
+
+#include <math.h>
+
+enum { BLOCK_ELEMS = 1 << 22 };
+
+typedef struct merge {
+    char *base_dir;
+    const char *adapter_dir;
+    cad_adapter_config config;
+    cad_arch arch;
+    cad_method method;
+    cad_params *params;
+    cad_source *source;
+    cad_st *base;
+    cad_st_writer *writer;
+    cad_dtype dtype;     /* of what the base does not hold */
+    float *w, *a, *b;    /* rows of W; all of A; rows of B */
+    void *stored;
+} merge;
+
+/* ---- opening ---- */
+
+static cad_status find_base(merge *m, const cad_options *o)
+{
+    const char *base = o->model.model_name_or_path;
+
+    if (!base || !*base || o->demo) base = m->config.base_model;
+    if (!base) return cad_fail(CAD_EMODEL, "%s/adapter_config.json: expected base_model_name_or_path, found none; name the base with --model-name-or-path", m->adapter_dir);
+    return cad_find_model(&m->base_dir, base, o->model.cache_dir);
+}
+
+/* The adapter's own tensors say which head it has and for how many labels. */
+static cad_status find_head(merge *m, const cad_options *o)
+{
+    cad_st *st;
+    const cad_st_tensor *own, *score;
+
+    CAD_TRY(cad_st_open(&st, m->adapter_dir));
+    own = cad_st_find(st, "base_model.model.classifier.classifier.weight");
+    score = cad_st_find(st, "base_model.model.score.weight");
+    m->method.custom_head = own || (!score && o->model.use_custom_binary_head);
+    m->method.num_labels = (int)(own && own->dims == 2 ? own->shape[0] : score && score->dims == 2 ? score->shape[0] : m->arch.num_labels);
+    m->method.train_head = own || score;
+    cad_st_close(&st);
+    return CAD_OK;
+}
+
+static cad_status describe(merge *m, const cad_options *o)
+{
+    const cad_adapter_config *c = &m->config;
+
+    CAD_TRY(cad_arch_read(&m->arch, m->base_dir));
+    m->method = (cad_method){.lora = true, .r = c->r, .alpha = c->alpha, .rslora = c->rslora, .train_bias = c->train_bias, .targets = (const char *const *)c->targets, .target_count = c->target_count,
+                             .target_is_regex = c->target_is_regex};
+    CAD_TRY(find_head(m, o));
+    CAD_TRY(cad_params_open(&m->params, &m->arch, &m->method));
+    CAD_TRY(cad_source_open(&m->source, m->base_dir, m->adapter_dir, m->params, false));
+    return cad_st_open(&m->base, m->base_dir);
+}
+
+/* ---- precision ---- */
+
+/* What follows "model." in a canonical name: file names differ before it only. */
+static bool names_same(const char *file, const char *canonical)
+{
+    const char *tail = strncmp(canonical, "model.", 6) ? canonical : canonical + 6;
+    size_t n = strlen(file), t = strlen(tail);
+
+    return n >= t && !strcmp(file + n - t, tail) && (n == t || file[n - t - 1] == '.');
+}
+
+static cad_dtype dtype_in_base(const merge *m, const char *canonical)
+{
+    const cad_st_tensor *t = cad_st_find(m->base, canonical);
+
+    for (int i = 0; i < cad_st_count(m->base) && !t; i++)
+        if (names_same(cad_st_at(m->base, i)->name, canonical)) t = cad_st_at(m->base, i);
+    return t ? t->dtype : m->dtype;
+}
+
+static void decide_dtype(merge *m)
+{
+    m->dtype = CAD_F32;
+    m->dtype = dtype_in_base(m, m->params->row[m->params->find[0][CAD_ROLE_EMBED][CAD_PIECE_WEIGHT]].name);
+    m->method.compute = m->dtype == CAD_BF16 ? CAD_BF16 : CAD_F32;
+}
+
+static void store(cad_dtype dtype, const float *x, int64_t n, void *out)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (dtype == CAD_BF16) ((uint16_t *)out)[i] = cad_f32_to_bf16(x[i]);
+        else if (dtype == CAD_F16) ((uint16_t *)out)[i] = cad_f32_to_f16(x[i]);
+        else if (dtype == CAD_F64) ((double *)out)[i] = x[i];
+        else ((float *)out)[i] = x[i];
+    }
+}
+
+/* ---- arithmetic ---- */
+
+static double scale_of(const merge *m) { return m->method.alpha / (m->method.rslora ? sqrt((double)m->method.r) : (double)m->method.r); }
+
+/* W + s B A, a row at a time; each row is a sum in a fixed order whatever the threads. */
+static void add_adapter(const merge *m, int64_t rows, int64_t cols)
+{
+    double s = scale_of(m);
+    int64_t r = m->method.r;
+
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < r; k++) sum += (double)m->b[i * r + k] * (double)m->a[k * cols + j];
+            m->w[i * cols + j] = (float)((double)m->w[i * cols + j] + s * sum);
+        }
+}
+
+static cad_status read_all(const merge *m, int row, float **out)
+{
+    int64_t n = m->params->row[row].elems;
+
+    CAD_TRY(cad_alloc(out, (size_t)n, sizeof **out, "an adapter"));
+    return cad_source_read(m->source, row, 0, n, *out);
+}
+
+static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
+{
+    const cad_param *p = &m->params->row[row];
+    int64_t each = cad_max(1, BLOCK_ELEMS / p->cols);
+
+    for (int64_t from = 0; from < p->rows; from += each) {
+        int64_t rows = cad_min(each, p->rows - from), n = rows * p->cols;
+        CAD_TRY(cad_source_read(m->source, row, from * p->cols, n, m->w));
+        if (a >= 0) {
+            CAD_TRY(cad_source_read(m->source, b, from * m->method.r, rows * m->method.r, m->b));
+            add_adapter(m, rows, p->cols);
+        }
+        store(dtype, m->w, n, m->stored);
+        CAD_TRY(cad_st_write(m->writer, m->stored, (size_t)n * cad_dtype_bytes(dtype)));
+    }
+    return CAD_OK;
+}
+
+static cad_status write_one(merge *m, int row)
+{
+    const cad_param *p = &m->params->row[row];
+    const int *pieces = m->params->find[p->unit][p->role];
+    int a = p->piece == CAD_PIECE_WEIGHT ? pieces[CAD_PIECE_A] : -1, b = pieces[CAD_PIECE_B];
+    cad_status status = CAD_OK;
+
+    if (a >= 0) status = read_all(m, a, &m->a);
+    if (!status) status = write_rows(m, row, a, b, dtype_in_base(m, p->name));
+    cad_free(&m->a);
+    return status;
+}
+
+/* ---- writing ---- */
+
+static bool is_adapter_row(const cad_param *p) { return p->piece == CAD_PIECE_A || p->piece == CAD_PIECE_B; }
+
+/* The widest matrix decides the room for a block of rows. */
+static cad_status take_room(merge *m)
+{
+    int64_t widest = BLOCK_ELEMS, tallest = 1;
+
+    for (int i = 0; i < m->params->count; i++) {
+        const cad_param *p = &m->params->row[i];
+        widest = cad_max(widest, p->cols);
+        tallest = cad_max(tallest, cad_min(p->rows, cad_max(1, BLOCK_ELEMS / p->cols)));
+    }
+    CAD_TRY(cad_alloc(&m->w, (size_t)widest, sizeof *m->w, "rows of a matrix"));
+    CAD_TRY(cad_alloc(&m->b, (size_t)(tallest * m->method.r), sizeof *m->b, "rows of an adapter"));
+    return cad_alloc(&m->stored, (size_t)widest, 8, "rows of a matrix");
+}
+
+static cad_status declare_all(merge *m, const char *to)
+{
+    cad_method whole = m->method;
+    cad_str name = {0};
+    cad_status status = cad_st_create(&m->writer, to, "model.safetensors", 5000000000);
+
+    whole.lora = false;
+    for (int i = 0; i < m->params->count && !status; i++) {
+        const cad_param *p = &m->params->row[i];
+        if (is_adapter_row(p)) continue;
+        status = cadp_file_name(&name, &whole, p);
+        if (!status) status = cad_st_declare(m->writer, name.data, dtype_in_base(m, p->name), p->dims == 1 ? &p->cols : (int64_t[]){p->rows, p->cols}, p->dims);
+    }
+    cad_str_close(&name);
+    return status;
+}
+
+static cad_status write_tensors(merge *m, const char *to)
+{
+    cad_progress bar = {0};
+    cad_status status = CAD_OK;
+
+    CAD_TRY(take_room(m));
+    CAD_TRY(declare_all(m, to));
+    cad_progress_begin(&bar, "merging", m->params->count);
+    for (int i = 0; i < m->params->count && !status; i++) {
+        if (!is_adapter_row(&m->params->row[i])) status = write_one(m, i);
+        cad_progress_at(&bar, i + 1);
+    }
+    cad_progress_end(&bar);
+    return status ? status : cad_st_finish(m->writer);
+}
+
+static cad_status write_config(const merge *m, const char *to)
+{
+    cad_str path = {0};
+    char *text = NULL;
+    size_t n;
+    cad_status status = cadp_join(&path, m->base_dir, "config.json");
+
+    if (!status) status = cad_read_file(&text, &n, path.data, 16 << 20, CAD_EMODEL);
+    if (!status) status = cadp_join(&path, to, "config.json");
+    if (!status) status = cad_classifier_config_write(path.data, text, &m->arch, &m->method);
+    cad_free(&text);
+    cad_str_close(&path);
+    return status;
+}
+
+static cad_status write_rest(const merge *m, const char *to)
+{
+    cad_str path = {0};
+    cad_status status = cadp_join(&path, m->adapter_dir, "tokenizer.json");
+    bool own = !status && cad_is_file(path.data);
+
+    cad_str_close(&path);
+    CAD_TRY(status);
+    CAD_TRY(write_config(m, to));
+    CAD_TRY(cadp_copy_if_there(m->base_dir, to, "generation_config.json"));
+    return cadp_copy_tokenizer(own ? m->adapter_dir : m->base_dir, to);
+}
+
+static cad_status run(merge *m, const cad_options *o, const char *to)
+{
+    CAD_TRY(cad_adapter_config_read(&m->config, m->adapter_dir));
+    CAD_TRY(find_base(m, o));
+    CAD_TRY(describe(m, o));
+    decide_dtype(m);
+    CAD_TRY(cad_need_space(to, m->params->all * (int64_t)cad_dtype_bytes(m->dtype)));
+    CAD_TRY(write_tensors(m, to));
+    return write_rest(m, to);
+}
+
+cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char *to)
+{
+    merge m = {.adapter_dir = adapter_dir};
+    cad_status status = run(&m, o, to);
+
+    cad_st_abandon(&m.writer);
+    cad_st_close(&m.base);
+    cad_source_close(&m.source);
+    cad_params_close(&m.params);
+    cad_adapter_config_close(&m.config);
+    cad_free(&m.base_dir);
+    cad_free(&m.w);
+    cad_free(&m.a);
+    cad_free(&m.b);
+    cad_free(&m.stored);
+    return status;
+}

@@ -1,0 +1,313 @@
+/* The plan is a device: one step of the real program on a device that only counts, with the sizes of the real world. */
+#include "train_priv.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* A micro-batch of the largest planned size: as many of the longest sequences as fit, the rest in what is left. */
+static cad_status worst_batch(cad_batch *b, const cadp_facts *f)
+{
+    int64_t left = f->tokens;
+    int32_t n = 0;
+
+    CAD_TRY(cad_batch_open(b, f->tokens, f->sequences));
+    CAD_TRY(cad_batch_layout(b, f->tokens, cad_min(f->sequences, f->tokens)));
+    b->head->tokens = (int32_t)f->tokens;
+    b->head->sequences = (int32_t)cad_min(f->sequences, f->tokens);
+    b->starts[0] = 0;
+    for (n = 0; n < b->head->sequences; n++) {
+        int64_t others = b->head->sequences - n - 1, take = others ? cad_min(f->longest, left - others) : left;
+        b->starts[n + 1] = b->starts[n] + (int32_t)cad_max(1, take);
+        left -= cad_max(1, take);
+    }
+    b->head->scale = 1;
+    return CAD_OK;
+}
+
+/* The shadow of a run: the same architecture, method and facts on "plan:DEVICE" among "plan:WORLD". */
+static cad_status open_shadow(cad_run *s, const cad_run *r, const char *device, int threads, int world)
+{
+    char name[64], ranks[32];
+
+    *s = (cad_run){.o = r->o, .what = r->what, .arch = r->arch, .method = r->method, .facts = r->facts, .exact = r->exact, .size = world, .lock = -1};
+    snprintf(name, sizeof name, "plan:%s", device);
+    snprintf(ranks, sizeof ranks, "plan:%d", world);
+    s->facts.micros = cad_max(1, cad_ceil_div(s->facts.atoms_per_step, world));
+    CAD_TRY(cad_comm_open(&s->comm, ranks));
+    CAD_TRY(cad_device_open(&s->device, name, threads));
+    return cadp_open_rooms(s);
+}
+
+static void close_shadow(cad_run *s)
+{
+    cad_model_close(&s->model);
+    cad_zero_close(&s->zero);
+    cad_params_close(&s->params);
+    if (s->device) cad_arena_close(&s->arena);
+    if (cad_device_close(&s->device)) cad_clear();
+    if (s->comm) cad_comm_close(&s->comm);
+    cad_free(&s->logits);
+    cad_free(&s->nll);
+    cad_free(&s->slots);
+}
+
+/* One optimizer step of `micros` micro-steps. */
+static cad_status walk(cad_run *s, const cad_batch *b)
+{
+    cad_zero_step_args a = {.lr = 1e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .max_grad_norm = 1, .step = 1};
+    cad_zero_step_result done;
+
+    if (s->what.purpose != CAD_RUN_TRAIN) return cadp_forward(s, b, false);
+    CAD_TRY(cad_zero_begin(s->zero));
+    for (int64_t i = 0; i < s->facts.micros; i++) {
+        CAD_TRY(cadp_forward(s, b, true));
+        CAD_TRY(cadp_backward(s, b));
+    }
+    return cad_zero_step(s->zero, &a, &done);
+}
+
+static cad_status walk_shadow(cad_run *s)
+{
+    cad_batch b = {0};
+    cad_status status;
+
+    if (!(status = worst_batch(&b, &s->facts))) status = walk(s, &b);
+    cad_batch_close(&b);
+    return status;
+}
+
+cad_status cadp_reserve_work(cad_run *r)
+{
+    cad_run s;
+    cad_status status = open_shadow(&s, r, cad_device_name(r->device), cad_device_threads(r->device), r->size);
+    int64_t need = 0;
+
+    if (!status && !(status = walk_shadow(&s))) need = cad_device_work_needed(s.device);
+    close_shadow(&s);
+    return status ? status : cad_device_reserve(r->device, need);
+}
+
+/* ---- the table ---- */
+
+typedef struct sums { int64_t category[CAD_MEM_CATEGORIES], host, total; cad_zero_wire wire; int64_t batch_bytes; double flops; } sums;
+
+static int64_t host_bytes(const cad_run *s)
+{
+    const cadp_facts *f = &s->facts;
+    int64_t batch = (int64_t)cad_batch_bytes(f->tokens, f->sequences), piece = CAD_STATE_PIECE * (4 + (s->method.compute == CAD_BF16 ? 2 : 0));
+
+    return 2 * batch * f->micros * s->size + piece + cad_comm_scratch_bytes(s->comm);
+}
+
+/* Rank 0 of the world has the largest parts (zero's cut), so that its sums are the worst rank's. */
+static cad_status plan_sums(const cad_run *r, const char *device, int threads, int world, sums *out)
+{
+    cad_run s;
+    cad_status status = open_shadow(&s, r, device, threads, world);
+
+    *out = (sums){0};
+    if (!status && !(status = walk_shadow(&s))) {
+        for (int c = 0; c < CAD_MEM_CATEGORIES; c++) out->category[c] = s.arena.total[c];
+        out->category[CAD_MEM_WORK] += cad_device_work_needed(s.device);
+        for (int c = 0; c < CAD_MEM_CATEGORIES; c++) out->total += out->category[c];
+        out->host = host_bytes(&s);
+        out->wire = cad_zero_theory(s.zero);
+        out->batch_bytes = world > 1 ? (int64_t)cad_batch_bytes(s.facts.tokens, s.facts.sequences) * s.facts.micros * (world - 1) : 0;
+        out->flops = cad_device_flops(s.device);
+    }
+    close_shadow(&s);
+    return status;
+}
+
+/* Sizes from the options alone: no data is read. */
+static void facts_from_options(cad_run *r, int world)
+{
+    const cad_options *o = r->o;
+    cadp_facts *f = &r->facts;
+
+    f->atoms_per_step = world * cad_max(1, o->training.gradient_accumulation_steps);
+    f->sequences = o->training.per_device_train_batch_size;
+    f->longest = o->task.max_length;
+    f->tokens = f->sequences * f->longest;
+    f->mean_length = (double)f->longest;
+    f->predict_batch = f->sequences;
+}
+
+static int64_t host_memory(int world)
+{
+    return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / cad_max(1, world);
+}
+
+typedef struct planner { cad_run *run; const char *device; int threads, world; int64_t memory; } planner;
+
+static cad_status total_with(planner *p, int64_t batch, int64_t stage, bool recompute, int64_t *out)
+{
+    cad_run *r = p->run;
+    int64_t old_stage = r->o->runtime.zero_stage, old_batch = r->o->training.per_device_train_batch_size;
+    bool old_recompute = r->method.recompute;
+    sums s;
+    cad_status status;
+
+    r->o->training.per_device_train_batch_size = batch;
+    r->o->runtime.zero_stage = stage;
+    r->method.recompute = recompute;
+    facts_from_options(r, p->world);
+    status = plan_sums(r, p->device, p->threads, p->world, &s);
+    r->o->training.per_device_train_batch_size = old_batch;
+    r->o->runtime.zero_stage = old_stage;
+    r->method.recompute = old_recompute;
+    facts_from_options(r, p->world);
+    *out = s.total;
+    return status;
+}
+
+/* The largest micro-batch that fits: 0 when not even one sequence does. Memory grows with the batch, so halving finds it. */
+static cad_status largest_batch(planner *p, int64_t *out)
+{
+    int64_t low = 0, high = 1, total;
+
+    for (; high <= 4096; high *= 2) {
+        CAD_TRY(total_with(p, high, p->run->o->runtime.zero_stage, p->run->method.recompute, &total));
+        if (total > p->memory) break;
+        low = high;
+    }
+    while (high - low > 1 && low) {
+        int64_t middle = (low + high) / 2;
+        CAD_TRY(total_with(p, middle, p->run->o->runtime.zero_stage, p->run->method.recompute, &total));
+        if (total > p->memory) high = middle;
+        else low = middle;
+    }
+    *out = low;
+    return CAD_OK;
+}
+
+static cad_status put_alternatives(planner *p, cad_json *j)
+{
+    static const int64_t stages[] = {0, 2, 3};
+    int64_t batch = p->run->o->training.per_device_train_batch_size;
+
+    CAD_TRY(cad_json_begin(j, "alternatives", '['));
+    for (int i = 0; i < 6; i++) {
+        int64_t total;
+        CAD_TRY(total_with(p, batch, stages[i / 2], i % 2, &total));
+        CAD_TRY(cad_json_begin(j, NULL, '{'));
+        CAD_TRY(cad_json_int(j, "zero_stage", stages[i / 2]));
+        CAD_TRY(cad_json_bool(j, "gradient_checkpointing", i % 2));
+        CAD_TRY(cad_json_int(j, "per_device_train_batch_size", batch));
+        CAD_TRY(cad_json_int(j, "total", total));
+        CAD_TRY(cad_json_bool(j, "fits", total <= p->memory));
+        CAD_TRY(cad_json_end(j));
+    }
+    return cad_json_end(j);
+}
+
+static cad_status put_numbers(cad_json *j, const sums *s, int64_t micros)
+{
+    CAD_TRY(cad_json_begin(j, "per_rank", '{'));
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) CAD_TRY(cad_json_int(j, cad_category_name((cad_category)c), s->category[c]));
+    CAD_TRY(cad_json_int(j, "host", s->host));
+    CAD_TRY(cad_json_int(j, "total", s->total));
+    CAD_TRY(cad_json_end(j));
+    CAD_TRY(cad_json_begin(j, "wire_bytes_per_step", '{'));
+    CAD_TRY(cad_json_int(j, "all_gather", s->wire.gather_per_micro * micros + s->wire.gather_per_step));
+    CAD_TRY(cad_json_int(j, "reduce_scatter", s->wire.scatter_per_micro * micros + s->wire.scatter_per_step));
+    CAD_TRY(cad_json_int(j, "batch", s->batch_bytes));
+    return cad_json_end(j);
+}
+
+static cad_status count_parameters(const cad_run *r, int64_t *trainable, int64_t *all, double *flop)
+{
+    cad_params *params;
+
+    CAD_TRY(cad_params_open(&params, &r->arch, &r->method));
+    *trainable = params->trainable;
+    *all = params->all;
+    *flop = cad_flop_per_token(&r->arch, params, r->facts.mean_length);
+    cad_params_close(&params);
+    return CAD_OK;
+}
+
+cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key)
+{
+    int threads = cadp_threads(r);
+    planner p = {r, r->device ? cad_device_name(r->device) : "cpu", threads, world, memory > 0 ? memory : host_memory(world)};
+    sums s;
+    int64_t batch, trainable, all;
+    double flop;
+
+    CAD_TRY(plan_sums(r, p.device, threads, world, &s));
+    CAD_TRY(count_parameters(r, &trainable, &all, &flop));
+    CAD_TRY(cad_json_begin(j, key, '{'));
+    CAD_TRY(put_numbers(j, &s, cad_max(1, cad_ceil_div(r->facts.atoms_per_step, world))));
+    CAD_TRY(cad_json_real(j, "flop_per_token", flop));
+    CAD_TRY(cad_json_int(j, "trainable", trainable));
+    CAD_TRY(cad_json_int(j, "all", all));
+    cadp_facts kept = r->facts; /* the search changes sizes */
+    cad_status status = largest_batch(&p, &batch);
+    r->facts = kept;
+    CAD_TRY(status);
+    CAD_TRY(cad_json_int(j, "largest_micro_batch", batch));
+    CAD_TRY(cad_json_bool(j, "fits", s.total <= p.memory));
+    status = put_alternatives(&p, j);
+    r->facts = kept;
+    CAD_TRY(status);
+    return cad_json_end(j);
+}
+
+static void print_line(const char *name, int64_t bytes) { printf("  %-16s %18lld  %10.1f MiB\n", name, (long long)bytes, (double)bytes / 0x1p20); }
+
+static cad_status print_table(cad_run *r, int world, int64_t memory)
+{
+    int threads = cadp_threads(r);
+    planner p = {r, "cpu", threads, world, memory > 0 ? memory : host_memory(world)};
+    int64_t micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, world)), trainable, all, batch;
+    double flop;
+    sums s;
+
+    CAD_TRY(plan_sums(r, p.device, threads, world, &s));
+    CAD_TRY(count_parameters(r, &trainable, &all, &flop));
+    CAD_TRY(largest_batch(&p, &batch));
+    printf("%d rank%s, ZeRO stage %d, micro-batches of %lld sequences of at most %lld tokens (%lld tokens)\n", world, world == 1 ? "" : "s", (int)r->o->runtime.zero_stage, (long long)r->facts.sequences,
+           (long long)r->facts.longest, (long long)r->facts.tokens);
+    printf("memory of the largest rank, bytes\n");
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) print_line(cad_category_name((cad_category)c), s.category[c]);
+    print_line("total", s.total);
+    print_line("host", s.host);
+    printf("on the wire, bytes a step\n");
+    print_line("all-gather", s.wire.gather_per_micro * micros + s.wire.gather_per_step);
+    print_line("reduce-scatter", s.wire.scatter_per_micro * micros + s.wire.scatter_per_step);
+    print_line("batches", s.batch_bytes);
+    printf("trainable parameters %lld of %lld, %.4g FLOP a token\n", (long long)trainable, (long long)all, flop);
+    printf("%s in %.1f GiB; the largest micro-batch that fits: %lld\n", s.total <= p.memory ? "fits" : "does not fit", (double)p.memory / 0x1p30, (long long)batch);
+    return CAD_OK;
+}
+
+static cad_status print_json(cad_run *r, int world, int64_t memory)
+{
+    cad_json j = {.pretty = true};
+    cad_status status = cadp_plan_json(r, world, memory, &j, NULL);
+
+    if (!status) puts(j.text.data);
+    cad_json_close(&j);
+    return status;
+}
+
+cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool json)
+{
+    cad_options options = *o;
+    cad_run r = {.o = &options, .what = {.purpose = CAD_RUN_TRAIN}, .size = 1, .lock = -1, .exact = o->training.reduction != CAD_REDUCE_FAST};
+    int world = p->world > 0 ? p->world : 1;
+    cad_status status = cadp_prepare_demo(&r);
+
+    if (!status) status = cadp_resolve_model(&r);
+    if (!status) {
+        facts_from_options(&r, world);
+        status = json ? print_json(&r, world, p->device_memory) : print_table(&r, world, p->device_memory);
+    }
+    cad_adapter_config_close(&r.adapter);
+    cad_free(&r.model_dir);
+    cad_free(&r.tokenizer_dir);
+    cad_free(&r.adapter_dir);
+    cad_free(&r.source_config);
+    return status;
+}

@@ -1,0 +1,317 @@
+/* Opening a run: directories, architecture, method; then facts from rank 0; then the plan; then weights. */
+#include "train_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static cad_status read_text(char **out, const char *dir, const char *name)
+{
+    char *path;
+    size_t n;
+    cad_status status;
+
+    CAD_TRY(cad_path_join(&path, dir, name));
+    status = cad_read_file(out, &n, path, 16 << 20, CAD_EMODEL);
+    cad_free(&path);
+    return status;
+}
+
+static cad_pooling pooling_of(int option)
+{
+    return option == CAD_POOL_MEAN ? CAD_POOLING_MEAN : option == CAD_POOL_CLS ? CAD_POOLING_FIRST : CAD_POOLING_LAST;
+}
+
+/* The adapter's own file decides its shape; what the configuration asks for otherwise must agree. */
+static cad_status method_from_adapter(cad_run *r)
+{
+    cad_method *m = &r->method;
+    const cad_adapter_config *a = &r->adapter;
+
+    m->lora = true;
+    m->r = a->r;
+    m->alpha = a->alpha;
+    m->rslora = a->rslora;
+    m->train_bias = a->train_bias;
+    m->targets = (const char *const *)a->targets;
+    m->target_count = a->target_count;
+    m->target_is_regex = a->target_is_regex;
+    m->train_head = a->saves_head;
+    return CAD_OK;
+}
+
+static bool saves_head(const cad_words *w)
+{
+    for (int i = 0; i < w->count; i++)
+        if (!strcmp(w->word[i], "score") || !strcmp(w->word[i], "classifier")) return true;
+    return false;
+}
+
+static cad_status refuse_later_methods(const cad_options *o)
+{
+    if (o->model.load_in_4bit || o->model.load_in_8bit) return cad_fail(CAD_EUSAGE, "load_in_4bit, load_in_8bit: expected false, found true: this version trains unquantised models");
+    if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
+    if (o->task.task_name != CAD_TASK_BINARY) return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification, found sft: this version trains classifiers");
+    if (o->runtime.offload_optimizer) return cad_fail(CAD_EUSAGE, "offload_optimizer: expected none, found cpu: on a CPU the optimizer is there already");
+    if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
+    return CAD_OK;
+}
+
+static cad_status method_from_options(cad_run *r)
+{
+    cad_options *o = r->o;
+    cad_method *m = &r->method;
+
+    CAD_TRY(refuse_later_methods(o));
+    *m = (cad_method){.custom_head = o->model.use_custom_binary_head, .num_labels = (int)o->model.num_labels, .head_dropout = o->model.head_dropout,
+                      .pooling = o->model.use_custom_binary_head ? pooling_of(o->model.pooling) : CAD_POOLING_LAST, .compute = o->training.bf16 ? CAD_BF16 : CAD_F32,
+                      .recompute = o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
+    if (r->adapter.r) CAD_TRY(method_from_adapter(r));
+    else if (o->model.lora.enabled) {
+        m->lora = true;
+        m->r = o->model.lora.r;
+        m->alpha = o->model.lora.lora_alpha;
+        m->rslora = o->model.lora.use_rslora;
+        m->train_bias = o->model.lora.bias != CAD_BIAS_NONE;
+        m->targets = (const char *const *)o->model.lora.target_modules.word;
+        m->target_count = o->model.lora.target_modules.count;
+        m->target_is_regex = o->model.lora.target_is_regex;
+        m->train_head = saves_head(&o->model.lora.modules_to_save);
+    }
+    m->dropout = o->model.lora.lora_dropout;
+    return CAD_OK;
+}
+
+/* eval, predict: CHECKPOINT is an adapter (its base named by the options or by itself), or a model. */
+static cad_status resolve_checkpoint(cad_run *r)
+{
+    const char *c = r->what.checkpoint, *base = r->o->model.model_name_or_path;
+
+    if (!cad_is_dir(c)) return cad_fail(CAD_EMODEL, "--checkpoint %s: expected a directory, found none", c);
+    if (!cad_is_adapter(c)) {
+        CAD_TRY(cad_strdup(&r->model_dir, c));
+        return CAD_OK;
+    }
+    CAD_TRY(cad_strdup(&r->adapter_dir, c));
+    CAD_TRY(cad_adapter_config_read(&r->adapter, c));
+    if (!base || r->o->demo) base = r->adapter.base_model;
+    if (!base) return cad_fail(CAD_EMODEL, "%s/adapter_config.json: expected base_model_name_or_path, found none; name the base with --model-name-or-path", c);
+    return cad_find_model(&r->model_dir, base, r->o->model.cache_dir);
+}
+
+static cad_status resolve_start(cad_run *r)
+{
+    cad_options *o = r->o;
+
+    if (!o->model.model_name_or_path) return cad_fail(CAD_EUSAGE, "model_name_or_path: expected a model directory, found none");
+    CAD_TRY(cad_find_model(&r->model_dir, o->model.model_name_or_path, o->model.cache_dir));
+    if (!o->model.adapter_name_or_path) return CAD_OK;
+    CAD_TRY(cad_strdup(&r->adapter_dir, o->model.adapter_name_or_path));
+    return cad_adapter_config_read(&r->adapter, r->adapter_dir);
+}
+
+static cad_status resolve_tokenizer(cad_run *r)
+{
+    const char *t = r->o->model.tokenizer_name_or_path;
+    char path[4096];
+
+    if (r->what.checkpoint && snprintf(path, sizeof path, "%s/tokenizer.json", r->what.checkpoint) < (int)sizeof path && cad_is_file(path))
+        return cad_strdup(&r->tokenizer_dir, r->what.checkpoint);
+    if (t && (!r->what.checkpoint || !r->o->model.model_name_or_path || strcmp(t, r->o->model.model_name_or_path))) return cad_find_model(&r->tokenizer_dir, t, r->o->model.cache_dir);
+    return cad_strdup(&r->tokenizer_dir, r->model_dir);
+}
+
+cad_status cadp_resolve_model(cad_run *r)
+{
+    CAD_TRY(r->what.checkpoint ? resolve_checkpoint(r) : resolve_start(r));
+    CAD_TRY(resolve_tokenizer(r));
+    CAD_TRY(read_text(&r->source_config, r->model_dir, "config.json"));
+    CAD_TRY(cad_arch_read(&r->arch, r->model_dir));
+    return method_from_options(r);
+}
+
+/* ---- the rest of a run ---- */
+
+static void decide_decay(cad_params *p)
+{
+    for (int i = 0; i < p->count; i++) p->row[i].decays = cad_decays(p->row[i].name);
+}
+
+int cadp_threads(const cad_run *r)
+{
+    const char *omp = getenv("OMP_NUM_THREADS"), *slurm = getenv("SLURM_CPUS_PER_TASK");
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (r->o->runtime.threads > 0) return (int)r->o->runtime.threads;
+    if (omp && strtol(omp, NULL, 10) > 0) return (int)strtol(omp, NULL, 10);
+    if (slurm && strtol(slurm, NULL, 10) > 0) return (int)strtol(slurm, NULL, 10);
+    return (int)cad_max(1, cores / (r->comm ? cad_comm_local_size(r->comm) : 1));
+}
+
+static const char *device_name(const cad_options *o)
+{
+    return !strcmp(o->runtime.device, "auto") ? "cpu" : o->runtime.device;
+}
+
+static cad_limits limits_of(const cad_run *r)
+{
+    return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN};
+}
+
+static cad_zero_options zero_options(const cad_run *r)
+{
+    int stage = (int)r->o->runtime.zero_stage;
+
+    return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute};
+}
+
+/* Rooms that hold memory, in order. The same function opens the plan's rooms on a device that only counts. */
+cad_status cadp_open_rooms(cad_run *r)
+{
+    cad_limits limits = limits_of(r);
+    cad_zero_options z = zero_options(r);
+
+    r->arena.device = r->device;
+    CAD_TRY(cad_params_open(&r->params, &r->arch, &r->method));
+    decide_decay(r->params);
+    CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
+    CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
+    CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 1)), sizeof *r->logits, "logits"));
+    CAD_TRY(cad_alloc(&r->nll, (size_t)r->facts.sequences, sizeof *r->nll, "losses"));
+    return cad_alloc(&r->slots, (size_t)(r->facts.micros * r->size + 3), sizeof *r->slots, "losses");
+}
+
+static cad_status read_weight(void *with, int row, int64_t from, int64_t n, float *out) { return cad_source_read(with, row, from, n, out); }
+
+static cad_status load_weights(cad_run *r)
+{
+    cad_source *s;
+    bool new_head = r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_EMBED;
+    cad_status status;
+
+    CAD_TRY(cad_source_open(&s, r->model_dir, r->adapter_dir, r->params, new_head));
+    cad_source_set_draw(s, (uint64_t)r->o->runtime.seed, r->arch.initializer_range);
+    if (cad_source_head_is_new(s) && r->what.purpose == CAD_RUN_TRAIN && !r->rank && !r->resume_dir) cad_warn("head", "%s has no classification head: a new one is drawn (seed %lld)", r->model_dir, (long long)r->o->runtime.seed);
+    status = cad_zero_load(r->zero, read_weight, s);
+    cad_source_close(&s);
+    return status;
+}
+
+static cad_status check_vocabulary(const cad_run *r)
+{
+    if (r->facts.vocabulary <= r->arch.vocab) return CAD_OK;
+    return cad_fail(CAD_EMODEL, "tokenizer in %s: expected ids below %lld (rows of the embedding table in %s), found ids up to %lld", r->tokenizer_dir, (long long)r->arch.vocab, r->model_dir,
+                    (long long)r->facts.vocabulary - 1);
+}
+
+static cad_status tell_facts(cad_run *r, cad_status mine)
+{
+    CAD_TRY(cad_comm_agree(r->comm, mine));
+    return cad_comm_bcast(r->comm, &r->facts, sizeof r->facts, 0);
+}
+
+static cad_status open_data(cad_run *r)
+{
+    if (r->rank) return CAD_OK;
+    if (r->what.purpose == CAD_RUN_TRAIN) {
+        CAD_TRY(cadp_output_open(r));
+        CAD_TRY(cadp_checkpoint_find(r));
+    }
+    return cadp_open_data(r);
+}
+
+/* The path of the checkpoint to go on from is rank 0's to know; others only need to know that there is one. */
+static cad_status tell_resume(cad_run *r)
+{
+    int there = r->resume_dir != NULL;
+
+    CAD_TRY(cad_comm_bcast(r->comm, &there, sizeof there, 0));
+    return there && !r->resume_dir ? cad_strdup(&r->resume_dir, "rank 0 has it") : CAD_OK;
+}
+
+static void let_transfers_move(void *comm) { cad_comm_progress(comm); }
+
+static cad_status open_memory(cad_run *r)
+{
+    CAD_TRY(check_vocabulary(r));
+    CAD_TRY(cad_device_open(&r->device, device_name(r->o), cadp_threads(r)));
+    if (r->size > 1) cad_device_between(r->device, let_transfers_move, r->comm);
+    CAD_TRY(cadp_open_rooms(r));
+    CAD_TRY(cadp_reserve_work(r));
+    return load_weights(r);
+}
+
+static cad_status open_all(cad_run *r)
+{
+    CAD_TRY(cad_derive_dirs(r->o));
+    CAD_TRY(cad_comm_agree(r->comm, cadp_prepare_demo(r)));
+    CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
+    CAD_TRY(tell_facts(r, open_data(r)));
+    CAD_TRY(tell_resume(r));
+    if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
+    r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
+    CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
+    if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;
+    if (r->resume_dir) CAD_TRY(cadp_checkpoint_load(r));
+    return cad_comm_agree(r->comm, cadp_feed_open(r));
+}
+
+cad_status cad_run_open(cad_run **out, cad_options *o, cad_comm *comm, const cad_run_options *what)
+{
+    cad_run *r;
+    cad_status status;
+
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "the run"));
+    r = *out;
+    r->o = o;
+    r->what = *what;
+    r->comm = comm;
+    r->rank = cad_comm_rank(comm);
+    r->size = cad_comm_size(comm);
+    r->lock = -1;
+    r->exact = o->training.reduction != CAD_REDUCE_FAST;
+    r->began = cad_now();
+    r->history.best_metric = NAN;
+    if ((status = open_all(r))) cad_run_close(out);
+    return status;
+}
+
+static void close_set(cadp_set *s)
+{
+    if (s->owned) cad_dataset_close(&s->data);
+    cad_free(&s->rows);
+}
+
+void cad_run_close(cad_run **out)
+{
+    cad_run *r = *out;
+
+    if (!r) return;
+    cadp_feed_close(r);
+    cad_log_sinks_close(&r->sinks);
+    cadp_history_close(r);
+    cadp_output_close(r);
+    cad_model_close(&r->model);
+    cad_zero_close(&r->zero);
+    cad_params_close(&r->params);
+    if (r->device) cad_arena_close(&r->arena);
+    if (cad_device_close(&r->device)) cad_debug("%s", cad_reason());
+    cad_sampler_close(&r->sampler);
+    cad_orders_close(&r->orders);
+    close_set(&r->test);
+    close_set(&r->eval);
+    close_set(&r->train);
+    cad_tokenizer_close(&r->tokenizer);
+    cad_adapter_config_close(&r->adapter);
+    cad_str_close(&r->notes);
+    cad_free(&r->logits);
+    cad_free(&r->nll);
+    cad_free(&r->slots);
+    cad_free(&r->model_dir);
+    cad_free(&r->tokenizer_dir);
+    cad_free(&r->adapter_dir);
+    cad_free(&r->source_config);
+    cad_free(&r->resume_dir);
+    cad_free(out);
+}

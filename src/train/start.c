@@ -1,0 +1,105 @@
+/* The first block of a run's output (contract section 6). Rank 0. */
+#include "train_priv.h"
+#include <cadtrain/version.h>
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+/* 1234567 as 1,234,567. */
+static const char *grouped(char out[32], int64_t n)
+{
+    char plain[32];
+    int digits = snprintf(plain, sizeof plain, "%" PRId64, n), at = 0;
+
+    for (int i = 0; i < digits; i++) {
+        if (i && (digits - i) % 3 == 0 && plain[i - 1] != '-') out[at++] = ',';
+        out[at++] = plain[i];
+    }
+    out[at] = 0;
+    return out;
+}
+
+static void say_machine(const cad_run *r)
+{
+    cad_info("cadtrain %s  %s  %d rank%s / %d node%s  %d thread%s each  %s  ZeRO stage %d  %s  reduction %s  seed %lld", CAD_VERSION, cad_comm_library(r->comm), r->size, r->size == 1 ? "" : "s",
+             cad_comm_nodes(r->comm), cad_comm_nodes(r->comm) == 1 ? "" : "s", cad_device_threads(r->device), cad_device_threads(r->device) == 1 ? "" : "s", cad_device_description(r->device),
+             (int)r->o->runtime.zero_stage, r->method.compute == CAD_BF16 ? "bf16" : "fp32", r->exact ? "exact" : "fast", (long long)r->o->runtime.seed);
+}
+
+static void say_plan(const cad_run *r)
+{
+    char line[512];
+    int n = 0;
+    int64_t total = cad_device_bytes(r->device), named = 0;
+
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) {
+        int64_t bytes = c == CAD_MEM_WORK ? total - named : r->arena.total[c];
+        if (c != CAD_MEM_WORK) named += bytes;
+        if (c == CAD_MEM_WORK) continue;
+        if (bytes && n < (int)sizeof line - 64) n += snprintf(line + n, sizeof line - (size_t)n, "%s %.1f, ", cad_category_name((cad_category)c), (double)bytes / 0x1p20);
+    }
+    cad_info("Memory per rank (MiB): %swork %.1f = %.1f", n ? line : "", (double)(total - named) / 0x1p20, (double)total / 0x1p20);
+}
+
+/* Oversampling and weights shift what a predicted probability means (facts of the run, also in the report). */
+static void say_prior(cad_run *r)
+{
+    int64_t raw[2] = {0, 0}, seen[2] = {0, 0};
+    const cad_dataset *d = r->train.data;
+    double before, after;
+
+    for (int64_t i = 0; i < d->count; i++) raw[d->labels[i] == 1]++;
+    for (int64_t i = 0; i < r->train.count; i++) seen[d->labels[r->train.rows[i]] == 1]++;
+    before = (double)raw[1] / (double)cad_max(1, raw[0]);
+    after = (double)seen[1] * r->facts.class_weight[1] / fmax(1e-300, (double)seen[0] * r->facts.class_weight[0]);
+    cad_info("Labels: %lld negative, %lld positive in the file; %lld and %lld trained on; class weights %.6g and %.6g", (long long)raw[0], (long long)raw[1], (long long)seen[0], (long long)seen[1],
+             r->facts.class_weight[0], r->facts.class_weight[1]);
+    if (before > 0 && after > 0 && fabs(log(after / before)) > 1e-9) {
+        cad_info("Sampling and weights shift the prior: odds of a positive %.4g -> %.4g; predicted log-odds are higher by about %.3f than the records' own rate", before, after, log(after / before));
+        if (cad_str_addf(&r->notes, "Oversampling and class weights raise predicted log-odds by about %.3f over the rate in the data; recalibrate before reading probabilities as risks.\n", log(after / before))) cad_clear();
+    }
+}
+
+static void say_cuts(cad_run *r, const char *what, const cadp_set *s)
+{
+    const cad_dataset *d = s->data;
+
+    if (!d || !(d->cut_by_label[0] + d->cut_by_label[1])) return;
+    cad_info("%s: %lld of %lld negative and %lld of %lld positive records were longer than %lld tokens and are cut", what, (long long)d->cut_by_label[0], (long long)d->count_by_label[0],
+             (long long)d->cut_by_label[1], (long long)d->count_by_label[1], (long long)r->o->task.max_length);
+    if (cad_str_addf(&r->notes, "%s: %lld records were cut at %lld tokens.\n", what, (long long)(d->cut_by_label[0] + d->cut_by_label[1]), (long long)r->o->task.max_length)) cad_clear();
+}
+
+static void say_training(const cad_run *r)
+{
+    char n[32];
+    int64_t batch = r->o->training.per_device_train_batch_size;
+
+    cad_info("***** Running training *****");
+    cad_info("  Num examples = %s", grouped(n, r->facts.train_rows));
+    cad_info("  Num Epochs = %s", grouped(n, r->facts.epochs));
+    cad_info("  Instantaneous batch size per device = %s", grouped(n, batch));
+    cad_info("  Total train batch size (w. parallel, distributed & accumulation) = %s", grouped(n, batch * r->facts.atoms_per_step));
+    cad_info("  Gradient Accumulation steps = %s", grouped(n, r->facts.micros));
+    cad_info("  Total optimization steps = %s", grouped(n, r->facts.max_steps));
+    cad_info("  Number of trainable parameters = %s", grouped(n, r->params->trainable));
+    if (r->facts.start_step) cad_info("  Continuing from checkpoint, will start at step %s", grouped(n, r->facts.start_step));
+}
+
+void cadp_say_start(cad_run *r)
+{
+    char a[32], b[32];
+
+    if (r->rank) return;
+    say_machine(r);
+    cad_info("trainable params: %s || all params: %s || trainable%%: %.4f", grouped(a, r->params->trainable), grouped(b, r->params->all), 100.0 * (double)r->params->trainable / (double)r->params->all);
+    say_plan(r);
+    cad_info("Data: %s records in %s%s: %lld to train on, %lld to evaluate on", grouped(a, r->train.data->count), r->o->dataset.train_file, r->train.data->from_cache ? " (tokens from the cache)" : "",
+             (long long)r->facts.train_rows, (long long)r->facts.eval_rows);
+    say_prior(r);
+    say_cuts(r, "training file", &r->train);
+    if (r->eval.owned) say_cuts(r, "validation file", &r->eval);
+    say_cuts(r, "test file", &r->test);
+    say_training(r);
+}

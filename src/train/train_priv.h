@@ -1,0 +1,152 @@
+/* What the files of a run share. */
+#ifndef CADP_TRAIN_PRIV_H
+#define CADP_TRAIN_PRIV_H
+#include <cadtrain/train.h>
+
+/* Rank 0 knows, so it tells: what every rank must agree on before anything is allocated. */
+typedef struct cadp_facts {
+    int64_t train_rows, eval_rows;       /* after split and oversampling */
+    int64_t atoms_per_epoch, atoms_per_step, steps_per_epoch, max_steps, epochs, warmup;
+    int64_t batches_per_rank;            /* L of the `epoch` in the log */
+    int64_t micros;                      /* micro-steps of a full step at this world size */
+    int64_t tokens, sequences, longest;  /* of the largest micro-batch; longest sequence of any data set */
+    int64_t predict_batch;
+    double class_weight[2];
+    double mean_length;
+    int64_t vocabulary;                  /* of the tokenizer */
+    int64_t start_step;                  /* optimizer steps already done (resume) */
+    double peak_flops;                   /* of all devices together, measured or known; 0: unknown */
+} cadp_facts;
+
+/* A data set on rank 0 with the rows to use, in order. */
+typedef struct cadp_set { cad_dataset *data; int64_t *rows; int64_t count; bool owned; } cadp_set;
+
+/* Step t's micro-batches on this rank, and on rank 0 those of every rank. Two steps alternate. */
+typedef struct cadp_feed cadp_feed;
+
+enum { CADP_CURVES = 5 };
+extern const char *const cadp_curve_names[CADP_CURVES];
+
+/* The rows of trainer_state.json's log_history, as JSON text pieces, and the state around the best checkpoint. */
+typedef struct cadp_history {
+    cad_str rows;          /* "{…}" objects, comma-separated */
+    int64_t count;
+    double best_metric;    /* NaN: none yet */
+    int64_t best_step;     /* 0: none */
+    int64_t bad_evals;     /* evaluations since the best (early stopping) */
+    double *curve_step[CADP_CURVES], *curve[CADP_CURVES]; /* cadp_curve_names, for the report; rank 0 */
+    int64_t curve_n[CADP_CURVES], curve_room[CADP_CURVES];
+    double flos;
+} cadp_history;
+
+struct cad_run {
+    cad_options *o;
+    cad_run_options what;
+    cad_comm *comm;
+    int rank, size;
+    cad_device *device;
+    cad_arena arena;
+    cad_arch arch;
+    cad_method method;
+    cad_adapter_config adapter;  /* of the adapter started from or evaluated; r == 0: none */
+    cad_params *params;
+    cad_zero *zero;
+    cad_model *model;
+    cadp_facts facts;
+    bool exact;
+    char *model_dir, *tokenizer_dir, *adapter_dir; /* resolved */
+    char *source_config;         /* text of config.json of model_dir */
+    char *resume_dir;            /* checkpoint to go on from; NULL: none */
+
+    /* rank 0 only */
+    cad_tokenizer *tokenizer;
+    cadp_set train, eval, test;
+    cad_orders orders;
+    cad_sampler *sampler;
+    cad_log_sinks *sinks;
+    cadp_history history;
+    cad_str notes;               /* sentences for the report, one a line */
+    double began;                /* cad_now at the start of training */
+
+    cadp_feed *feed;
+    float *logits;               /* host, [sequences * labels] of one micro-batch */
+    double *nll;
+    double *slots;               /* [micros * ranks + 3]: losses of a step, tokens, flags */
+    int64_t step;                /* optimizer steps done */
+    int64_t tokens;              /* computed since the start of this process */
+    double lr;
+    int lock;                    /* OUT/.lock, -1: none */
+    int64_t saved_step;          /* of the last complete checkpoint that this process wrote; 0: none */
+    int failed_saves;            /* in a row */
+};
+
+/* ---- setup.c, facts.c ---- */
+CAD_CHECKED cad_status cadp_open_data(cad_run *r);     /* rank 0: tokenizer, data sets, orders, sampler -> facts */
+CAD_CHECKED cad_status cadp_resolve_model(cad_run *r); /* directories, arch, adapter, method */
+int cadp_threads(const cad_run *r);                    /* of this rank: option, OMP_NUM_THREADS, Slurm, or its share of the cores */
+CAD_CHECKED cad_status cadp_open_rooms(cad_run *r);    /* params, zero, model: everything that holds device memory */
+CAD_CHECKED cad_status cadp_reserve_work(cad_run *r);  /* plan.c: what operations need, found by one step on the counting device */
+CAD_CHECKED cad_status cadp_prepare_demo(cad_run *r);  /* demo.c: records and a small model of random weights, where nothing was given */
+void cadp_history_close(cad_run *r);
+cad_schedule cadp_schedule(const cad_run *r);
+void cadp_say_start(cad_run *r);                       /* the first block of contract section 6 */
+
+/* ---- feed.c ---- */
+CAD_CHECKED cad_status cadp_feed_open(cad_run *r);
+void cadp_feed_close(cad_run *r);
+/* Brings step `step` (1-based) here and begins to prepare the next. */
+CAD_CHECKED cad_status cadp_feed_step(cad_run *r, int64_t step);
+const cad_batch *cadp_feed_batch(const cad_run *r, int64_t micro); /* of the present step */
+
+/* ---- step.c ---- */
+typedef struct cadp_step_result { double loss, grad_norm, lr; int64_t tokens; int stop; bool save; } cadp_step_result;
+CAD_CHECKED cad_status cadp_train_step(cad_run *r, cadp_step_result *out);
+CAD_CHECKED cad_status cadp_forward(cad_run *r, const cad_batch *b, bool training); /* b NULL or empty: takes part in collectives only */
+
+CAD_CHECKED cad_status cadp_backward(cad_run *r, const cad_batch *b);
+
+/* ---- plan.c ---- */
+CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key);
+
+/* ---- evaluate.c ---- */
+/* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */
+CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, float *logits, const char *what);
+typedef struct cadp_scores { cad_metrics metrics; float *logits; double *prob1; double *logit; int32_t *labels, *predictions; int64_t n; double seconds; } cadp_scores;
+CAD_CHECKED cad_status cadp_score(cad_run *r, const cadp_set *set, int64_t count, bool deep, cadp_scores *out); /* collective; filled on rank 0 */
+void cadp_scores_close(cadp_scores *s);
+CAD_CHECKED cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop); /* writes the eval row, keeps the best */
+/* Rank 0: metrics.json, predictions.jsonl, report.html into `dir`. */
+CAD_CHECKED cad_status cadp_write_predictions(cad_run *r, const char *dir, const cadp_set *set, const cadp_scores *s);
+
+/* The same as JSONL text (contract section 5). Rank 0. */
+CAD_CHECKED cad_status cadp_predictions_text(const cad_run *r, const cadp_set *set, const cadp_scores *s, cad_str *out);
+
+/* ---- history.c (rank 0) ---- */
+/* Epochs done after a step, as Transformers counts them: batches of the present epoch over batches per rank. */
+double cadp_epoch_at(const cad_run *r, int64_t step);
+CAD_CHECKED cad_status cadp_history_row(cad_run *r, int64_t step, const cad_number *numbers, int count); /* sinks + log_history */
+CAD_CHECKED cad_status cadp_write_trainer_state(const cad_run *r, const char *path);
+CAD_CHECKED cad_status cadp_read_trainer_state(cad_run *r, const char *path);
+
+/* ---- checkpoint.c ---- */
+/* Collective. Writes OUT/checkpoint-<step> (complete or absent), moves the links, deletes what save_total_limit says. A full disk: a warning,
+ * training goes on (failures are counted; the third in a row is CAD_ERESOURCE). */
+CAD_CHECKED cad_status cadp_checkpoint_save(cad_run *r, bool is_best);
+/* Rank 0, before anything is allocated: which checkpoint resume_from_checkpoint means (NULL: none), verified against its manifest; facts of
+ * its state.h5 that decide the run (step, atoms_per_step) into r->facts. */
+CAD_CHECKED cad_status cadp_checkpoint_find(cad_run *r);
+/* Collective. Parameters, moments, step, fixed-point grids from r->resume_dir. */
+CAD_CHECKED cad_status cadp_checkpoint_load(cad_run *r);
+/* Collective. Trainable parameters only (the best checkpoint at the end). */
+CAD_CHECKED cad_status cadp_checkpoint_load_params(cad_run *r, const char *dir);
+/* Rank 0: creates or refuses the output directory, takes its lock. */
+CAD_CHECKED cad_status cadp_output_open(cad_run *r);
+void cadp_output_close(cad_run *r);
+
+/* ---- files.c ---- */
+/* Collective. The model files of contract section 5 (adapter or full) into `dir`, tensors streamed from their owners. */
+CAD_CHECKED cad_status cadp_write_model(cad_run *r, const char *dir);
+/* Rank 0: trainer_state.json, train_results.json, eval_results.json, all_results.json, run.json into OUT. */
+CAD_CHECKED cad_status cadp_write_results(cad_run *r, const char *name, const cad_number *numbers, int count);
+CAD_CHECKED cad_status cadp_write_run_json(const cad_run *r);
+#endif

@@ -1,0 +1,139 @@
+/* Units come and go (stage 3), gradients leave for their owners (stage 2, 3). */
+#include "zero_priv.h"
+
+static bool visits(const cad_zero *z) { return z->o.stage == 3 && z->size > 1; }
+
+/* This rank's part into its place, then everybody's parts over the wire. */
+static cad_status gather(cad_zero *z, char *buffer, const char *part, const int64_t *cut, cad_request *r)
+{
+    int64_t at = cut[z->rank], n = cut[z->rank + 1] - at;
+
+    if (!cut[z->size]) return CAD_OK;
+    if (n) CAD_TRY(cad_device_copy(z->device, buffer + at * z->each, part, n * z->each));
+    return cad_comm_igather(z->comm, buffer, cut, cadp_compute_num(z), r);
+}
+
+cad_status cad_zero_fetch(cad_zero *z, int unit)
+{
+    cadp_visit *v = &z->visit[unit % 2];
+    cadp_unit *u = &z->unit[unit];
+
+    if (!visits(z)) return CAD_OK;
+    CAD_ASSERT(v->unit == -1 || v->unit == unit);
+    if (v->unit == unit) return CAD_OK;
+    v->unit = unit;
+    v->waiting = true;
+    CAD_TRY(gather(z, v->memory, u->train, u->cut, &v->train));
+    return gather(z, v->memory + u->n * z->each, u->frozen, u->fcut, &v->frozen);
+}
+
+cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
+{
+    cadp_visit *v = &z->visit[unit % 2];
+    cadp_unit *u = &z->unit[unit];
+
+    *out = (cad_unit_view){u->train, u->frozen};
+    if (!visits(z)) return CAD_OK;
+    CAD_ASSERT(v->unit == unit);
+    if (v->waiting) {
+        CAD_TRY(cad_comm_wait(z->comm, &v->train, NULL));
+        CAD_TRY(cad_comm_wait(z->comm, &v->frozen, NULL));
+        v->waiting = false;
+    }
+    *out = (cad_unit_view){v->memory, v->memory + u->n * z->each};
+    return CAD_OK;
+}
+
+cad_status cad_zero_release(cad_zero *z, int unit)
+{
+    if (visits(z)) z->visit[unit % 2].unit = -1;
+    cad_comm_progress(z->comm);
+    return CAD_OK;
+}
+
+cad_status cadp_add_to_sum(cad_zero *z, cadp_unit *u, const void *part)
+{
+    bool fresh = u->fresh;
+    cad_tensor sum = cadp_flat(u->sum, z->fixed ? CAD_I64 : CAD_F32, u->own_n), more = sum;
+
+    u->fresh = false;
+    if (!u->own_n) return CAD_OK;
+    if (fresh) return cad_device_copy(z->device, u->sum, part, u->own_n * (int64_t)cadp_sum_bytes(z));
+    more.data = (void *)(uintptr_t)part;
+    if (z->fixed) return cad_add_i64(z->device, sum, more);
+    return cad_axpby(z->device, &(cad_axpby_args){.y = sum, .x = more, .alpha = 1, .beta = 1});
+}
+
+cad_status cadp_finish_travel(cad_zero *z, int parity)
+{
+    cadp_travel *t = &z->travel[parity];
+    cadp_unit *u;
+
+    if (t->unit < 0) return CAD_OK;
+    u = &z->unit[t->unit];
+    t->unit = -1;
+    CAD_TRY(cad_comm_wait(z->comm, &t->request, NULL));
+    return cadp_add_to_sum(z, u, t->part);
+}
+
+cad_status cad_zero_begin(cad_zero *z)
+{
+    for (int i = 0; i < z->units; i++) {
+        z->unit[i].fresh = true;
+        z->exponent[i] = cadp_exponent(z, z->largest[i]);
+    }
+    return z->fixed ? cad_device_zero(z->device, z->largest_dev, (int64_t)z->units * 8) : CAD_OK;
+}
+
+cad_status cad_zero_grads(cad_zero *z, int unit, void **out)
+{
+    cadp_unit *u = &z->unit[unit];
+
+    *out = NULL;
+    if (!u->n) return CAD_OK;
+    CAD_TRY(cadp_finish_travel(z, unit % 2));
+    *out = z->direct ? u->sum : z->travel[unit % 2].grad;
+    return CAD_OK;
+}
+
+static cad_tensor largest_of(const cad_zero *z, int unit) { return cad_view(z->largest_dev + unit, CAD_F64, 1, 1); }
+
+/* Gradients stay here until the step: one rank, or stage 0. */
+static cad_status keep(cad_zero *z, int unit, bool empty)
+{
+    cadp_unit *u = &z->unit[unit];
+    cad_tensor grad = cadp_flat(z->travel[unit % 2].grad, CAD_F32, u->n), sum = cadp_flat(u->sum, z->fixed ? CAD_I64 : CAD_F32, u->n);
+    bool fresh = u->fresh;
+
+    if (empty && !fresh) return CAD_OK;
+    u->fresh = false;
+    if (empty) return cad_device_zero(z->device, u->sum, u->n * (int64_t)cadp_sum_bytes(z));
+    if (z->fixed) return cad_fixed_add(z->device, &(cad_fixed_args){.q = sum, .x = grad, .largest = largest_of(z, unit), .exponent = z->exponent[unit], .accumulate = !fresh});
+    return cad_axpby(z->device, &(cad_axpby_args){.y = sum, .x = grad, .alpha = 1, .beta = fresh ? 0 : 1});
+}
+
+static cad_status send(cad_zero *z, int unit, bool empty)
+{
+    cadp_unit *u = &z->unit[unit];
+    cadp_travel *t = &z->travel[unit % 2];
+    void *buffer = z->fixed ? t->fixed : (void *)t->grad;
+
+    if (empty) CAD_TRY(cad_device_zero(z->device, buffer, u->n * (int64_t)cadp_sum_bytes(z)));
+    else if (z->fixed)
+        CAD_TRY(cad_fixed_add(z->device, &(cad_fixed_args){.q = cadp_flat(t->fixed, CAD_I64, u->n), .x = cadp_flat(t->grad, CAD_F32, u->n), .largest = largest_of(z, unit), .exponent = z->exponent[unit]}));
+    CAD_TRY(cad_device_sync(z->device));
+    t->unit = unit;
+    return cad_comm_iscatter(z->comm, buffer, t->part, u->cut, cadp_sum_num(z), &t->request);
+}
+
+cad_status cad_zero_grads_done(cad_zero *z, int unit, bool empty)
+{
+    cadp_unit *u = &z->unit[unit];
+
+    if (!u->n) return CAD_OK;
+    if (z->direct) {
+        u->fresh = false;
+        return empty ? cad_device_zero(z->device, u->sum, u->n * 4) : CAD_OK;
+    }
+    return z->cut_grads ? send(z, unit, empty) : keep(z, unit, empty);
+}

@@ -1,0 +1,143 @@
+#include "zero_priv.h"
+
+static cad_status cut_units(cad_zero *z)
+{
+    size_t marks = (size_t)z->size + 1;
+
+    for (int i = 0; i < z->units; i++) {
+        cadp_unit *u = &z->unit[i];
+        u->n = z->params->train_elems[i];
+        u->f = z->params->frozen_elems[i];
+        CAD_TRY(cad_alloc(&u->cut, marks, sizeof *u->cut, "the cut of a unit"));
+        CAD_TRY(cad_alloc(&u->fcut, marks, sizeof *u->fcut, "the cut of a unit"));
+        cadp_cut(u->n, z->size, u->cut);
+        cadp_cut(u->f, z->size, u->fcut);
+        u->own = z->o.stage ? u->cut[z->rank] : 0;
+        u->own_n = z->o.stage ? u->cut[z->rank + 1] - u->own : u->n;
+        u->first_chunk = z->chunks;
+        z->chunks += cad_ceil_div(u->n, CAD_CHUNK);
+    }
+    return CAD_OK;
+}
+
+static cad_status take_zeroed(cad_zero *z, cad_arena *a, cad_category c, const char *name, int64_t bytes, void *out)
+{
+    void *p;
+
+    CAD_TRY(cad_arena_take(a, c, name, bytes, out));
+    memcpy(&p, out, sizeof p);
+    return p ? cad_device_zero(z->device, p, bytes) : CAD_OK;
+}
+
+static cad_status hold_unit(cad_zero *z, cad_arena *a, cadp_unit *u)
+{
+    bool adapters = z->params->trainable < z->params->all;
+    int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_whole(z) ? u->f : u->fcut[z->rank + 1] - u->fcut[z->rank];
+
+    CAD_TRY(cad_arena_take(a, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
+    CAD_TRY(cad_arena_take(a, CAD_MEM_PARAMETERS, "frozen parameters", frozen * z->each, &u->frozen));
+    if (!z->o.train || !u->own_n) return CAD_OK;
+    if (z->o.compute == CAD_F32) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
+    else CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "master parameters", u->own_n * 4, &u->master));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "first moments", u->own_n * 4, &u->m));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "second moments", u->own_n * 4, &u->v));
+    return cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient sums", u->own_n * (int64_t)cadp_sum_bytes(z), &u->sum);
+}
+
+/* The largest of n (trainable), n + f (all) and the largest owned part over units of one parity. */
+static void largest_of(const cad_zero *z, int parity, int64_t *train, int64_t *all, int64_t *part)
+{
+    *train = *all = *part = 0;
+    for (int i = parity; i < z->units; i += 2) {
+        const cadp_unit *u = &z->unit[i];
+        *train = cad_max(*train, u->n);
+        *all = cad_max(*all, u->n + u->f);
+        *part = cad_max(*part, u->cut[z->rank + 1] - u->cut[z->rank]);
+    }
+}
+
+static cad_status take_travel(cad_zero *z, cad_arena *a, int parity)
+{
+    cadp_travel *t = &z->travel[parity];
+    int64_t train, all, part, sum = (int64_t)cadp_sum_bytes(z);
+
+    largest_of(z, parity, &train, &all, &part);
+    if (z->size > 1 && z->o.stage == 3) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "visiting unit", all * z->each, &z->visit[parity].memory));
+    if (!z->o.train || z->direct) return CAD_OK;
+    CAD_TRY(cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient of a unit", train * 4, &t->grad));
+    if (z->size > 1) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "summed part", part * sum, &t->part));
+    if (z->cut_grads && z->fixed) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "gradient in fixed point", train * sum, &t->fixed));
+    return CAD_OK;
+}
+
+static cad_status take_step(cad_zero *z, cad_arena *a)
+{
+    size_t units = (size_t)z->units;
+
+    if (!z->o.train) return CAD_OK;
+    CAD_TRY(cad_arena_take(a, CAD_MEM_WORK, "sums of squares", z->chunks * 8, &z->partial_dev));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_WORK, "largest gradients", z->units * 8, &z->largest_dev));
+    CAD_TRY(cad_alloc(&z->partial, (size_t)z->chunks, sizeof *z->partial, "sums of squares"));
+    CAD_TRY(cad_alloc(&z->seen, units, sizeof *z->seen, "largest gradients"));
+    CAD_TRY(cad_alloc(&z->largest, units, sizeof *z->largest, "largest gradients"));
+    CAD_TRY(cad_alloc(&z->exponent, units, sizeof *z->exponent, "fixed-point grids"));
+    for (int i = 0; i < z->units; i++) z->largest[i] = -1;
+    return CAD_OK;
+}
+
+static cad_status build(cad_zero *z, cad_arena *a)
+{
+    CAD_TRY(cad_alloc(&z->unit, (size_t)z->units, sizeof *z->unit, "the units"));
+    CAD_TRY(cad_alloc(&z->offsets, (size_t)z->size + 1, sizeof *z->offsets, "the units"));
+    CAD_TRY(cad_alloc(&z->piece, CAD_STATE_PIECE, sizeof *z->piece, "a piece of a tensor"));
+    if (z->o.compute == CAD_BF16) CAD_TRY(cad_alloc(&z->half, CAD_STATE_PIECE, sizeof *z->half, "a piece of a tensor"));
+    CAD_TRY(cut_units(z));
+    for (int i = 0; i < z->units; i++) CAD_TRY(hold_unit(z, a, &z->unit[i]));
+    for (int i = 0; i < 2; i++) {
+        z->visit[i].unit = z->travel[i].unit = -1;
+        CAD_TRY(take_travel(z, a, i));
+    }
+    return take_step(z, a);
+}
+
+cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *comm, cad_arena *arena, const cad_zero_options *o)
+{
+    cad_zero *z;
+    cad_status status;
+
+    CAD_ASSERT(o->stage == 0 || o->stage == 2 || o->stage == 3);
+    CAD_ASSERT(o->compute == CAD_F32 || o->compute == CAD_BF16);
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "the sharding"));
+    z = *out;
+    z->params = params;
+    z->comm = comm;
+    z->device = arena->device;
+    z->o = *o;
+    z->rank = cad_comm_rank(comm);
+    z->size = cad_comm_size(comm);
+    z->units = params->units;
+    z->each = (int64_t)cad_dtype_bytes(o->compute);
+    z->fixed = o->exact && o->atoms_per_step > 1; /* the sum of one atom is the atom */
+    z->direct = z->size == 1 && o->atoms_per_step == 1;
+    z->cut_grads = z->size > 1 && o->stage >= 2;
+    if ((status = build(z, arena))) cad_zero_close(out);
+    return status;
+}
+
+void cad_zero_close(cad_zero **z)
+{
+    if (!*z) return;
+    for (int i = 0; (*z)->unit && i < (*z)->units; i++) {
+        cad_free(&(*z)->unit[i].cut);
+        cad_free(&(*z)->unit[i].fcut);
+    }
+    cad_free(&(*z)->unit);
+    cad_free(&(*z)->offsets);
+    cad_free(&(*z)->piece);
+    cad_free(&(*z)->half);
+    cad_free(&(*z)->partial);
+    cad_free(&(*z)->seen);
+    cad_free(&(*z)->largest);
+    cad_free(&(*z)->exponent);
+    cad_free(z);
+}

@@ -1,0 +1,162 @@
+/* The optimizer step: sums, the global norm, AdamW on what this rank owns. */
+#include "zero_priv.h"
+
+#include <math.h>
+
+/* Bits that |x| 2^e may have so that the sum of all atoms stays below 2^62. */
+static int room(const cad_zero *z)
+{
+    int addends = 0;
+
+    while ((int64_t)1 << addends < z->o.atoms_per_step) addends++;
+    return 62 - addends;
+}
+
+/* The grid follows the largest gradient of the step before, with 12 bits to grow; at first |x| < 2^14 is taken for granted. A function of
+ * numbers that do not depend on the world size. */
+int cadp_exponent(const cad_zero *z, double largest)
+{
+    int e;
+
+    if (largest < 0) return room(z) - 14;
+    (void)frexp(largest, &e);
+    return (int)cad_min(1000, room(z) - 12 - e);
+}
+
+/* 28 bits below the largest are finer than fp32 itself. */
+static bool grid_fits(const cad_zero *z, int unit)
+{
+    double top = ldexp(z->seen[unit], z->exponent[unit]);
+
+    return z->seen[unit] == 0 || (top < ldexp(1, room(z)) && top >= 0x1p28);
+}
+
+static cad_status check_grid(cad_zero *z, cad_zero_step_result *out)
+{
+    if (!z->fixed) return CAD_OK;
+    CAD_TRY(cad_device_download(z->device, z->seen, z->largest_dev, (int64_t)z->units * 8));
+    CAD_TRY(cad_comm_allreduce(z->comm, z->seen, z->units, CAD_NUM_F64, CAD_MAX));
+    for (int i = 0; i < z->units; i++) {
+        if (!isfinite(z->seen[i])) {
+            out->bad_unit = i;
+            return cad_fail(CAD_EINTERNAL, "the gradient of unit %d is not finite", i);
+        }
+        if (!grid_fits(z, i)) out->again = true;
+    }
+    for (int i = 0; i < z->units; i++)
+        if (z->seen[i] > 0) z->largest[i] = z->seen[i];
+    return CAD_OK;
+}
+
+/* Stage 0: each rank sums its part for all, then everybody takes all parts: the same additions as in the other stages. */
+static cad_status sum_over_ranks(cad_zero *z)
+{
+    for (int i = 0; i < z->units; i++) {
+        cadp_unit *u = &z->unit[i];
+        cadp_travel *t = &z->travel[i % 2];
+        int64_t at = u->cut[z->rank], n = u->cut[z->rank + 1] - at, each = (int64_t)cadp_sum_bytes(z);
+        cad_request r = {0};
+
+        if (!u->n) continue;
+        CAD_TRY(cad_device_sync(z->device));
+        CAD_TRY(cad_comm_iscatter(z->comm, u->sum, t->part, u->cut, cadp_sum_num(z), &r));
+        CAD_TRY(cad_comm_wait(z->comm, &r, NULL));
+        if (n) CAD_TRY(cad_device_copy(z->device, (char *)u->sum + at * each, t->part, n * each));
+        CAD_TRY(cad_comm_igather(z->comm, u->sum, u->cut, cadp_sum_num(z), &r));
+        CAD_TRY(cad_comm_wait(z->comm, &r, NULL));
+    }
+    return CAD_OK;
+}
+
+/* The owned gradient as fp32: sums in fixed point are turned back into the (now free) place of a unit's gradient. */
+static cad_status owned_gradient(cad_zero *z, int unit, cad_tensor *out)
+{
+    cadp_unit *u = &z->unit[unit];
+
+    *out = cadp_flat(z->fixed ? (void *)z->travel[unit % 2].grad : u->sum, CAD_F32, u->own_n);
+    if (!z->fixed) return CAD_OK;
+    return cad_fixed_back(z->device, &(cad_fixed_args){.q = cadp_flat(u->sum, CAD_I64, u->own_n), .x = *out, .exponent = z->exponent[unit]});
+}
+
+/* Sums of squares of the same chunks on every world size, added in their order. */
+static cad_status global_norm(cad_zero *z, double *out)
+{
+    double sum = 0;
+
+    CAD_TRY(cad_device_zero(z->device, z->partial_dev, z->chunks * 8));
+    for (int i = 0; i < z->units; i++) {
+        cadp_unit *u = &z->unit[i];
+        cad_tensor g;
+
+        if (!u->own_n) continue;
+        CAD_TRY(owned_gradient(z, i, &g));
+        CAD_TRY(cad_sumsq(z->device, &(cad_sumsq_args){g, cad_view(z->partial_dev + u->first_chunk + u->own / CAD_CHUNK, CAD_F64, 1, cad_ceil_div(u->own_n, CAD_CHUNK))}));
+    }
+    CAD_TRY(cad_device_download(z->device, z->partial, z->partial_dev, z->chunks * 8));
+    if (z->o.stage) CAD_TRY(cad_comm_allreduce(z->comm, z->partial, z->chunks, CAD_NUM_F64, CAD_SUM)); /* x + 0 is x */
+    for (int64_t i = 0; i < z->chunks; i++) sum += z->partial[i];
+    *out = sqrt(sum);
+    return CAD_OK;
+}
+
+static cad_status update_row(cad_zero *z, const cad_param *p, cadp_unit *u, cad_tensor g, const cad_zero_step_args *a, double clip)
+{
+    int64_t at, n, in;
+    cad_adamw_args x = {.lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = p->decays ? a->weight_decay : 0, .clip = clip, .step = a->step};
+
+    if (!p->trains || !cadp_common(p->at, p->elems, u->own, u->own + u->own_n, &at, &n)) return CAD_OK;
+    in = at - u->own;
+    x.p = cadp_flat(u->master + in, CAD_F32, n);
+    x.m = cadp_flat(u->m + in, CAD_F32, n);
+    x.v = cadp_flat(u->v + in, CAD_F32, n);
+    x.g = cadp_flat((float *)g.data + in, CAD_F32, n);
+    if (z->o.compute == CAD_BF16) x.copy = cadp_flat(u->train + (cadp_whole(z) ? at : in) * 2, CAD_BF16, n);
+    return cad_adamw(z->device, &x);
+}
+
+static cad_status update(cad_zero *z, const cad_zero_step_args *a, double clip)
+{
+    int row = 0;
+
+    for (int i = 0; i < z->units; i++) {
+        cad_tensor g = {0};
+
+        if (z->unit[i].own_n) CAD_TRY(owned_gradient(z, i, &g));
+        for (; row < z->params->count && z->params->row[row].unit == i; row++)
+            if (z->unit[i].own_n) CAD_TRY(update_row(z, &z->params->row[row], &z->unit[i], g, a, clip));
+    }
+    return cad_device_sync(z->device);
+}
+
+/* Stage 2: everybody takes the owners' new parameters; two units on the wire at a time. */
+static cad_status share_parameters(cad_zero *z)
+{
+    cad_request r[2] = {{0}, {0}};
+
+    for (int i = 0; i < z->units; i++) {
+        CAD_TRY(cad_comm_wait(z->comm, &r[i % 2], NULL));
+        if (z->unit[i].n) CAD_TRY(cad_comm_igather(z->comm, z->unit[i].train, z->unit[i].cut, cadp_compute_num(z), &r[i % 2]));
+    }
+    CAD_TRY(cad_comm_wait(z->comm, &r[0], NULL));
+    return cad_comm_wait(z->comm, &r[1], NULL);
+}
+
+cad_status cad_zero_step(cad_zero *z, const cad_zero_step_args *a, cad_zero_step_result *out)
+{
+    double clip = 1;
+
+    *out = (cad_zero_step_result){.bad_unit = -1};
+    for (int i = 0; i < 2; i++) CAD_TRY(cadp_finish_travel(z, i));
+    CAD_TRY(check_grid(z, out));
+    if (out->again) return CAD_OK;
+    if (z->size > 1 && z->o.stage == 0) CAD_TRY(sum_over_ranks(z));
+    CAD_TRY(global_norm(z, &out->grad_norm));
+    if (!isfinite(out->grad_norm)) return cad_fail(CAD_EINTERNAL, "the gradient is not finite");
+    if (a->max_grad_norm > 0) clip = fmin(1, a->max_grad_norm / (out->grad_norm + 1e-6));
+    CAD_TRY(update(z, a, clip));
+    return z->o.stage == 2 && z->size > 1 ? share_parameters(z) : CAD_OK;
+}
+
+const double *cad_zero_largest(const cad_zero *z) { return z->largest; }
+
+void cad_zero_set_largest(cad_zero *z, const double *largest) { memcpy(z->largest, largest, (size_t)z->units * sizeof *largest); }

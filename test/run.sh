@@ -1,0 +1,94 @@
+#!/bin/sh
+# run.sh [--asan] [WORD…]: sets up, builds and runs every test that needs no GPU; with WORDs only those whose path has one of them.
+# --asan: the programs under the address, undefined-behaviour and leak sanitizers. Last line: N passed, N failed(, N skipped).
+cd "$(dirname "$0")/.." || exit 2
+. ./jobs/setup.sh
+
+MODE=release
+if [ "$1" = --asan ]; then
+    MODE=asan
+    shift
+fi
+words=$(echo "$*" | tr ' ' '|')
+CC=${CC:-gcc}
+OBJ=build/$MODE-$CC
+CADTRAIN=$PWD/$OBJ/cadtrain
+CADTRAIN_SHARED=${CADTRAIN_SHARED:-../shared}
+export CC MODE OBJ CADTRAIN CADTRAIN_SHARED
+export CMOCKA_MESSAGE_OUTPUT=TAP LSAN_OPTIONS="suppressions=$PWD/test/tools/lsan.supp:print_suppressions=0"
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 skipped=0
+
+wanted() { echo "$1" | grep -qE -- "$words"; }
+
+# account NAME CODE: adds up the lines ok, not ok, skip (ok … # SKIP) of $log; an exit code that no line explains is a failure.
+account() {
+    s=$(grep -cE '^(skip |(not )?ok [0-9]+ # SKIP)' "$log")
+    n=$(grep -E '^not ok ' "$log" | grep -cvE '^not ok [0-9]+ # SKIP')
+    p=$(grep -E '^ok ' "$log" | grep -cvE '^ok [0-9]+ # SKIP')
+    why=
+    if [ "$2" != 0 ] && [ "$n" = 0 ]; then
+        n=1
+        why=" (exit code $2)"
+    fi
+    [ "$2" != 0 ] || [ $((p + n + s)) -gt 0 ] || p=1
+    passed=$((passed + p)) failed=$((failed + n)) skipped=$((skipped + s))
+    echo "$1: $p passed, $n failed, $s skipped$why"
+    [ "$n" = 0 ] || sed 's/^/    /' "$log" | tail -n 60
+}
+
+# try NAME SECONDS COMMAND…
+try() {
+    name=$1 limit=$2
+    shift 2
+    wanted "$name" || return 0
+    timeout -k 5 "$limit" "$@" >"$log" 2>&1 </dev/null
+    account "$name" $?
+}
+
+# The numbers of ranks a program runs on: its first line says `np: 1 2 …`.
+ranks_of() {
+    np=$(sed -n '1s/.*np: *\([0-9a-z][0-9 a-z]*\).*/\1/p' "$1")
+    case "${np:-1 2 3 4}" in
+    none*) ;;
+    *) [ "$MODE" = asan ] && echo 3 || echo "${np:-1 2 3 4}" ;;
+    esac
+}
+
+# shellcheck disable=SC2086
+setup_packages $BUILD_PACKAGES $TEST_PACKAGES
+setup_mpi
+
+targets="unit mpi"
+[ ! -f src/cli/main.c ] || targets="$OBJ/cadtrain $targets"
+# shellcheck disable=SC2086
+if ! make -j"$(nproc)" CC="$CC" MODE="$MODE" $targets >"$log" 2>&1; then
+    grep -v '^  CC' "$log"
+    echo "the build failed"
+    echo "0 passed, 1 failed"
+    exit 1
+fi
+
+[ "$MODE" = asan ] || try test/gates/run.sh 120 test/gates/run.sh
+
+for source in $(find test/unit -name 'test_*.c' | sort); do
+    try "${source%.c}" 300 "$OBJ/${source%.c}"
+done
+for source in $(find test/mpi -name 'mpi_*.c' | sort); do
+    for n in $(ranks_of "$source"); do
+        try "${source%.c} on $n" 300 env OMP_NUM_THREADS=1 ASAN_OPTIONS=fast_unwind_on_malloc=0:malloc_context_size=40 \
+            mpirun -np "$n" "$OBJ/${source%.c}"
+    done
+done
+if [ "$MODE" != asan ]; then
+    for script in test/gates/selftest.sh test/mpi/*.sh test/cli/*.sh test/faults/*.sh; do
+        [ ! -f "$script" ] || try "$script" 600 sh "$script"
+    done
+fi
+
+skips=
+[ "$skipped" = 0 ] || skips=", $skipped skipped"
+echo "$passed passed, $failed failed$skips"
+[ "$failed" = 0 ]
