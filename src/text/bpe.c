@@ -224,7 +224,7 @@ static cad_status encode_cached(const cadp_bpe *b, cadp_bpe_work *w, const char 
     first[0].size = (uint8_t)n;
     first[0].count = (uint8_t)(ids->count - from);
     memcpy(first[0].key, word, n);
-    memcpy(first[0].id, ids->data + from, first[0].count * sizeof first[0].id[0]);
+    if (first[0].count) memcpy(first[0].id, ids->data + from, first[0].count * sizeof first[0].id[0]);
     return CAD_OK;
 }
 

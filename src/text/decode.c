@@ -34,7 +34,8 @@ static const char *token_at(const tokens *k, int64_t i, size_t *n)
     return k->bytes.data + from;
 }
 
-/* The length of the ill-formed sequence at s that one U+FFFD replaces: its longest valid beginning (Unicode, section 3.9), or 0 when s is well-formed for *good bytes. */
+/* The length of the ill-formed sequence at s that one U+FFFD replaces: its longest valid beginning (Unicode, section 3.9); 0 when s begins with
+ * *good well-formed bytes. */
 static size_t ill_formed(const unsigned char *s, size_t n, size_t *good)
 {
     unsigned char low = 0x80, high = 0xBF;

@@ -102,7 +102,7 @@ cad_status cadp_load_added(cad_tokenizer *t, const cad_tree *tree)
 
     t->size = t->vocab.ids;
     if (list && list->kind != CAD_LIST && list->kind != CAD_NULL) return cadp_unexpected(tree, tree->root, "tokenizer", "added_tokens", "a list");
-    if (list && list->kind == CAD_LIST) {
+    if (list && list->children) {
         CAD_TRY(cad_alloc(&t->added, (size_t)list->children, sizeof *t->added, "added tokens"));
         for (const cad_node *n = list->child; n; n = n->next) CAD_TRY(read_added(t, tree, n, &t->added[t->addeds++], &fresh));
     }

@@ -8,7 +8,7 @@
 
 enum { CADP_MOST_STEPS = 16 };
 
-/* ---- normalizers (normal.c, bert.c) ---- */
+/* ---- normalizers (normal.c, clean_words.c) ---- */
 
 typedef enum cadp_normal_kind { CADP_NORMAL_NFC, CADP_NORMAL_PREPEND, CADP_NORMAL_REPLACE, CADP_NORMAL_WORDS } cadp_normal_kind;
 typedef struct cadp_normal {

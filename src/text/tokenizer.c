@@ -87,9 +87,9 @@ static cad_status load(cad_tokenizer *t, const cad_tree *tree, const cad_tree *c
 {
     if (tree->root->kind != CAD_TABLE)
         return cad_fail(CAD_EMODEL, "%s:%d:%d: expected a table, found %s", tree->path, tree->root->line, tree->root->column, cad_kind_name(tree->root->kind));
-    CAD_TRY(cadp_unicode_open(&t->unicode));
     CAD_TRY(cadp_load_steps(t, tree));
     CAD_TRY(cadp_load_model(t, tree));
+    CAD_TRY(cadp_unicode_open(&t->unicode));
     CAD_TRY(cadp_load_added(t, tree));
     CAD_TRY(cadp_load_template(t, tree));
     return config ? cadp_load_config(t, config) : CAD_OK;

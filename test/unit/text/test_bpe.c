@@ -8,7 +8,15 @@
 #include <cmocka.h>
 
 enum { LETTERS = 4, MOST_TOKENS = 400, MOST_MERGES = 300, LONGEST = 200 };
-typedef struct model { cadp_vocab vocab; cadp_bpe bpe; cadp_bpe_work work; cadp_merge merge[MOST_MERGES]; int merges; char name[MOST_TOKENS][64]; int tokens; } model;
+typedef struct model {
+    cadp_vocab vocab;
+    cadp_bpe bpe;
+    cadp_bpe_work work;
+    cadp_merge merge[MOST_MERGES];
+    int merges;
+    char name[MOST_TOKENS][64];
+    int tokens;
+} model;
 
 static uint32_t draw(uint32_t site, uint64_t index)
 {

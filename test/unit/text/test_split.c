@@ -86,8 +86,10 @@ static void every_code_point_is_classed_alike(void **state)
 /* Few kinds of characters, many arrangements. */
 static size_t random_text(char *out, uint64_t index)
 {
-    static const char *const part[] = {" ", "  ", "\t", "\n", "\r", "\r\n", "\xC2\xA0", "\xE3\x80\x80", "\xE1\xA0\x8E", "a", "B", "\xC3\xA9", "\xE6\x97\xA5", "1", "23456",
-                                       "\xC2\xBD", "'", "'s", "'S", "'\xC5\xBF", "'LL", "'vE", "'r", "'D", ".", "!?", "\xCC\x81", "\xF0\x9F\x98\x80", "\xE2\x81\x9F"};
+    static const char *const part[] = {" ", "  ", "\t", "\n", "\r", "\r\n", "\xC2\xA0", "\xE3\x80\x80", "\xE1\xA0\x8E", "a",
+                                       "B", "\xC3\xA9", "\xE6\x97\xA5", "1", "23456",
+                                       "\xC2\xBD", "'", "'s", "'S", "'\xC5\xBF", "'LL", "'vE",
+                                       "'r", "'D", ".", "!?", "\xCC\x81", "\xF0\x9F\x98\x80", "\xE2\x81\x9F"};
     uint32_t w[4];
     size_t n = 0;
     int count;
@@ -143,7 +145,8 @@ static void golden_documents_are_split_alike(void **state)
 
 static void patterns_that_mean_something_else_in_oniguruma_are_refused(void **state)
 {
-    static const char *const bad[] = {"^a", "a$", "\\h+", "\\w+", "a\\b", "[a[bc]]", "[a&&b]", "a{1,2}+", "(?m:.)", "(?<n>a)", "(a", "[a", "\\p{Nope}", "\\pL", "a\\", "[]a]"};
+    static const char *const bad[] = {"^a", "a$", "\\h+", "\\w+", "a\\b", "[a[bc]]", "[a&&b]", "a{1,2}+", "(?m:.)", "(?<n>a)",
+                                      "(a", "[a", "\\p{Nope}", "\\pL", "a\\", "[]a]"};
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; ++i) {
