@@ -1,38 +1,7 @@
-/* `predict` and `embed`. */
+/* `embed`. */
 #include "train_priv.h"
 
 #include <stdio.h>
-
-/* JSONL to `output`: "-" is stdout, NULL PRED/predictions.jsonl. Rank 0. */
-static cad_status write_scores(cad_run *r, const cadp_scores *s, const char *output)
-{
-    cad_str text = {0};
-    char *path = NULL;
-    cad_status status = cadp_predictions_text(r, &r->test, s, &text);
-
-    if (!status && output && !strcmp(output, "-")) {
-        fwrite(text.data, 1, text.size, stdout);
-        cad_str_close(&text);
-        return CAD_OK;
-    }
-    if (!status && !output) status = cad_mkdirs(r->o->prediction_output_dir);
-    if (!status) status = output ? cad_strdup(&path, output) : cad_path_join(&path, r->o->prediction_output_dir, "predictions.jsonl");
-    if (!status) status = cad_write_file(path, text.data, text.size);
-    if (!status) cad_info("predictions  %s", path);
-    cad_free(&path);
-    cad_str_close(&text);
-    return status;
-}
-
-cad_status cad_run_predict(cad_run *r, const char *output)
-{
-    cadp_scores s;
-    cad_status status = cadp_score(r, &r->test, r->test.count, false, &s);
-
-    if (!status) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : write_scores(r, &s, output));
-    cadp_scores_close(&s);
-    return status;
-}
 
 static cad_status print_vector(const float *v, int64_t n)
 {
