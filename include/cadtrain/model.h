@@ -46,6 +46,7 @@ typedef struct cad_method {
     int64_t r;
     double alpha, dropout;
     bool rslora, train_bias;      /* train_bias: "bias: all" */
+    bool adapted_bias_only;       /* with train_bias: "bias: lora_only", those of layers with an adapter */
     const char *const *targets;   /* names or one regular expression; count 0 or "all-linear": all */
     int target_count;
     bool target_is_regex;
@@ -74,6 +75,7 @@ typedef struct cad_param {
     int64_t rows, cols, elems; /* a vector: rows = 1 */
     int dims;          /* 1 or 2 as stored */
     bool trains, decays;
+    bool wrapped;      /* a bias beside an adapter: PEFT calls it "….base_layer.bias" */
     int64_t at;        /* first element in its unit's trainable or frozen flat array */
 } cad_param;
 typedef struct cad_params {
@@ -85,7 +87,7 @@ typedef struct cad_params {
 } cad_params;
 CAD_CHECKED cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_method *method);
 void cad_params_close(cad_params **p);
-/* The name of a row inside PEFT's adapter file: base_model.model.<name>. */
+/* The name of a row inside PEFT's adapter file: base_model.model.<name>, with .base_layer before the .bias of an adapted layer. */
 CAD_CHECKED cad_status cad_param_adapter_name(cad_str *out, const cad_param *p);
 
 /* ---- the model (model.c, block.c, linear.c, tail.c) ---- */
@@ -137,7 +139,7 @@ typedef struct cad_adapter_config {
     char *base_model; /* NULL: none named */
     int64_t r;
     double alpha, dropout;
-    bool rslora, train_bias, target_is_regex, saves_head;
+    bool rslora, train_bias, adapted_bias_only, target_is_regex, saves_head;
     char **targets;
     int target_count;
 } cad_adapter_config;

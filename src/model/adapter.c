@@ -22,6 +22,16 @@ static cad_status check_plain(const cad_node *root, const char *path)
     return CAD_OK;
 }
 
+/* Ways to begin that PEFT repeats on every load, changing the base weights under the adapter. */
+static cad_status check_beginning(const cad_node *root, const char *path)
+{
+    const cad_node *n = cad_get(root, "init_lora_weights");
+
+    if (!n || n->kind != CAD_STRING || !strcmp(n->text, "gaussian") || !strcmp(n->text, "eva") || !strcmp(n->text, "orthogonal")) return CAD_OK;
+    return cad_fail(CAD_EMODEL, "%s:%d:%d: init_lora_weights: expected an adapter that leaves the base weights as they are (true, false, gaussian, eva, orthogonal), found \"%s\"", path, n->line,
+                    n->column, n->text);
+}
+
 static cad_status read_targets(cad_adapter_config *out, const cad_node *n, const char *path)
 {
     if (!n || (n->kind != CAD_STRING && n->kind != CAD_LIST)) return cad_fail(CAD_EMODEL, "%s: target_modules: expected a list or a word, found %s", path, n ? cad_kind_name(n->kind) : "nothing");
@@ -46,11 +56,14 @@ static cad_status read_all(cad_adapter_config *out, const cad_node *root, const 
 
     if (!cad_get_string(root, "peft_type", &type, "LORA") || strcmp(type, "LORA")) return cad_fail(CAD_EMODEL, "%s: peft_type: expected LORA, found something else", path);
     CAD_TRY(check_plain(root, path));
+    CAD_TRY(check_beginning(root, path));
     if (!cad_get_int(root, "r", &out->r, 8) || out->r < 1 || out->r > 4096) return cad_fail(CAD_EMODEL, "%s: r: expected a whole number from 1 to 4096", path);
     if (!cad_get_real(root, "lora_alpha", &out->alpha, 8) || !cad_get_real(root, "lora_dropout", &out->dropout, 0)) return cad_fail(CAD_EMODEL, "%s: lora_alpha and lora_dropout: expected numbers", path);
     if (!cad_get_bool(root, "use_rslora", &out->rslora, false)) return cad_fail(CAD_EMODEL, "%s: use_rslora: expected true or false", path);
     if (!cad_get_string(root, "bias", &bias, "none")) return cad_fail(CAD_EMODEL, "%s: bias: expected a word", path);
+    if (strcmp(bias, "none") && strcmp(bias, "all") && strcmp(bias, "lora_only")) return cad_fail(CAD_EMODEL, "%s: bias: expected none, all or lora_only, found \"%s\"", path, bias);
     out->train_bias = strcmp(bias, "none") != 0;
+    out->adapted_bias_only = !strcmp(bias, "lora_only");
     for (const cad_node *c = saves && saves->kind == CAD_LIST ? saves->child : NULL; c; c = c->next) out->saves_head |= c->kind == CAD_STRING && (!strcmp(c->text, "score") || !strcmp(c->text, "classifier"));
     if (cad_get_string(root, "base_model_name_or_path", &base, NULL) && base && *base) CAD_TRY(cad_strdup(&out->base_model, base));
     return read_targets(out, cad_get(root, "target_modules"), path);
@@ -104,7 +117,7 @@ static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arc
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_null(j, "auto_mapping"));
     CAD_TRY(cad_json_string(j, "base_model_name_or_path", base_model));
-    CAD_TRY(cad_json_string(j, "bias", m->train_bias ? "all" : "none"));
+    CAD_TRY(cad_json_string(j, "bias", !m->train_bias ? "none" : m->adapted_bias_only ? "lora_only" : "all"));
     CAD_TRY(cad_json_bool(j, "fan_in_fan_out", false));
     CAD_TRY(cad_json_bool(j, "inference_mode", true));
     CAD_TRY(cad_json_bool(j, "init_lora_weights", true));

@@ -84,7 +84,6 @@ static cad_status read_names(cad_arch *a, const reader *r)
 static cad_status read_sizes(cad_arch *a, const reader *r)
 {
     int64_t layers;
-    double given;
 
     CAD_TRY(whole(r, "hidden_size", &a->hidden, NAN, 1, 1 << 20));
     CAD_TRY(whole(r, "intermediate_size", &a->intermediate, NAN, 1, 1 << 22));
@@ -93,10 +92,9 @@ static cad_status read_sizes(cad_arch *a, const reader *r)
     CAD_TRY(whole(r, "num_key_value_heads", &a->kv_heads, (double)a->q_heads, 1, 1 << 16));
     CAD_TRY(whole(r, "vocab_size", &a->vocab, NAN, 1, 1 << 24));
     CAD_TRY(whole(r, "max_position_embeddings", &a->max_positions, NAN, 1, 1 << 26));
-    CAD_TRY(number(r, "head_dim", &given, (double)(a->hidden / a->q_heads), true));
+    CAD_TRY(whole(r, "head_dim", &a->head_dim, (double)(a->hidden / a->q_heads), 2, 1024));
     a->layers = (int)layers;
-    a->head_dim = (int64_t)given;
-    if (a->head_dim < 2 || a->head_dim > 1024 || a->head_dim % 2) return cad_fail(CAD_EMODEL, "%s: \"head_dim\": expected an even number from 2 to 1024, found %g", r->path, given);
+    if (a->head_dim % 2) return cad_fail(CAD_EMODEL, "%s: \"head_dim\": expected an even number from 2 to 1024, found %lld", r->path, (long long)a->head_dim);
     if (a->q_heads % a->kv_heads)
         return cad_fail(CAD_EMODEL, "%s: expected num_attention_heads (%lld) to be a multiple of num_key_value_heads (%lld)", r->path, (long long)a->q_heads, (long long)a->kv_heads);
     return CAD_OK;
@@ -116,6 +114,20 @@ static bool rope_kind(const cad_node *family, const char *word, cad_rope_kind *o
     return false;
 }
 
+/* The words of config.json that this family knows, for the sentence that refuses another. */
+static cad_status unknown_rope(const reader *r, const char *found)
+{
+    const cad_node *types = cad_get(r->family, "rope_types");
+    cad_str words = {0};
+    cad_status status = CAD_OK;
+
+    for (const cad_node *n = types ? types->child : NULL; n && !status; n = n->next)
+        if (n->kind == CAD_STRING) status = cad_str_addf(&words, "%s%s", words.size ? ", " : "", n->text);
+    if (!status) status = cad_fail(CAD_EMODEL, "%s: \"rope_type\": expected one of %s, found \"%s\"", r->path, words.data ? words.data : "none", found);
+    cad_str_close(&words);
+    return status;
+}
+
 /* transformers 5: rope_parameters; transformers 4: rope_theta and rope_scaling. */
 static cad_status read_rope(cad_arch *a, const reader *r)
 {
@@ -128,8 +140,7 @@ static cad_status read_rope(cad_arch *a, const reader *r)
     CAD_TRY(number(r, "rope_theta", &theta, 10000.0, true));
     if (!cad_get_real(from, "rope_theta", &s->theta, theta)) return bad_type(r, "rope_parameters", "a table with a number \"rope_theta\"");
     if (!cad_get_string(from, "rope_type", &kind, NULL) || (!kind && !cad_get_string(from, "type", &kind, "default"))) return bad_type(r, "rope_scaling", "a table with a word \"rope_type\"");
-    if (!rope_kind(r->family, kind, &s->kind))
-        return cad_fail(CAD_EMODEL, "%s: rope_type: expected a kind that this family has (default, linear, banded), found \"%s\"", r->path, kind);
+    if (!rope_kind(r->family, kind, &s->kind)) return unknown_rope(r, kind);
     if (!cad_get_real(from, "factor", &s->factor, 1) || !cad_get_real(from, "low_freq_factor", &s->low, 1) || !cad_get_real(from, "high_freq_factor", &s->high, 4) ||
         !cad_get_real(from, "original_max_position_embeddings", &s->original, (double)a->max_positions))
         return bad_type(r, v5 ? "rope_parameters" : "rope_scaling", "a table of numbers");
@@ -157,17 +168,15 @@ static cad_status read_windows(cad_arch *a, const reader *r)
 {
     const char *rule = "none";
     bool used = false;
-    int64_t window = 0, from = 0;
-    const cad_node *types = cad_get(r->config, "layer_types");
-    double wide;
+    int64_t window, from;
+    const cad_node *types = cad_get(r->config, "layer_types"), *given = cad_get(r->config, "sliding_window");
 
     (void)cad_get_string(cad_get(r->family, "block"), "window", &rule, "none");
     if (!strcmp(rule, "none")) return CAD_OK;
     CAD_TRY(truth(r, "use_sliding_window", &used, false));
-    CAD_TRY(number(r, "sliding_window", &wide, 4096, false));
+    if (!used || (given && given->kind == CAD_NULL)) return CAD_OK;
+    CAD_TRY(whole(r, "sliding_window", &window, 4096, 1, INT32_MAX));
     CAD_TRY(whole(r, "max_window_layers", &from, 28, 0, 1 << 20));
-    if (!used || isnan(wide)) return CAD_OK;
-    window = (int64_t)wide;
     const cad_node *type = types && types->kind == CAD_LIST ? types->child : NULL;
     for (int i = 0; i < a->layers; i++, type = type ? type->next : NULL) {
         bool slides = type && type->kind == CAD_STRING ? !strcmp(type->text, "sliding_attention") : i >= from;
@@ -184,15 +193,35 @@ static cad_dtype stored_dtype(const cad_node *config)
     return name && !strcmp(name, "bfloat16") ? CAD_BF16 : name && !strcmp(name, "float16") ? CAD_F16 : CAD_F32;
 }
 
+/* As torch.nn.Embedding takes its padding_idx: a row of the table, negative ones counted from the end. */
+static cad_status read_pad(cad_arch *a, const reader *r)
+{
+    const cad_node *n = cad_get(r->config, "pad_token_id");
+
+    a->pad_id = -1;
+    if (!n || n->kind == CAD_NULL) return CAD_OK;
+    CAD_TRY(whole(r, "pad_token_id", &a->pad_id, -1, -a->vocab, a->vocab - 1));
+    if (a->pad_id < 0) a->pad_id += a->vocab;
+    return CAD_OK;
+}
+
+static cad_status read_labels(cad_arch *a, const reader *r)
+{
+    const cad_node *names = cad_get(r->config, "id2label");
+    int64_t labels;
+
+    CAD_TRY(whole(r, "num_labels", &labels, names && names->kind == CAD_TABLE ? names->children : 2, 1, 1 << 16));
+    a->num_labels = (int)labels;
+    return CAD_OK;
+}
+
 static cad_status read_rest(cad_arch *a, const reader *r)
 {
-    double pad, labels = 2;
-    const cad_node *names = cad_get(r->config, "id2label");
 
     CAD_TRY(number(r, "rms_norm_eps", &a->eps, 1e-6, true));
     CAD_TRY(number(r, "initializer_range", &a->initializer_range, 0.02, true));
-    CAD_TRY(number(r, "pad_token_id", &pad, -1, true));
-    a->pad_id = (int64_t)pad;
+    CAD_TRY(read_pad(a, r));
+    CAD_TRY(read_labels(a, r));
     CAD_TRY(truth(r, "tie_word_embeddings", &a->tied, false));
     CAD_TRY(fact(r, "gain_plus_one", &a->gain_plus_one));
     CAD_TRY(fact(r, "qkv_bias", &a->qkv_bias));
@@ -200,9 +229,6 @@ static cad_status read_rest(cad_arch *a, const reader *r)
     CAD_TRY(fact(r, "mlp_bias", &a->mlp_bias));
     CAD_TRY(read_activation(a, r));
     CAD_TRY(read_windows(a, r));
-    if (names && names->kind == CAD_TABLE) labels = names->children;
-    CAD_TRY(number(r, "num_labels", &labels, labels, true));
-    a->num_labels = (int)labels;
     a->stored = stored_dtype(r->config);
     a->embed_scale = 1;
     a->attn_scale = 1 / sqrt((double)a->head_dim);

@@ -69,14 +69,32 @@ static cad_status targeted(builder *b, const char *module, bool *out)
     return CAD_OK;
 }
 
-static cad_status add_adapter(builder *b, int unit, const shape *s)
+static cad_status adapted(builder *b, int unit, const shape *s, bool *out)
 {
     char module[256];
-    bool wanted;
     const char *weight = b->p->row[b->p->find[unit][s->role][CAD_PIECE_WEIGHT]].name;
 
     snprintf(module, sizeof module, "%.*s", (int)(strlen(weight) - strlen(".weight")), weight);
-    CAD_TRY(targeted(b, module, &wanted));
+    return targeted(b, module, out);
+}
+
+static cad_status add_bias(builder *b, int unit, const shape *s)
+{
+    const cad_method *m = b->method;
+    bool wrapped;
+
+    if (!s->bias) return CAD_OK;
+    CAD_TRY(adapted(b, unit, s, &wrapped));
+    CAD_TRY(add_named(b, unit, s->role, CAD_PIECE_BIAS, 1, s->out, 1, !m->lora || (m->train_bias && (wrapped || !m->adapted_bias_only)), s->name, ".bias"));
+    b->p->row[b->p->count - 1].wrapped = wrapped;
+    return CAD_OK;
+}
+
+static cad_status add_adapter(builder *b, int unit, const shape *s)
+{
+    bool wanted;
+
+    CAD_TRY(adapted(b, unit, s, &wanted));
     if (!wanted) return CAD_OK;
     CAD_TRY(add_named(b, unit, s->role, CAD_PIECE_A, b->method->r, s->in, 2, true, s->name, ".lora_A.weight"));
     return add_named(b, unit, s->role, CAD_PIECE_B, s->out, b->method->r, 2, true, s->name, ".lora_B.weight");
@@ -88,8 +106,7 @@ static cad_status add_group(builder *b, int unit, const shape *s, int n)
     bool base = !b->method->lora;
 
     for (int i = 0; i < n; i++) CAD_TRY(add_named(b, unit, s[i].role, CAD_PIECE_WEIGHT, s[i].out, s[i].in, 2, base, s[i].name, ".weight"));
-    for (int i = 0; i < n; i++)
-        if (s[i].bias) CAD_TRY(add_named(b, unit, s[i].role, CAD_PIECE_BIAS, 1, s[i].out, 1, base || b->method->train_bias, s[i].name, ".bias"));
+    for (int i = 0; i < n; i++) CAD_TRY(add_bias(b, unit, &s[i]));
     for (int i = 0; i < n; i++) CAD_TRY(add_adapter(b, unit, &s[i]));
     return CAD_OK;
 }
@@ -182,5 +199,8 @@ void cad_params_close(cad_params **p)
 
 cad_status cad_param_adapter_name(cad_str *out, const cad_param *p)
 {
+    int stem = (int)(strlen(p->name) - strlen(".bias"));
+
+    if (p->wrapped) return cad_str_addf(out, "base_model.model.%.*s.base_layer.bias", stem, p->name);
     return cad_str_addf(out, "base_model.model.%s", p->name);
 }

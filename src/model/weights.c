@@ -18,30 +18,41 @@ static void canonical(const char *name, char *out, size_t room)
     static const struct { const char *from, *to; } prefixes[] = {
         {"base_model.model.", ""}, {"backbone.", "model."}, {"model.language_model.", "model."}, {"language_model.model.", "model."}};
 
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+    const char *lead = "", *wrapped;
+
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes && !*lead; i++) {
         size_t n = strlen(prefixes[i].from);
         if (strncmp(name, prefixes[i].from, n)) continue;
         name += n;
-        if (*prefixes[i].to) {
-            snprintf(out, room, "%s%s", prefixes[i].to, name);
-            return;
-        }
+        lead = prefixes[i].to;
     }
-    bool bare = !strncmp(name, "layers.", 7) || !strncmp(name, "embed_tokens.", 13) || !strncmp(name, "norm.", 5);
-    snprintf(out, room, "%s%s", bare ? "model." : "", name);
+    if (!strncmp(name, "layers.", 7) || !strncmp(name, "embed_tokens.", 13) || !strncmp(name, "norm.", 5)) lead = "model.";
+    wrapped = strstr(name, ".base_layer."); /* what PEFT calls a layer beside its adapter */
+    snprintf(out, room, "%s%.*s%s", lead, wrapped ? (int)(wrapped - name) : 0, name, wrapped ? wrapped + strlen(".base_layer") : name);
 }
 
-static cad_status wrong_shape(const cad_source *s, const cad_st *st, const cad_param *p, const cad_st_tensor *t)
+static cad_status wrong_shape(const cad_st *st, const cad_param *p, const cad_st_tensor *t)
 {
-    (void)s;
-    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected shape [%lld, %lld] (%d dimensions), found %d dimensions, first %lld, %lld elements", t->name, cad_st_file(st, t->file), (long long)p->rows,
-                    (long long)p->cols, p->dims, t->dims, t->dims ? (long long)t->shape[0] : 0, (long long)t->elems);
+    char expected[48], found[CAD_MAX_DIMS * 24] = "";
+    int used = 0;
+
+    if (p->dims == 1) snprintf(expected, sizeof expected, "%lld", (long long)p->cols);
+    else snprintf(expected, sizeof expected, "%lld, %lld", (long long)p->rows, (long long)p->cols);
+    for (int i = 0; i < t->dims; i++) used += snprintf(found + used, sizeof found - (size_t)used, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
+    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected shape [%s], found [%s]", t->name, cad_st_file(st, t->file), expected, found);
 }
 
 static bool shape_fits(const cad_param *p, const cad_st_tensor *t)
 {
     if (t->dims != p->dims) return false;
     return p->dims == 1 ? t->shape[0] == p->cols : t->shape[0] == p->rows && t->shape[1] == p->cols;
+}
+
+/* Half an adapter must not be left behind in silence. */
+static cad_status without_place(const cad_source *s, const cad_st *st, const cad_st_tensor *t)
+{
+    if (st != s->adapter || !strstr(t->name, "lora_")) return CAD_OK;
+    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected part of an adapter on the layers that adapter_config.json names, found no place for it", t->name, cad_st_file(st, t->file));
 }
 
 static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *rows)
@@ -53,8 +64,11 @@ static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *row
         int64_t row;
 
         canonical(t->name, name, sizeof name);
-        if (!cad_map_get(rows, name, strlen(name), &row)) continue;
-        if (!shape_fits(&s->params->row[row], t)) return wrong_shape(s, st, &s->params->row[row], t);
+        if (!cad_map_get(rows, name, strlen(name), &row)) {
+            CAD_TRY(without_place(s, st, t));
+            continue;
+        }
+        if (!shape_fits(&s->params->row[row], t)) return wrong_shape(st, &s->params->row[row], t);
         if (t->dtype != CAD_F32 && t->dtype != CAD_BF16 && t->dtype != CAD_F16 && t->dtype != CAD_F64)
             return cad_fail(CAD_EMODEL, "tensor %s in %s: expected F32, BF16, F16 or F64, found %s", t->name, cad_st_file(st, t->file), cad_dtype_name(t->dtype));
         s->tensor[row] = t;
