@@ -212,6 +212,14 @@ static void print_stop(const cadp_call *c)
 
 static int exit_code(cad_status status) { return status == CAD_EPEER ? CAD_EINTERNAL : (int)status; }
 
+/* What several ranks met at the same time is told by the lowest of them. */
+static bool tells(const cadp_call *c, cad_status st)
+{
+    int lowest = -1;
+
+    return st != CAD_EPEER && (!cad_comm_verdict(c->comm, &lowest) || lowest < 0 || lowest == c->rank);
+}
+
 /* A failure that all ranks know of ends in order; one that this rank alone knows of ends the other ranks at once. */
 static int conclude(cadp_call *c, cad_status st)
 {
@@ -219,7 +227,7 @@ static int conclude(cadp_call *c, cad_status st)
 
     if (!st && c->rank == 0 && (fflush(stdout) || ferror(stdout))) st = cad_fail(CAD_ERESOURCE, "standard output: cannot be written");
     if (st == CAD_ESTOPPED) print_stop(c);
-    else if (st && st != CAD_EPEER) cad_print_failure();
+    else if (st && tells(c, st)) cad_print_failure();
     verdict = cad_comm_verdict(c->comm, NULL);
     if (st && st != CAD_ESTOPPED && !verdict && c->size > 1) cad_comm_abort(c->comm, (cad_status)exit_code(st));
     if (st && verdict) st = verdict;
