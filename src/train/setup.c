@@ -253,6 +253,7 @@ static cad_status open_all(cad_run *r)
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
     CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
     if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;
+    CAD_TRY(cadp_measure_peak(r));
     if (r->resume_dir) CAD_TRY(cadp_checkpoint_load(r));
     return cad_comm_agree(r->comm, cadp_feed_open(r));
 }
