@@ -233,7 +233,9 @@ static cad_status open_sinks(cad_run *r)
     cad_sink_options s = {.output_dir = r->o->output_dir, .logging_dir = r->o->logging_dir, .jsonl = true, .csv = reports_to(r, "csv"), .tensorboard = reports_to(r, "tensorboard"),
                           .console = true, .append = r->resume_dir != NULL};
 
-    return r->rank ? CAD_OK : cad_log_sinks_open(&r->sinks, &s, r->facts.start_step);
+    if (r->rank) return CAD_OK;
+    CAD_TRY(cadp_output_clear(r));
+    return cad_log_sinks_open(&r->sinks, &s, r->facts.start_step);
 }
 
 static cad_status finish(cad_run *r, double mean_loss)

@@ -295,15 +295,22 @@ static cad_status make_private(const char *dir)
 
 static cad_status take_over(cad_run *r, const char *dir)
 {
-    bool all;
+    bool all = false;
     verdict v;
 
     CAD_TRY(cadp_lock_take(&r->lock, dir));
     CAD_TRY(judge(r, dir, &v)); /* again: another run may have written between the first look and the lock */
     CAD_TRY(make_private(dir));
     CAD_TRY(write_marker(r, dir));
-    all = v == CLEAR_FIRST;
+    r->clears = v == CLEAR_FIRST;
     return each_entry(dir, remove_ours, &all);
+}
+
+cad_status cadp_output_clear(const cad_run *r)
+{
+    bool all = true;
+
+    return r->clears ? each_entry(r->o->output_dir, remove_ours, &all) : CAD_OK;
 }
 
 cad_status cadp_output_open(cad_run *r)

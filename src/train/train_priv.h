@@ -76,6 +76,7 @@ struct cad_run {
     int64_t tokens;              /* computed since the start of this process */
     double lr;
     int lock;                    /* OUT/.lock, -1: none */
+    bool clears;                 /* rank 0: OUT holds an earlier run that is removed when this one begins */
     int64_t saved_step;          /* of the last complete checkpoint that this process wrote; 0: none */
     int failed_saves;            /* in a row */
 };
@@ -141,6 +142,8 @@ CAD_CHECKED cad_status cadp_checkpoint_load(cad_run *r);
 CAD_CHECKED cad_status cadp_checkpoint_load_params(cad_run *r, const char *dir);
 /* Rank 0: creates or refuses the output directory, takes its lock. */
 CAD_CHECKED cad_status cadp_output_open(cad_run *r);
+/* Rank 0: removes the earlier run; not before everything that this one needs was read and found good. */
+CAD_CHECKED cad_status cadp_output_clear(const cad_run *r);
 void cadp_output_close(cad_run *r);
 
 /* ---- files.c ---- */

@@ -7,7 +7,7 @@ make_records "$records" 30
 
 umask 000
 train 2 out --validation-split 0.3 --max-steps 6 --evaluation-strategy steps --eval-steps 2 --save-strategy steps --save-steps 2 --report-to tensorboard,csv,jsonl \
-    --run-test-after-train true --test-file "$records" --prediction-output-dir pred --log-level debug
+    --run-test-after-train true --test-file "$records" --prediction-output-dir pred --per-device-eval-batch-size 1 --log-level debug
 code=$?
 umask 022
 say training "$([ $code = 0 ] || echo "exit code: expected 0, found $code")"
@@ -46,11 +46,11 @@ reason=
 say text_where_it_is_asked_for "$reason"
 
 # The trained directory is read back: the same numbers as the run's own test.
-"$cadtrain" eval --checkpoint out --test-file "$records" --max-length 64 --prediction-output-dir again >"$log" 2>&1
+"$cadtrain" eval --checkpoint out --test-file "$records" --max-length 64 --per-device-eval-batch-size 1 --prediction-output-dir again >"$log" 2>&1
 say trained_model_reads_back "$(cmp pred/predictions.jsonl again/predictions.jsonl 2>&1 || diff pred/predictions.jsonl again/predictions.jsonl | head -n 2)"
-mpirun -np 3 "$cadtrain" eval --checkpoint out/last --zero-stage 3 --test-file "$records" --max-length 64 --prediction-output-dir three >"$log" 2>&1
+mpirun -np 3 "$cadtrain" eval --checkpoint out/last --zero-stage 3 --test-file "$records" --max-length 64 --per-device-eval-batch-size 1 --prediction-output-dir three >"$log" 2>&1
 say ranks_do_not_change_predictions "$(cmp pred/predictions.jsonl three/predictions.jsonl 2>&1)"
-"$cadtrain" predict --checkpoint out --input "$records" --max-length 64 --output - >predicted 2>"$log"
+"$cadtrain" predict --checkpoint out --input "$records" --max-length 64 --per-device-eval-batch-size 1 --output - >predicted 2>"$log"
 say predict_says_the_same "$([ "$(sed -n 's/.*"positive_probability": *\([^,}]*\).*/\1/p' predicted)" = "$(sed -n 's/.*"positive_probability": *\([^,}]*\).*/\1/p' pred/predictions.jsonl)" ] || echo "other probabilities")"
 say predict_repeats_no_text "$(grep -qF $canary predicted "$log" && echo "a record's text is in the predictions")"
 exit $fails

@@ -83,7 +83,7 @@ figures() { sed -n 's/.*\("loss": *[^,]*\), *\("grad_norm": *[^,]*\),.*/\1 \2/p'
 number() { sed -n 's/.*"'"$1"'": *\([-0-9.eE+]*\).*/\1/p' "$2" | tail -n 1; }
 
 # steps_of OUT: steps in log.jsonl, one line
-steps_of() { sed -n 's/.*"loss": .*"step": *\([0-9]*\).*/\1/p' "$1/log.jsonl" 2>/dev/null | tr '\n' ' ' | sed 's/ $//'; }
+steps_of() { sed -n 's/.*"step": *\([0-9]*\), "loss".*/\1/p' "$1/log.jsonl" 2>/dev/null | tr '\n' ' ' | sed 's/ $//'; }
 
 # children PID: its child processes
 children() {
