@@ -25,6 +25,7 @@ typedef struct tiny {
     cad_unit_view *view;
     void **grad;
     size_t each, real; /* bytes of a parameter, of a gradient */
+    int threads;       /* 0: one */
 } tiny;
 
 /* Four heads over two key-value heads; `more` is what else stands in config.json, beginning with a comma. */
@@ -72,7 +73,7 @@ static inline void tiny_open(tiny *t, const char *device, bool train)
     t->each = cad_dtype_bytes(t->method.compute);
     t->real = t->each == 8 ? 8 : 4;
     if (!t->method.num_labels) t->method.num_labels = 2;
-    OK(cad_device_open(&t->device, device, 1));
+    OK(cad_device_open(&t->device, device, t->threads ? t->threads : 1));
     OK(cad_device_reserve(t->device, 8 << 20));
     t->arena = (cad_arena){.device = t->device};
     OK(cad_params_open(&t->params, &t->arch, &t->method));
