@@ -3,13 +3,43 @@
 #include <stdio.h>
 #include <sys/mman.h>
 
-static cad_status open_cpu(cad_device *d)
+static void name_processor(char *out, size_t size)
 {
-    snprintf(d->description, sizeof d->description, "%d threads", d->threads);
-    return CAD_OK;
+    char line[256];
+    FILE *f = fopen("/proc/cpuinfo", "r");
+
+    snprintf(out, size, "processor");
+    while (f && fgets(line, sizeof line, f)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) || !colon) continue;
+        snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (f) fclose(f);
 }
 
-static void close_cpu(cad_device *d) { (void)d; }
+static void close_cpu(cad_device *d)
+{
+    cadp_cpu *own = d->own;
+
+    if (own) cadp_dnnl_close(&own->products);
+    cad_free(&d->own);
+}
+
+static cad_status open_cpu(cad_device *d)
+{
+    char processor[128];
+    cadp_cpu *own;
+    cad_status status;
+
+    CAD_TRY(cad_alloc(&d->own, 1, sizeof *own, "the device's state"));
+    own = d->own;
+    own->native = cadp_dnnl_has_bf16();
+    if ((status = cadp_dnnl_open(&own->products, d->threads))) close_cpu(d);
+    name_processor(processor, sizeof processor);
+    snprintf(d->description, sizeof d->description, "%s, %d threads, %s, bf16 products %s", processor, d->threads, cadp_dnnl_isa(), own->native ? "native" : "in fp32");
+    return status;
+}
 
 /* Blocks of at least one huge page come from the system, aligned to it and zero until touched. */
 static const int64_t huge = 2 << 20;

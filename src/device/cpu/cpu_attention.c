@@ -1,33 +1,99 @@
+/* Scores of a few queries of one sequence, for all query heads that share a kv head, are one product: row (query, head of the group).
+ * Rows of scores are whole, so their softmax needs one pass for the largest and one for the sum. */
 #include "cpu_math.h"
 #include "cpu_priv.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-/* Queries of one tile. */
-enum { QUERIES = 64 };
+enum { MOST_QUERIES = 64, MOST_ROWS = 192 };
 
-/* One query head of one sequence. */
-typedef struct head { cad_tensor q, k, v; int64_t n, d, window; float scale, softcap; bool causal; } head;
-/* Queries [first, first + count) and the keys [from, to) that any of them sees. */
-typedef struct span { int64_t first, count, from, to; } span;
+/* One kv head of one sequence: n tokens, `group` query heads of width d. */
+typedef struct heads { const cad_attention_args *x; int32_t sequence; int64_t kv, n, d, group; float scale, softcap; } heads;
+/* Queries [first, first + count), the keys [from, to) that any of them sees, and the scores' rows. */
+typedef struct span { int64_t first, count, from, to, rows, ld; } span;
 
-static cad_tensor cut(cad_tensor t, const cad_packing *p, int32_t s, int64_t column, int64_t width)
+static heads heads_of(const cad_attention_args *x, int32_t sequence, int64_t kv)
 {
-    return cad_columns(cad_slice(t, p->starts[s], p->starts[s + 1] - p->starts[s]), column * width, width);
+    const int32_t *starts = x->packing->starts;
+
+    return (heads){x, sequence, kv, starts[sequence + 1] - starts[sequence], x->head_dim, x->q_heads / x->kv_heads, (float)x->scale, (float)x->softcap};
 }
 
-static int64_t first_key(const head *h, int64_t i) { return h->window ? cad_max(0, i - h->window + 1) : 0; }
-static int64_t behind_key(const head *h, int64_t i) { return h->causal ? i + 1 : h->n; }
-static bool sees_one(const head *h, int64_t i) { return behind_key(h, i) - first_key(h, i) == 1; }
-
-static span span_of(const head *h, int64_t first)
+/* Rows of the sequence, columns of the kv head (wide: d) or of its group (wide: group d; lse: group). */
+static cad_tensor part(const heads *h, cad_tensor t, int64_t wide)
 {
-    int64_t count = cad_min(QUERIES, h->n - first);
-
-    return (span){first, count, first_key(h, first), behind_key(h, first + count - 1)};
+    return cad_columns(cad_slice(t, h->x->packing->starts[h->sequence], h->n), h->kv * wide, wide);
 }
 
-static cadp_factor factor(cad_tensor t, bool turned) { return (cadp_factor){t.data, t.ld, turned}; }
+/* Queries at a time. */
+static int64_t queries(const cad_attention_args *x)
+{
+    int64_t fit = MOST_ROWS / (x->q_heads / x->kv_heads) / 16 * 16;
+
+    return cad_min(MOST_QUERIES, cad_max(16, fit));
+}
+
+static int64_t first_key(const heads *h, int64_t i) { return h->x->window ? cad_max(0, i - h->x->window + 1) : 0; }
+static int64_t behind_key(const heads *h, int64_t i) { return h->x->causal ? i + 1 : h->n; }
+
+static span span_of(const heads *h, int64_t first)
+{
+    span s = {.first = first, .count = cad_min(queries(h->x), h->n - first)};
+
+    s.from = first_key(h, first);
+    s.to = behind_key(h, first + s.count - 1);
+    s.rows = s.count * h->group;
+    s.ld = cad_round_up(s.to - s.from, 16);
+    return s;
+}
+
+/* ---- blocks in fp32 ---- */
+
+static float *take(float **room, int64_t floats)
+{
+    float *at = *room;
+
+    *room += cad_round_up(floats, 16);
+    return at;
+}
+
+/* Rows of a span, all heads of the group, as [rows, d] without gaps. */
+static float *gather(const heads *h, const span *at, cad_tensor t, float **room)
+{
+    int64_t wide = h->group * h->d;
+    float *to = take(room, at->count * wide);
+
+    t = part(h, t, wide);
+    for (int64_t i = 0; i < at->count; i++)
+        for (int64_t j = 0; j < wide; j += CADP_STRIP) {
+            int64_t n = cad_min(CADP_STRIP, wide - j);
+            const float *from = cadp_get(t, at->first + i, j, n, to + i * wide + j);
+            if (from != to + i * wide + j) memcpy(to + i * wide + j, from, (size_t)n * sizeof *to);
+        }
+    return to;
+}
+
+static void scatter(const heads *h, const span *at, cad_tensor t, const float *from)
+{
+    int64_t wide = h->group * h->d;
+
+    t = part(h, t, wide);
+    for (int64_t i = 0; i < at->count; i++) cadp_put(t, at->first + i, 0, wide, from + i * wide);
+}
+
+/* The first n rows of t turned, [d, n]; natural: where they lie in fp32, if asked for. */
+static float *turn(cad_tensor t, int64_t n, float **room, cad_tensor *natural)
+{
+    float *to = take(room, t.cols * n);
+    cad_tensor wide = cadp_widen(cad_slice(t, 0, n), room);
+
+    cadp_transpose32(to, n, wide.data, wide.ld, n, t.cols);
+    if (natural) *natural = wide;
+    return to;
+}
+
+/* ---- scores ---- */
 
 CAD_CLONES static void cap(float *s, float softcap, int64_t n)
 {
@@ -37,19 +103,40 @@ CAD_CLONES static void cap(float *s, float softcap, int64_t n)
     for (int64_t i = 0; i < n; i++) s[i] = softcap * cadp_tanh(s[i] * by);
 }
 
-/* s = scale q k^T of a span, capped, row by row from key `from` on; q holds the span's rows. */
-static void scores(const head *h, const span *at, cad_tensor q, float *s)
+/* s = scale q k^T of a span, capped; keys: k^T of all keys, ld apart. */
+static void score(const heads *h, const span *at, const float *q, const float *keys, int64_t ld, float *s)
 {
     int64_t width = at->to - at->from;
 
-    cadp_sgemm(at->count, width, h->d, h->scale, factor(q, false), factor(cad_slice(h->k, at->from, width), true), 0, s, width);
-    if (h->softcap > 0) cap(s, h->softcap, at->count * width);
+    cadp_sgemm(at->rows, width, h->d, h->scale, (cadp_factor){q, h->d, false}, (cadp_factor){keys + at->from, ld, false}, 0, s, at->ld);
+    for (int64_t r = 0; h->softcap > 0 && r < at->rows; r++) cap(s + r * at->ld, h->softcap, width);
 }
 
-CAD_CLONES static void exponentials(float *x, float top, int64_t n)
+/* Keys that row r sees are [*from, *to) of its scores; zeroes the others. */
+static void see(const heads *h, const span *at, int64_t r, float *row, int64_t *from, int64_t *to)
 {
+    int64_t i = at->first + r / h->group;
+
+    *from = first_key(h, i) - at->from;
+    *to = behind_key(h, i) - at->from;
+    memset(row, 0, (size_t)*from * sizeof *row);
+    memset(row + *to, 0, (size_t)(at->ld - *to) * sizeof *row);
+}
+
+/* x = exp(x - top); returns their sum. */
+CAD_CLONES static float exponentials(float *x, float top, int64_t n)
+{
+    cadp_lanes sum = {0}, v;
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) x[i] = cadp_exp(x[i] - top);
+        for (int64_t e = i; e < i + 16; e++) x[e] = cadp_exp(x[e] - top);
+        memcpy(&v, x + i, sizeof v);
+        sum += v;
+    }
+    for (; i < n; i++) sum[i % 16] += x[i] = cadp_exp(x[i] - top);
+    return cadp_join(&sum);
 }
 
 CAD_CLONES static void scale_row(float *x, float by, int64_t n)
@@ -58,41 +145,9 @@ CAD_CLONES static void scale_row(float *x, float by, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= by;
 }
 
-/* Keys that query i of the span sees are [*from, *to) of its row; zeroes the others. */
-static void see(const head *h, const span *at, int64_t i, float *row, int64_t *from, int64_t *to)
-{
-    int64_t width = at->to - at->from;
+/* ---- forward: a task is a span and a kv head ---- */
 
-    *from = first_key(h, at->first + i) - at->from;
-    *to = behind_key(h, at->first + i) - at->from;
-    memset(row, 0, (size_t)*from * sizeof *row);
-    memset(row + *to, 0, (size_t)(width - *to) * sizeof *row);
-}
-
-static void soften(const head *h, const span *at, float *s, float *inverse, cad_tensor lse)
-{
-    int64_t width = at->to - at->from, from, to;
-
-    for (int64_t i = 0; i < at->count; i++) {
-        float *row = s + i * width, top, sum;
-        see(h, at, i, row, &from, &to);
-        top = cadp_largest(row + from, to - from);
-        exponentials(row + from, top, to - from);
-        sum = cadp_total(row + from, to - from);
-        inverse[i] = 1 / sum;
-        ((float *)lse.data)[(at->first + i) * lse.ld] = top + logf(sum);
-    }
-}
-
-/* ---- forward: a task is a span of one sequence, for all query heads of one kv head ---- */
-
-typedef struct fwd_args { const cad_attention_args *x; const int64_t *spans; } fwd_args; /* spans before each sequence */
-
-static head head_of(const cad_attention_args *x, int32_t s, int64_t h, cad_tensor k, cad_tensor v)
-{
-    return (head){cut(x->q, x->packing, s, h, x->head_dim), k, v, x->packing->starts[s + 1] - x->packing->starts[s], x->head_dim, x->window,
-                  (float)x->scale, (float)x->softcap, x->causal};
-}
+typedef struct forward { const cad_attention_args *x; const int64_t *spans; } forward; /* spans: those before each sequence */
 
 static int32_t sequence_of(const int64_t *spans, int32_t sequences, int64_t wanted)
 {
@@ -108,82 +163,76 @@ static int32_t sequence_of(const int64_t *spans, int32_t sequences, int64_t want
     return low;
 }
 
-static void attend(const head *h, const span *at, cad_tensor o, cad_tensor lse, float *room)
+static void soften(const heads *h, const span *at, float *s, float *inverse)
 {
-    int64_t width = at->to - at->from;
-    float *s = room, *inverse = s + cad_round_up(QUERIES * width, 16), *rows = inverse + QUERIES, *wide = rows;
-    cad_tensor q = cadp_widen(cad_slice(h->q, at->first, at->count), &wide);
-    int64_t ld = o.dtype == CAD_F32 ? o.ld : h->d;
-    float *out = cadp_slot(o, at->first, 0, rows);
+    cad_tensor lse = part(h, h->x->lse, h->group);
+    int64_t from, to;
 
-    scores(h, at, q, s);
-    soften(h, at, s, inverse, lse);
-    cadp_sgemm(at->count, h->d, width, 1, (cadp_factor){s, width, false}, factor(cad_slice(h->v, at->from, width), false), 0, out, ld);
-    for (int64_t i = 0; i < at->count; i++) {
-        scale_row(out + i * ld, inverse[i], h->d);
-        cadp_put(o, at->first + i, 0, h->d, out + i * ld);
+    for (int64_t r = 0; r < at->rows; r++) {
+        float *row = s + r * at->ld, top, sum;
+        see(h, at, r, row, &from, &to);
+        top = cadp_largest(row + from, to - from);
+        sum = exponentials(row + from, top, to - from);
+        inverse[r] = 1 / sum;
+        ((float *)lse.data)[(at->first + r / h->group) * lse.ld + r % h->group] = top + logf(sum);
     }
 }
 
-static void attend_span(const void *args, int64_t i, void *work)
+static void attend(const void *args, int64_t i, void *work)
 {
-    const fwd_args *a = args;
-    const cad_attention_args *x = a->x;
-    int64_t kv = i % x->kv_heads, group = x->q_heads / x->kv_heads;
-    int32_t s = sequence_of(a->spans, x->packing->sequences, i / x->kv_heads);
-    cad_tensor k = cut(x->k, x->packing, s, kv, x->head_dim), v = cut(x->v, x->packing, s, kv, x->head_dim);
-    head h = head_of(x, s, kv * group, k, v);
-    span at = span_of(&h, (i / x->kv_heads - a->spans[s]) * QUERIES);
-    float *room = work;
+    const forward *f = args;
+    const cad_attention_args *x = f->x;
+    int32_t sequence = sequence_of(f->spans, x->packing->sequences, i / x->kv_heads);
+    heads h = heads_of(x, sequence, i % x->kv_heads);
+    span at = span_of(&h, (i / x->kv_heads - f->spans[sequence]) * queries(x));
+    int64_t width = at.to - at.from;
+    float *room = work, *keys = turn(part(&h, x->k, h.d), at.to, &room, NULL);
+    cad_tensor v = cadp_widen(cad_slice(part(&h, x->v, h.d), at.from, width), &room);
+    float *q = gather(&h, &at, x->q, &room), *o = take(&room, at.rows * h.d), *inverse = take(&room, at.rows), *s = take(&room, at.rows * at.ld);
 
-    k = cadp_widen(cad_slice(k, 0, at.to), &room);
-    v = cadp_widen(cad_slice(v, 0, at.to), &room);
-    for (int64_t q = kv * group; q < (kv + 1) * group; q++) {
-        h = head_of(x, s, q, k, v);
-        attend(&h, &at, cut(x->o, x->packing, s, q, x->head_dim), cut(x->lse, x->packing, s, q, 1), room);
-    }
+    score(&h, &at, q, keys, at.to, s);
+    soften(&h, &at, s, inverse);
+    cadp_sgemm(at.rows, h.d, width, 1, (cadp_factor){s, at.ld, false}, (cadp_factor){v.data, v.ld, false}, 0, o, h.d);
+    for (int64_t r = 0; r < at.rows; r++) scale_row(o + r * h.d, inverse[r], h.d);
+    scatter(&h, &at, x->o, o);
 }
+
+/* Floats of blocks of the longest sequence: each of its tokens, each of a span's rows, and scores. */
+static int64_t token_floats(const cad_attention_args *x) { return cad_round_up((int64_t)x->packing->longest * x->head_dim, 16); }
+static int64_t span_rows(const cad_attention_args *x) { return cad_min(queries(x), x->packing->longest) * (x->q_heads / x->kv_heads); }
+static int64_t row_floats(const cad_attention_args *x) { return cad_round_up(span_rows(x) * x->head_dim, 16); }
+static int64_t score_floats(const cad_attention_args *x) { return span_rows(x) * cad_round_up(x->packing->longest, 16); }
 
 static int64_t spans_bytes(const cad_packing *p) { return cad_round_up(((int64_t)p->sequences + 1) * (int64_t)sizeof(int64_t), 64); }
 
-static int64_t fwd_floats(const cad_attention_args *x)
+static int64_t forward_bytes(const cad_attention_args *x)
 {
-    int64_t longest = x->packing->longest, d = x->head_dim;
+    int64_t blocks = x->k.dtype == CAD_F32 ? 1 : 3;
 
-    return 2 * cadp_widen_floats(x->k.dtype, longest, d) + cad_round_up(QUERIES * longest, 16) + QUERIES + cad_round_up(QUERIES * d, 16);
+    return (blocks * token_floats(x) + 2 * row_floats(x) + cad_round_up(span_rows(x), 16) + score_floats(x)) * (int64_t)sizeof(float);
 }
 
-int64_t cadp_cpu_attention_fwd_work(const cad_device *d, const cad_attention_args *x)
-{
-    return spans_bytes(x->packing) + d->threads * fwd_floats(x) * (int64_t)sizeof(float);
-}
+int64_t cadp_cpu_attention_fwd_work(const cad_device *d, const cad_attention_args *x) { return spans_bytes(x->packing) + d->threads * forward_bytes(x); }
 
 cad_status cadp_cpu_attention_fwd(cad_device *d, const cad_attention_args *x, void *work)
 {
     const cad_packing *p = x->packing;
     int64_t *spans = work;
-    fwd_args a = {x, spans};
+    forward f = {x, spans};
 
     spans[0] = 0;
-    for (int32_t s = 0; s < p->sequences; s++) spans[s + 1] = spans[s] + cad_ceil_div(p->starts[s + 1] - p->starts[s], QUERIES);
-    cadp_cpu_each(d, spans[p->sequences] * x->kv_heads, attend_span, &a, (char *)work + spans_bytes(p), fwd_floats(x) * (int64_t)sizeof(float));
+    for (int32_t s = 0; s < p->sequences; s++) spans[s + 1] = spans[s] + cad_ceil_div(p->starts[s + 1] - p->starts[s], queries(x));
+    cadp_cpu_each(d, spans[p->sequences] * x->kv_heads, attend, &f, (char *)work + spans_bytes(p), forward_bytes(x));
     return CAD_OK;
 }
 
-/* ---- backward: a task is one sequence and one kv head; its query heads and their spans follow in order ---- */
+/* ---- backward: a task is one sequence and one kv head, whose spans follow in order ---- */
 
-/* p = exp(s - lse), 0 where it is not seen. */
-static void probabilities(const head *h, const span *at, const float *s, float *p, cad_tensor lse)
-{
-    int64_t width = at->to - at->from, from, to;
+typedef struct order { int64_t length, sequence; } order;
+typedef struct backward { const cad_attention_bwd_args *x; const order *longest_first; } backward;
 
-    for (int64_t i = 0; i < at->count; i++) {
-        float *row = p + i * width;
-        see(h, at, i, row, &from, &to);
-        if (row != s + i * width) memcpy(row + from, s + i * width + from, (size_t)(to - from) * sizeof *row);
-        exponentials(row + from, ((const float *)lse.data)[(at->first + i) * lse.ld], to - from);
-    }
-}
+/* A task's keys and values, the sums of their gradients, and room for spans. */
+typedef struct blocks { cad_tensor k, dk, dv; const float *keys, *values; float *room; } blocks;
 
 CAD_CLONES static float dot(const float *a, const float *b, int64_t n)
 {
@@ -199,58 +248,66 @@ CAD_CLONES static float dot(const float *a, const float *b, int64_t n)
     return cadp_join(&sum);
 }
 
-/* dp becomes the gradient of the scores before scaling and cap. */
-CAD_CLONES static void through_softmax(float *dp, const float *p, float mean, float scale, int64_t n)
+/* s becomes the probabilities exp(s - lse), dp the gradient of the scores before scale and cap. */
+CAD_CLONES static void through_softmax(float *s, float *dp, float lse, float mean, float scale, int64_t n)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) dp[i] = p[i] * (dp[i] - mean) * scale;
+    for (int64_t i = 0; i < n; i++) {
+        float p = cadp_exp(s[i] - lse);
+        s[i] = p;
+        dp[i] = p * (dp[i] - mean) * scale;
+    }
 }
 
-CAD_CLONES static void through_cap(float *ds, const float *s, float softcap, int64_t n)
+CAD_CLONES static void through_cap(float *dp, const float *s, float softcap, int64_t n)
 {
     float by = 1 / softcap;
 
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) ds[i] *= 1 - s[i] * by * (s[i] * by);
+    for (int64_t i = 0; i < n; i++) dp[i] *= 1 - s[i] * by * (s[i] * by);
 }
 
-/* Where a task's gradients are summed: dk, dv [n, d] F32; and the work space of a span. */
-typedef struct sums { cad_tensor dk, dv; float *s, *p, *dp, *rows; } sums;
-
-static void span_gradient(const head *h, const span *at, const cad_attention_bwd_args *x, int32_t seq, int64_t query_head, const sums *g)
+/* With softcap, dp - mean is scaled by the cap's slope first, which commutes with the softmax's factors. */
+static void soften_back(const heads *h, const span *at, const float *o, const float *d_o, float *s, float *dp)
 {
-    const cad_packing *packing = x->f.packing;
-    int64_t d = h->d, width = at->to - at->from;
-    cad_tensor dq = cad_slice(cut(x->dq, packing, seq, query_head, d), at->first, at->count);
-    float *room = g->rows, *out;
-    cad_tensor q = cadp_widen(cad_slice(h->q, at->first, at->count), &room);
-    cad_tensor d_o = cadp_widen(cad_slice(cut(x->d_o, packing, seq, query_head, d), at->first, at->count), &room);
-    cad_tensor o = cadp_widen(cad_slice(cut(x->f.o, packing, seq, query_head, d), at->first, at->count), &room);
-    cadp_factor k = factor(cad_slice(h->k, at->from, width), false), v = factor(cad_slice(h->v, at->from, width), true);
-    int64_t ld = dq.dtype == CAD_F32 ? dq.ld : d;
+    cad_tensor lse = part(h, h->x->lse, h->group);
+    int64_t from, to, ignored;
 
-    scores(h, at, q, g->s);
-    probabilities(h, at, g->s, g->p, cut(x->f.lse, packing, seq, query_head, 1));
-    cadp_sgemm(at->count, width, d, 1, factor(d_o, false), v, 0, g->dp, width);
-    for (int64_t i = 0; i < at->count; i++) {
-        float mean = dot((const float *)d_o.data + i * d_o.ld, (const float *)o.data + i * o.ld, d);
-        through_softmax(g->dp + i * width, g->p + i * width, mean, h->scale, width);
-        if (sees_one(h, at->first + i)) memset(g->dp + i * width, 0, (size_t)width * sizeof(float)); /* its probability stays 1 */
+    for (int64_t r = 0; r < at->rows; r++) {
+        float *row = s + r * at->ld, *slope = dp + r * at->ld, mean = dot(o + r * h->d, d_o + r * h->d, h->d);
+        see(h, at, r, row, &from, &to);
+        see(h, at, r, slope, &from, &ignored);
+        if (h->softcap > 0) {
+            for (int64_t i = from; i < to; i++) slope[i] -= mean;
+            mean = 0;
+            through_cap(slope + from, row + from, h->softcap, to - from);
+        }
+        through_softmax(row + from, slope + from, ((const float *)lse.data)[(at->first + r / h->group) * lse.ld + r % h->group], mean, h->scale, to - from);
+        if (to - from == 1) slope[from] = 0; /* the probability of a single key stays 1 */
     }
-    if (h->softcap > 0) through_cap(g->dp, g->s, h->softcap, at->count * width);
-    out = cadp_slot(dq, 0, 0, room);
-    cadp_sgemm(at->count, d, width, 1, (cadp_factor){g->dp, width, false}, k, 0, out, ld);
-    for (int64_t i = 0; i < at->count; i++) cadp_put(dq, i, 0, d, out + i * ld);
-    cadp_sgemm(width, d, at->count, 1, (cadp_factor){g->dp, width, true}, factor(q, false), 1, (float *)g->dk.data + at->from * g->dk.ld, g->dk.ld);
-    cadp_sgemm(width, d, at->count, 1, (cadp_factor){g->p, width, true}, factor(d_o, false), 1, (float *)g->dv.data + at->from * g->dv.ld, g->dv.ld);
+}
+
+static void span_gradient(const heads *h, const span *at, const cad_attention_bwd_args *x, const blocks *b)
+{
+    int64_t width = at->to - at->from, d = h->d;
+    float *room = b->room, *q = gather(h, at, x->f.q, &room), *d_o = gather(h, at, x->d_o, &room), *o = gather(h, at, x->f.o, &room);
+    float *s = take(&room, at->rows * at->ld), *dp = take(&room, at->rows * at->ld);
+    cadp_factor ds = {dp, at->ld, false}, ds_turned = {dp, at->ld, true}, p_turned = {s, at->ld, true};
+
+    score(h, at, q, b->keys, h->n, s);
+    cadp_sgemm(at->rows, width, d, 1, (cadp_factor){d_o, d, false}, (cadp_factor){b->values + at->from, h->n, false}, 0, dp, at->ld);
+    soften_back(h, at, o, d_o, s, dp);
+    cadp_sgemm(at->rows, d, width, 1, ds, (cadp_factor){(const float *)b->k.data + at->from * b->k.ld, b->k.ld, false}, 0, o, d);
+    scatter(h, at, x->dq, o);
+    cadp_sgemm(width, d, at->rows, 1, ds_turned, (cadp_factor){q, d, false}, 1, (float *)b->dk.data + at->from * b->dk.ld, b->dk.ld);
+    cadp_sgemm(width, d, at->rows, 1, p_turned, (cadp_factor){d_o, d, false}, 1, (float *)b->dv.data + at->from * b->dv.ld, b->dv.ld);
 }
 
 /* F32 zeros to sum into: t itself, or room. */
 static cad_tensor begin_sum(cad_tensor t, float **room)
 {
-    cad_tensor sum = t.dtype == CAD_F32 ? t : cad_view(*room, CAD_F32, t.rows, t.cols);
+    cad_tensor sum = t.dtype == CAD_F32 ? t : cad_view(take(room, t.rows * t.cols), CAD_F32, t.rows, t.cols);
 
-    *room += cadp_widen_floats(t.dtype, t.rows, t.cols);
     for (int64_t i = 0; i < t.rows; i++) memset((float *)sum.data + i * sum.ld, 0, (size_t)t.cols * sizeof(float));
     return sum;
 }
@@ -260,44 +317,55 @@ static void end_sum(cad_tensor t, cad_tensor sum)
     for (int64_t i = 0; i < t.rows; i++) cadp_put(t, i, 0, t.cols, (const float *)sum.data + i * sum.ld);
 }
 
-static void kv_head_gradient(const void *args, int64_t i, void *work)
+static void attend_back(const void *args, int64_t i, void *work)
 {
-    const cad_attention_bwd_args *x = args;
-    const cad_attention_args *f = &x->f;
-    int64_t kv = i % f->kv_heads, group = f->q_heads / f->kv_heads, d = f->head_dim;
-    int32_t s = (int32_t)(i / f->kv_heads);
-    float *room = work;
-    cad_tensor k = cadp_widen(cut(f->k, f->packing, s, kv, d), &room), v = cadp_widen(cut(f->v, f->packing, s, kv, d), &room);
-    cad_tensor dk = cut(x->dk, f->packing, s, kv, d), dv = cut(x->dv, f->packing, s, kv, d);
-    sums g = {.dk = begin_sum(dk, &room), .dv = begin_sum(dv, &room)};
-    int64_t tile = cad_round_up(QUERIES * k.rows, 16);
+    const backward *w = args;
+    const cad_attention_bwd_args *x = w->x;
+    heads h = heads_of(&x->f, (int32_t)w->longest_first[i / x->f.kv_heads].sequence, i % x->f.kv_heads);
+    cad_tensor dk = part(&h, x->dk, h.d), dv = part(&h, x->dv, h.d);
+    blocks b = {.room = work};
 
-    g.s = room;
-    g.dp = g.s + tile;
-    g.p = f->softcap > 0 ? g.dp + tile : g.s;
-    g.rows = g.dp + tile + (f->softcap > 0 ? tile : 0);
-    for (int64_t q = kv * group; q < (kv + 1) * group; q++) {
-        head h = head_of(f, s, q, k, v);
-        for (int64_t first = 0; first < h.n; first += QUERIES) {
-            span at = span_of(&h, first);
-            span_gradient(&h, &at, x, s, q, &g);
-        }
+    b.dk = begin_sum(dk, &b.room);
+    b.dv = begin_sum(dv, &b.room);
+    b.keys = turn(part(&h, x->f.k, h.d), h.n, &b.room, &b.k);
+    b.values = turn(part(&h, x->f.v, h.d), h.n, &b.room, NULL);
+    for (int64_t first = 0; first < h.n; first += queries(&x->f)) {
+        span at = span_of(&h, first);
+        span_gradient(&h, &at, x, &b);
     }
-    end_sum(dk, g.dk);
-    end_sum(dv, g.dv);
+    end_sum(dk, b.dk);
+    end_sum(dv, b.dv);
 }
 
-static int64_t bwd_floats(const cad_attention_bwd_args *x)
+static int64_t orders_bytes(const cad_packing *p) { return cad_round_up((int64_t)p->sequences * (int64_t)sizeof(order), 64); }
+
+static int64_t backward_bytes(const cad_attention_args *x)
 {
-    int64_t longest = x->f.packing->longest, d = x->f.head_dim, tiles = x->f.softcap > 0 ? 3 : 2;
+    int64_t tokens = x->k.dtype == CAD_F32 ? 2 : 6;
 
-    return 4 * cadp_widen_floats(x->f.k.dtype, longest, d) + tiles * cad_round_up(QUERIES * longest, 16) + 4 * cad_round_up(QUERIES * d, 16);
+    return (tokens * token_floats(x) + 3 * row_floats(x) + 2 * score_floats(x)) * (int64_t)sizeof(float);
 }
 
-int64_t cadp_cpu_attention_bwd_work(const cad_device *d, const cad_attention_bwd_args *x) { return d->threads * bwd_floats(x) * (int64_t)sizeof(float); }
+int64_t cadp_cpu_attention_bwd_work(const cad_device *d, const cad_attention_bwd_args *x)
+{
+    return orders_bytes(x->f.packing) + d->threads * backward_bytes(&x->f);
+}
+
+static int longer(const void *a, const void *b)
+{
+    const order *x = a, *y = b;
+
+    return x->length != y->length ? (x->length < y->length) - (x->length > y->length) : (x->sequence > y->sequence) - (x->sequence < y->sequence);
+}
 
 cad_status cadp_cpu_attention_bwd(cad_device *d, const cad_attention_bwd_args *x, void *work)
 {
-    cadp_cpu_each(d, x->f.packing->sequences * x->f.kv_heads, kv_head_gradient, x, work, bwd_floats(x) * (int64_t)sizeof(float));
+    const cad_packing *p = x->f.packing;
+    order *orders = work;
+    backward w = {x, orders};
+
+    for (int32_t s = 0; s < p->sequences; s++) orders[s] = (order){p->starts[s + 1] - p->starts[s], s};
+    qsort(orders, (size_t)p->sequences, sizeof *orders, longer);
+    cadp_cpu_each(d, p->sequences * x->f.kv_heads, attend_back, &w, (char *)work + orders_bytes(p), backward_bytes(&x->f));
     return CAD_OK;
 }

@@ -49,19 +49,64 @@ cad_status cadp_cpu_axpby(cad_device *d, const cad_axpby_args *x, void *work)
     return CAD_OK;
 }
 
-typedef struct dropout_args { const cad_dropout_args *x; cadp_grid grid; uint64_t limit; float by; } dropout_args;
+/* limit: words from it on keep their element, times `by`. */
+typedef struct dropout_args { const cad_dropout_args *x; cadp_grid grid; uint32_t limit; float by; } dropout_args;
 
+enum { QUADS = CADP_STRIP / 4 };
+
+/* cad_rng_words of counters first, first + 1, … side by side: words[w][q]. */
+CAD_CLONES static void draw(uint32_t words[4][QUADS], uint64_t seed, uint32_t site, uint32_t index, uint32_t first, int64_t n)
+{
+#pragma omp simd
+    for (int64_t q = 0; q < n; q++) {
+        uint32_t a = first + (uint32_t)q, b = index, c = site, e = CAD_RNG_DROPOUT, k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+        for (int round = 0; round < 10; round++) {
+            uint64_t p0 = (uint64_t)0xD2511F53u * a, p1 = (uint64_t)0xCD9E8D57u * c;
+            a = (uint32_t)(p1 >> 32) ^ b ^ k0;
+            b = (uint32_t)p1;
+            c = (uint32_t)(p0 >> 32) ^ e ^ k1;
+            e = (uint32_t)p0;
+            k0 += 0x9E3779B9u;
+            k1 += 0xBB67AE85u;
+        }
+        words[0][q] = a, words[1][q] = b, words[2][q] = c, words[3][q] = e;
+    }
+}
+
+CAD_CLONES static void factors(float *factor, uint32_t words[4][QUADS], uint32_t limit, float by, int64_t quads)
+{
+#pragma omp simd
+    for (int64_t q = 0; q < quads; q++) {
+        factor[4 * q] = words[0][q] >= limit ? by : 0;
+        factor[4 * q + 1] = words[1][q] >= limit ? by : 0;
+        factor[4 * q + 2] = words[2][q] >= limit ? by : 0;
+        factor[4 * q + 3] = words[3][q] >= limit ? by : 0;
+    }
+}
+
+CAD_CLONES static void apply(float *out, const float *in, const float *factor, bool add, int64_t n)
+{
+    if (add) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) out[j] += factor[j] > 0 ? in[j] * factor[j] : 0;
+    } else {
+#pragma omp simd
+        for (int64_t j = 0; j < n; j++) out[j] = factor[j] > 0 ? in[j] * factor[j] : 0;
+    }
+}
+
+/* col is a multiple of 4. */
 static void drop_strip(const dropout_args *a, int64_t row, int64_t col, const float *in, float *out, int64_t n)
 {
     const cad_dropout_args *x = a->x;
-    uint64_t first = (uint64_t)row * (uint64_t)cad_ceil_div(x->x.cols, 4);
-    uint32_t words[4];
+    uint64_t first = (uint64_t)row * (uint64_t)cad_ceil_div(x->x.cols, 4) + (uint64_t)col / 4;
+    int64_t quads = cad_ceil_div(n, 4);
+    uint32_t words[4][QUADS];
+    float factor[CADP_STRIP];
 
-    for (int64_t j = 0; j < n; j++) {
-        if (!j || !((col + j) % 4)) cad_rng_words(x->seed, CAD_RNG_DROPOUT, x->site, x->index << 32 | (first + (uint64_t)(col + j) / 4), words);
-        float y = words[(col + j) % 4] >= a->limit ? in[j] * a->by : 0;
-        out[j] = x->accumulate ? out[j] + y : y;
-    }
+    draw(words, x->seed, x->site, (uint32_t)x->index, (uint32_t)first, quads);
+    factors(factor, words, a->limit, a->by, quads);
+    apply(out, in, factor, x->accumulate, n);
 }
 
 static void drop_rect(const void *args, int64_t i, void *work)
@@ -83,7 +128,9 @@ static void drop_rect(const void *args, int64_t i, void *work)
 
 cad_status cadp_cpu_dropout(cad_device *d, const cad_dropout_args *x, void *work)
 {
-    dropout_args a = {x, cadp_grid_of(x->x.rows, x->x.cols), (uint64_t)ceil(x->p * 0x1p32), (float)(1 / (1 - x->p))};
+    double limit = ceil(x->p * 0x1p32);
+    bool none = limit >= 0x1p32;
+    dropout_args a = {x, cadp_grid_of(x->x.rows, x->x.cols), none ? UINT32_MAX : (uint32_t)limit, none ? 0 : (float)(1 / (1 - x->p))};
 
     (void)work;
     cadp_cpu_each(d, a.grid.n, drop_rect, &a, NULL, 0);

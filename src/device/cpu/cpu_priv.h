@@ -40,6 +40,7 @@ cadp_rect cadp_rect_of(const cadp_grid *g, int64_t i);
 
 float cadp_largest(const float *x, int64_t n); /* -infinity of none; NaN is passed over */
 float cadp_total(const float *x, int64_t n);
+void cadp_add_scaled(float *to, const float *from, float by, int64_t n);
 
 /* n elements from (i, j) as floats: the tensor's own where it is F32, else converted into room. */
 const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room);
@@ -62,6 +63,30 @@ typedef struct cadp_factor { const float *data; int64_t ld; bool turned; } cadp_
 void cadp_sgemm(int64_t m, int64_t n, int64_t k, float alpha, cadp_factor a, cadp_factor b, float beta, float *c, int64_t ldc);
 /* Called by each thread of a team: products started by it use no further threads. */
 void cadp_cpu_alone(void);
+const char *cadp_dnnl_isa(void);
+
+/* Products of bf16 factors: made for a shape by the thread that starts a team, run by any of the team. */
+typedef struct cadp_dnnl cadp_dnnl;
+typedef struct cadp_bf16 cadp_bf16;
+/* Whether the processor multiplies bf16, or what CADTRAIN_BF16_PRODUCTS (native, convert) says. */
+bool cadp_dnnl_has_bf16(void);
+CAD_CHECKED cad_status cadp_dnnl_open(cadp_dnnl **out, int threads);
+void cadp_dnnl_close(cadp_dnnl **o);
+/* C [m, n] F32 = (add: +=) A [m, k] B [k, n] without gaps between rows, B packed. m == 0: packs B [k, n]. Kept until the close. */
+CAD_CHECKED cad_status cadp_bf16_of(cadp_dnnl *o, int64_t m, int64_t n, int64_t k, bool add, const cadp_bf16 **out);
+void cadp_bf16_run(const cadp_dnnl *o, const cadp_bf16 *s, const uint16_t *from, const void *packed, void *to);
+static inline int64_t cadp_bf16_packed_bytes(int64_t n, int64_t k) { return cad_round_up(n, 64) * cad_round_up(k, 64) * 2; }
+
+/* The state behind d->own. */
+typedef struct cadp_cpu { cadp_dnnl *products; bool native; } cadp_cpu;
+
+/* ---- blocks of factors (cpu_pack.c) ---- */
+
+/* to [cols, rows], ld `ldt`, = the transpose of from [rows, cols]; elements of 2 or 4 bytes. */
+void cadp_transpose16(uint16_t *to, int64_t ldt, const uint16_t *from, int64_t ld, int64_t rows, int64_t cols);
+void cadp_transpose32(float *to, int64_t ldt, const float *from, int64_t ld, int64_t rows, int64_t cols);
+/* to [rows, cols] = rows and columns of op(t) from (row, col) on, zero where t ends. */
+void cadp_block16(uint16_t *to, int64_t rows, int64_t cols, cad_tensor t, bool turned, int64_t row, int64_t col);
 
 #define CADP_CPU(op, args) CAD_CHECKED cad_status cadp_cpu_##op(cad_device *d, const args *x, void *work);
 CADP_OPS(CADP_CPU)

@@ -9,12 +9,6 @@ CAD_CLONES static void scale(float *to, const float *from, float by, int64_t n)
     for (int64_t i = 0; i < n; i++) to[i] = by * from[i];
 }
 
-CAD_CLONES static void add_scaled(float *to, const float *from, float by, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) to[i] += by * from[i];
-}
-
 static void embed_tokens(const void *args, int64_t i, void *work)
 {
     const cad_embed_args *x = args;
@@ -44,7 +38,7 @@ static void embed_columns(const void *args, int64_t i, void *work)
     (void)work;
     for (int32_t t = 0; t < x->packing->tokens; t++) {
         int32_t id = x->packing->ids_dev[t];
-        if (id != x->skip) add_scaled((float *)x->table.data + id * x->table.ld + j, (const float *)x->h.data + t * x->h.ld + j, (float)x->scale, n);
+        if (id != x->skip) cadp_add_scaled((float *)x->table.data + id * x->table.ld + j, (const float *)x->h.data + t * x->h.ld + j, (float)x->scale, n);
     }
 }
 
@@ -75,7 +69,7 @@ static void pool_sequence(const void *args, int64_t i, void *work)
     for (int64_t j = 0; j < x->x.cols; j += CADP_STRIP) {
         int64_t n = cad_min(CADP_STRIP, x->x.cols - j);
         memset(sum, 0, (size_t)n * sizeof *sum);
-        for (int32_t t = from; t < to; t++) add_scaled(sum, cadp_get(x->x, t, j, n, room), 1, n);
+        for (int32_t t = from; t < to; t++) cadp_add_scaled(sum, cadp_get(x->x, t, j, n, room), 1, n);
         scale(sum, sum, 1 / (float)(to - from), n);
         cadp_put(x->y, i, j, n, sum);
     }

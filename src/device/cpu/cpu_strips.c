@@ -45,6 +45,12 @@ CAD_CLONES float cadp_total(const float *x, int64_t n)
     return cadp_join(&sum);
 }
 
+CAD_CLONES void cadp_add_scaled(float *to, const float *from, float by, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) to[i] += by * from[i];
+}
+
 const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room)
 {
     if (t.dtype == CAD_F32) return (const float *)t.data + i * t.ld + j;
