@@ -26,6 +26,7 @@ static cad_status embed_row(cad_run *r, cad_batch *b, int64_t row, cad_pooling h
 
     CAD_TRY(cad_batch_pack(b, r->test.data, &row, 1, ones));
     b->head->atom = 0;
+    b->labels = NULL; /* no loss */
     CAD_TRY(cadp_forward(r, b, false));
     CAD_TRY(cad_zero_fetch(r->zero, tail));
     CAD_TRY(cad_zero_use(r->zero, tail, &w));

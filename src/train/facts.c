@@ -2,19 +2,39 @@
 #include "train_priv.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <unistd.h>
 
-static cad_dataset_options dataset_options(const cad_run *r, const char *path, bool label_needed)
+/* Tokens are kept beside the output folders, so that the next run finds them; `check` changes nothing. */
+static const char *token_cache(const cad_run *r, char *path, size_t room)
+{
+    const char *out = r->o->output_dir, *slash = strrchr(out, '/');
+
+    if (r->what.purpose != CAD_RUN_TRAIN && r->what.purpose != CAD_RUN_EVAL) return NULL;
+    if (snprintf(path, room, "%.*s%stoken-cache", slash ? (int)(slash - out) : 0, out, slash ? "/" : "") >= (int)room) return NULL;
+    return path;
+}
+
+static int tokenizer_threads(const cad_run *r)
+{
+    int64_t asked = r->o->runtime.dataloader_num_workers;
+
+    return (int)(asked > 0 ? asked : cad_max(1, sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+static cad_dataset_options dataset_options(const cad_run *r, const char *path, const char *cache, bool label_needed)
 {
     const cad_options *o = r->o;
 
     return (cad_dataset_options){.path = path, .input_column = o->task.input_column, .label_column = o->task.label_column, .label_needed = label_needed, .max_length = o->task.max_length,
-                                 .truncation = o->task.truncation, .keep_left = !o->task.truncation_left, .threads = (int)o->runtime.dataloader_num_workers, .cache_dir = o->model.cache_dir,
+                                 .truncation = o->task.truncation, .keep_left = !o->task.truncation_left, .threads = tokenizer_threads(r), .cache_dir = cache,
                                  .vocabulary = r->arch.vocab};
 }
 
 static cad_status open_set(cad_run *r, cadp_set *s, const char *path, bool label_needed)
 {
-    cad_dataset_options d = dataset_options(r, path, label_needed);
+    char cache[4096];
+    cad_dataset_options d = dataset_options(r, path, token_cache(r, cache, sizeof cache), label_needed);
 
     s->owned = true;
     return cad_dataset_open(&s->data, r->tokenizer, &d);

@@ -67,7 +67,7 @@ static cad_status open_plain(int *fd, struct stat *st, const char *path, cad_sta
 
 static cad_status digest_open(int fd, const char *path, entry *e, cad_status kind)
 {
-    enum { PIECE = 1 << 20 };
+    enum { PIECE = 1 << 16 };
     cad_sha256 s;
     char *piece;
     cad_status status = CAD_OK;
@@ -81,7 +81,7 @@ static cad_status digest_open(int fd, const char *path, entry *e, cad_status kin
         if (n <= 0) break;
         cad_sha256_add(&s, piece, (size_t)n);
         e->size += n;
-        if (e->size % (PIECE * 64) == 0) cad_watchdog_beat("digesting a checkpoint", e->size >> 20);
+        if (e->size % (PIECE * 1024) == 0) cad_watchdog_beat("digesting a checkpoint", e->size >> 20);
     }
     cad_sha256_end(&s, e->digest);
     cad_free(&piece);

@@ -99,11 +99,16 @@ cad_status cadp_write_results(cad_run *r, const char *name, const cad_number *nu
 static cad_status put_config(cad_json *j, const cad_run *r)
 {
     char digest[65];
+    cad_tree *tree;
+    cad_status status;
 
     if (!r->what.config_json) return cad_json_null(j, "config");
     cadp_text_digest(r->what.config_json, digest);
     CAD_TRY(cad_json_string(j, "config_sha256", digest));
-    return cad_json_raw(j, "config", r->what.config_json);
+    CAD_TRY(cad_json_parse(&tree, r->what.config_json, strlen(r->what.config_json), "the configuration", CAD_EINTERNAL));
+    status = cad_json_node(j, "config", tree->root);
+    cad_tree_close(&tree);
+    return status;
 }
 
 static cad_status put_data(cad_json *j, const cad_run *r)

@@ -192,7 +192,7 @@ static cad_status load_weights(cad_run *r)
 
     CAD_TRY(cad_source_open(&s, r->model_dir, r->adapter_dir, r->params, new_head));
     cad_source_set_draw(s, (uint64_t)r->o->runtime.seed, r->arch.initializer_range);
-    if (cad_source_head_is_new(s) && r->what.purpose == CAD_RUN_TRAIN && !r->rank && !r->resume_dir) cad_warn("head", "%s has no classification head: a new one is drawn (seed %lld)", r->model_dir, (long long)r->o->runtime.seed);
+    if (cad_source_head_is_new(s) && r->what.purpose == CAD_RUN_TRAIN && !r->rank && !r->resume_dir && !r->o->demo) cad_warn("head", "%s has no classification head: a new one is drawn (seed %lld)", r->model_dir, (long long)r->o->runtime.seed);
     status = cad_zero_load(r->zero, read_weight, s);
     cad_source_close(&s);
     return status;
@@ -253,6 +253,7 @@ static cad_status open_all(cad_run *r)
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
     CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
     if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;
+    CAD_TRY(cadp_measure_peak(r));
     if (r->resume_dir) CAD_TRY(cadp_checkpoint_load(r));
     return cad_comm_agree(r->comm, cadp_feed_open(r));
 }

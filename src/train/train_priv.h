@@ -106,7 +106,10 @@ CAD_CHECKED cad_status cadp_forward(cad_run *r, const cad_batch *b, bool trainin
 
 CAD_CHECKED cad_status cadp_backward(cad_run *r, const cad_batch *b);
 
-/* ---- plan.c ---- */
+/* ---- peak.c ---- */
+CAD_CHECKED cad_status cadp_measure_peak(cad_run *r); /* collective: facts.peak_flops */
+
+/* ---- plan_run.c ---- */
 CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key);
 
 /* ---- evaluate.c ---- */
