@@ -12,7 +12,7 @@ static const char CONFIG[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\":
 enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 97 * 32 };
 static const double FIRST_NORM = 0.5;
 
-typedef struct setting { int stage; bool exact, lora, recompute; cad_dtype compute; int64_t atoms; } setting;
+typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; } setting;
 typedef struct rig {
     setting s;
     cad_comm *comm;
@@ -48,8 +48,8 @@ static cad_status value(void *with, int row, int64_t from, int64_t n, float *out
 
 static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *device)
 {
-    cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, true};
-    cad_zero_options z = {s->stage, true, s->exact, s->atoms, s->compute};
+    cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score};
+    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute};
 
     *r = (rig){.s = *s, .comm = comm, .loud = 1};
     CHECK_OK(cad_device_open(&r->device, device, 1));
@@ -104,7 +104,7 @@ static void forward(rig *r, const atom *x)
 {
     int units = r->params->units;
 
-    if (x) CHECK_OK(cad_model_start(r->model, &x->b, true));
+    if (x) CHECK_OK(cad_model_start(r->model, &x->b, !r->s.score));
     CHECK_OK(cad_zero_fetch(r->zero, 0));
     for (int i = 0; i < units; i++) {
         cad_unit_view w;
@@ -524,9 +524,45 @@ static void a_run_goes_on_at_another_stage(setting s, int other, int64_t piece)
     close_rig(&b);
 }
 
-static void at_every_stage(setting s)
+/* ---- scoring ---- */
+
+static void score(const setting *s, cad_comm *comm, int64_t work, const atom *x, float *logits)
 {
+    rig r;
+
+    open_rig(&r, s, comm, device_name);
+    load(&r, work);
+    forward(&r, x);
+    if (x) CHECK_OK(cad_model_logits(r.model, logits));
+    CHECK(r.arena.total[CAD_MEM_GRADIENTS] == 0 && r.arena.total[CAD_MEM_OPTIMIZER] == 0);
+    close_rig(&r);
+}
+
+/* Each rank scores its own atom, the last one none; alone it finds the same. */
+static void scores_are_those_of_one_rank(setting s)
+{
+    float mine[2 * MOST_SEQUENCES] = {0}, want[2 * MOST_SEQUENCES] = {0};
+    int64_t work = work_of(&s, size);
+    cad_comm *self;
+    atom x;
+
+    s.score = true;
+    fill(&x, 40 + rank, 1);
+    CHECK_OK(cad_comm_open(&self, "self"));
+    s.stage = 0;
+    score(&s, self, work, &x, want);
+    cad_comm_close(&self);
     for (int i = 0; i < 3; i++) {
+        bool here = size == 1 || rank < size - 1;
+        s.stage = stages[i];
+        score(&s, world, work, here ? &x : NULL, mine);
+        CHECK(!here || !memcmp(mine, want, sizeof mine));
+    }
+}
+
+static void at_stages(setting s, int from)
+{
+    for (int i = from; i < 3; i++) {
         s.stage = stages[i];
         wire_is_what_theory_says(&s);
         nothing_is_allocated_after_the_first_step(&s);
@@ -535,6 +571,7 @@ static void at_every_stage(setting s)
         a_grid_that_does_not_fit_is_found_again(&s, 0x1p-30);
         pieces_are_the_same_in_every_cut(&s);
         a_run_goes_on_at_another_stage(s, stages[(i + 1) % 3], i ? 1000 : MOST_ELEMS);
+        if (from) a_run_goes_on_at_another_stage(s, 2, 1024);
         s.exact = false;
         wire_is_what_theory_says(&s);
         a_gradient_that_is_not_finite_changes_nothing(&s);
@@ -574,8 +611,10 @@ int main(void)
     later_stages_hold_less(full);
     later_stages_hold_less(lora);
     later_stages_hold_less(half);
-    at_every_stage(full);
-    at_every_stage(half_lora);
+    at_stages(full, 0);
+    at_stages(half_lora, 2);
+    scores_are_those_of_one_rank(full);
+    scores_are_those_of_one_rank(half_lora);
     CHECK_OK(cad_comm_barrier(world));
     cad_comm_close(&world);
     CHECK(cad_mem_blocks() == 0);
