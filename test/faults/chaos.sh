@@ -5,13 +5,13 @@ kills=${1:-12}
 make_model
 records=$scratch/records.jsonl
 make_records "$records" 60
-export MAKEFLAGS=
 steps=$((kills * 6 + 6))
 flags="--lora-enable true --lora-r 4 --lora-dropout 0.1 --per-device-train-batch-size 2 --max-steps $steps --lr-scheduler-type cosine --save-steps 3 --save-total-limit 3"
 
 # shellcheck disable=SC2086
 trained undisturbed 1 calm --gradient-accumulation-steps 12 $flags || exit 1
 
+begun() { [ -n "$(children $pid)" ]; }
 logged() { [ "$(steps_of out | wc -w)" -ge "$1" ] || ! kill -0 "$pid" 2>/dev/null; }
 
 done_kills=0 starts=0 worlds= code=1 slow=0
@@ -29,6 +29,7 @@ while [ $code != 0 ] && [ $starts -lt $((kills * 3)) ]; do
     pid=$!
     if [ $done_kills -lt "$kills" ]; then
         draw 8
+        wait_for 20 begun
         if [ $((done_kills % 4)) = 3 ]; then sleep 0.$((drawn + 1)); else wait_for 20 logged $(($(steps_of out | wc -w) + 1 + drawn)); fi
         ranks=$(children $pid)
         if [ -n "$ranks" ]; then

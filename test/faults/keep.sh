@@ -47,13 +47,13 @@ for file in good/checkpoint-2/*; do
     n=$(size_of "$file")
     for at in 0 $((n / 3)) $((n - 1)); do
         flip "$file" "$at"
-        before=$(find good other -type f -exec sha256sum {} + 2>/dev/null | sha256sum)
+        before=$(find good -type f -exec sha256sum {} + | sha256sum)
         train 1 other --max-steps 3 --resume-from-checkpoint good/checkpoint-2
         code=$?
         tried=$((tried + 1))
         [ $code = 5 ] || reason="$reason ${file##*/} at $at: exit code $code;"
         [ "$(grep -c '^cadtrain: error: .*checkpoint-2' "$log")" = 1 ] || reason="$reason ${file##*/} at $at: no sentence that names it;"
-        [ "$(find good other -type f -exec sha256sum {} + 2>/dev/null | sha256sum)" = "$before" ] || reason="$reason ${file##*/} at $at: files were changed;"
+        [ "$(find good -type f -exec sha256sum {} + | sha256sum)" = "$before" ] || reason="$reason ${file##*/} at $at: files were changed;"
         flip "$file" "$at"
     done
 done
