@@ -126,6 +126,13 @@ static cad_status after_step(cad_run *r, const cadp_step_result *s, bool *stop)
     return CAD_OK;
 }
 
+/* 75 promises a checkpoint of this step; a disk that was full just now must not let a batch script believe in one. */
+static cad_status stopped(const cad_run *r)
+{
+    if (r->saved_step != r->step) return cad_fail(CAD_ERESOURCE, "stopped after step %lld of %lld, and its checkpoint could not be written", (long long)r->step, (long long)r->facts.max_steps);
+    return cad_fail(CAD_ESTOPPED, "stopped after step %lld of %lld; a checkpoint is written, run again with --resume-from-checkpoint auto to go on", (long long)r->step, (long long)r->facts.max_steps);
+}
+
 static cad_status loop(cad_run *r, double *mean_loss)
 {
     since g = {.began = cad_now(), .wire = wire_bytes(r)};
@@ -148,7 +155,7 @@ static cad_status loop(cad_run *r, double *mean_loss)
         CAD_TRY(after_step(r, &s, &stop));
         if (s.stop) {
             if (!r->rank) cad_progress_end(&bar);
-            return cad_fail(CAD_ESTOPPED, "stopped after step %lld of %lld; a checkpoint is written, run again with --resume-from-checkpoint auto to go on", (long long)r->step, (long long)r->facts.max_steps);
+            return stopped(r);
         }
     }
     if (!r->rank) cad_progress_end(&bar);
