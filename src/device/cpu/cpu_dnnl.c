@@ -3,11 +3,28 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+/* dnnl_sgemm computes with the stack pointer in a block of the heap: a handler's frame would overwrite what lies below. The other threads of a team
+ * take no signals; the first one is the program's own thread, whose handlers need a stack of their own (SA_ONSTACK). */
+static void block_signals(void)
+{
+    static _Thread_local bool blocked;
+    sigset_t all;
+
+    if (blocked || !omp_get_thread_num()) return;
+    sigfillset(&all);
+    blocked = !pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+
 /* oneDNN asks OpenMP how many threads there are; the answer is the calling thread's own setting, gone at the end of the region. */
-void cadp_cpu_alone(void) { omp_set_num_threads(1); }
+void cadp_cpu_alone(void)
+{
+    block_signals();
+    omp_set_num_threads(1);
+}
 
 static void scale(int64_t m, int64_t n, float beta, float *c, int64_t ldc)
 {
