@@ -80,12 +80,29 @@ static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
     return p;
 }
 
+/* Terms of one half as they lie in pieces, at most. */
+static int64_t most_terms(int64_t k, path way) { return way == DIRECT ? k : k + 32 * (cad_ceil_div(k, PIECE) + 1); }
+
+/* op(B) of a panel, at most: all columns, or what a panel holds and one tile more. */
+static int64_t most_shared(int64_t n, int64_t k, int64_t tile_cols, path way)
+{
+    int64_t terms = most_terms(k, way);
+
+    return 4 * cad_min((n + tile_cols) * terms, 3 * (int64_t)PANEL + tile_cols * terms) + 64 * 64;
+}
+
+/* A bound that never shrinks when the rows or the terms grow: what the largest micro-batch needs is enough for every smaller one, though its
+ * tiles are cut otherwise. */
 int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x)
 {
-    half h[2];
-    plan p = plan_of(d, x, h);
+    const cadp_cpu *own = d->own;
+    path way = x->a.dtype == CAD_F32 ? DIRECT : own->native ? PACKED : CONVERTED;
+    int64_t rows = cad_min(cad_round_up(x->c.rows, 16), TILE_ROWS), cols = cad_min(cad_round_up(x->c.cols, 16), TILE_COLS) + BLOCK_COLS;
+    int64_t k = x->ta ? x->a.rows : x->a.cols, k2 = cad_some(x->a2) ? x->ta2 ? x->a2.rows : x->a2.cols : 0;
+    int64_t shared = (way != DIRECT || x->tb ? most_shared(x->c.cols, k, cols, way) : 0) + (k2 && (way != DIRECT || x->tb2) ? most_shared(x->c.cols, k2, cols, way) : 0);
+    int64_t tiles = way == DIRECT && x->c.dtype == CAD_F32 ? 0 : 4 * rows * cols * (k2 ? 2 : 1), left = way == DIRECT ? 0 : 4 * cad_max(rows, cols) * cad_min(most_terms(k > k2 ? k : k2, way), PIECE + 32);
 
-    return p.shared_bytes[0] + p.shared_bytes[1] + p.own_bytes * d->threads;
+    return shared + d->threads * (tiles + left + 256);
 }
 
 /* Columns [col, col + cols) of C at present, cut into tiles. */
@@ -305,6 +322,7 @@ cad_status cadp_cpu_matmul(cad_device *d, const cad_matmul_args *x, void *work)
     char *rest;
 
     t.p = plan_of(d, x, t.h);
+    CAD_ASSERT(t.p.shared_bytes[0] + t.p.shared_bytes[1] + t.p.own_bytes * d->threads <= cadp_cpu_matmul_work(d, x));
     t.h[0].blocks = work;
     t.h[1].blocks = (char *)work + t.p.shared_bytes[0];
     rest = t.h[1].blocks + t.p.shared_bytes[1];
