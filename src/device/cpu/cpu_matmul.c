@@ -49,6 +49,9 @@ static void cut_terms(half *h, path way)
 
 static int64_t padded(int64_t bytes) { return cad_round_up(bytes, 64); }
 
+/* Terms of all pieces at most, however they are rounded up; grows with k. */
+static int64_t most_terms(int64_t k) { return k ? cad_round_up(k, 32) + 64 * cad_ceil_div(k, PIECE) : 0; }
+
 static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
 {
     const cadp_cpu *own = d->own;
@@ -59,7 +62,7 @@ static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
     cut_tiles(&p);
     p.block_cols = p.path == PACKED ? tile_of(p.tile_cols, cad_ceil_div(p.tile_cols, BLOCK_COLS)) : p.tile_cols;
     p.tile_cols = cad_round_up(p.tile_cols, p.block_cols);
-    p.panel_cols = cad_max(1, PANEL / cad_max(1, h[0].k + h[1].k) / p.tile_cols) * p.tile_cols;
+    p.panel_cols = cad_max(1, PANEL / cad_max(1, most_terms(h[0].k) + most_terms(h[1].k)) / p.tile_cols) * p.tile_cols;
     for (int i = 0; i < 2; i++) {
         int64_t blocks = cad_ceil_div(cad_min(p.panel_cols, p.n), p.block_cols);
         cut_terms(&h[i], p.path);
@@ -77,12 +80,30 @@ static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
     return p;
 }
 
+/* Bytes of op(B) in blocks at most: all columns or those of a panel, each block with what rounds it up (less than half of it). */
+static int64_t most_shared(const plan *p, const half *h, int64_t cols)
+{
+    int64_t terms = most_terms(h->k), block = p->path == PACKED ? BLOCK_COLS : cols, bytes = p->path == PACKED ? 2 : 4;
+
+    if (!cad_some(h->a) || (p->path == DIRECT && (!h->tb || p->m <= 2 * FEW_ROWS))) return 0;
+    return padded(cad_min(terms * (p->n + block), PANEL + terms * (cols + block)) * bytes * 3 / 2);
+}
+
+/* A run asks once, for its largest batch, but equal parts of a smaller whole can be larger: what is asked for never falls with m or k. */
 int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x)
 {
     half h[2];
     plan p = plan_of(d, x, h);
+    int64_t rows = cad_min(cad_round_up(p.m, 16), TILE_ROWS), cols = cad_min(cad_round_up(p.n, 16) + 64, TILE_COLS), block = p.path == PACKED ? BLOCK_COLS : cols;
+    int64_t tile = padded(rows * cols * 4), a = 0, products = 0;
 
-    return p.shared_bytes[0] + p.shared_bytes[1] + p.own_bytes * d->threads;
+    for (int i = 0; i < 2; i++) {
+        if (!cad_some(h[i].a) || p.path == DIRECT) continue;
+        a = cad_max(a, padded(cad_max(rows, block) * cad_min(cad_round_up(h[i].k, 32), PIECE) * (p.path == PACKED ? 2 : 4)));
+        products++;
+    }
+    if (p.path == DIRECT && x->c.dtype != CAD_F32) products = 1;
+    return most_shared(&p, &h[0], cols) + most_shared(&p, &h[1], cols) + (a + products * tile) * d->threads;
 }
 
 /* Columns [col, col + cols) of C at present, cut into tiles. */
@@ -291,6 +312,7 @@ cad_status cadp_cpu_matmul(cad_device *d, const cad_matmul_args *x, void *work)
     char *rest;
 
     t.p = plan_of(d, x, t.h);
+    CAD_ASSERT(t.p.shared_bytes[0] + t.p.shared_bytes[1] + t.p.own_bytes * d->threads <= cadp_cpu_matmul_work(d, x));
     t.h[0].blocks = work;
     t.h[1].blocks = (char *)work + t.p.shared_bytes[0];
     rest = t.h[1].blocks + t.p.shared_bytes[1];
