@@ -34,6 +34,7 @@ static cad_status method_from_adapter(cad_run *r)
     m->alpha = a->alpha;
     m->rslora = a->rslora;
     m->train_bias = a->train_bias;
+    m->adapted_bias_only = a->adapted_bias_only;
     m->targets = (const char *const *)a->targets;
     m->target_count = a->target_count;
     m->target_is_regex = a->target_is_regex;
@@ -74,6 +75,7 @@ static cad_status method_from_options(cad_run *r)
         m->alpha = o->model.lora.lora_alpha;
         m->rslora = o->model.lora.use_rslora;
         m->train_bias = o->model.lora.bias != CAD_BIAS_NONE;
+        m->adapted_bias_only = o->model.lora.bias == CAD_BIAS_LORA_ONLY;
         m->targets = (const char *const *)o->model.lora.target_modules.word;
         m->target_count = o->model.lora.target_modules.count;
         m->target_is_regex = o->model.lora.target_is_regex;

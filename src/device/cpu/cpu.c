@@ -35,10 +35,13 @@ static cad_status open_cpu(cad_device *d)
     CAD_TRY(cad_alloc(&d->own, 1, sizeof *own, "the device's state"));
     own = d->own;
     own->native = cadp_dnnl_has_bf16();
-    if ((status = cadp_dnnl_open(&own->products, d->threads))) close_cpu(d);
+    if ((status = cadp_dnnl_open(&own->products, d->threads))) {
+        close_cpu(d);
+        return status;
+    }
     name_processor(processor, sizeof processor);
     snprintf(d->description, sizeof d->description, "%s, %d threads, %s, bf16 products %s", processor, d->threads, cadp_dnnl_isa(), own->native ? "native" : "in fp32");
-    return status;
+    return CAD_OK;
 }
 
 /* Blocks of at least one huge page come from the system, aligned to it and zero until touched. */

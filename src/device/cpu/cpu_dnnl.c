@@ -3,11 +3,28 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+/* dnnl_sgemm computes with the stack pointer in a block of the heap: a handler's frame would overwrite what lies below. The other threads of a team
+ * take no signals; the first one is the program's own thread, whose handlers need a stack of their own (SA_ONSTACK). */
+static void block_signals(void)
+{
+    static _Thread_local bool blocked;
+    sigset_t all;
+
+    if (blocked || !omp_get_thread_num()) return;
+    sigfillset(&all);
+    blocked = !pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+
 /* oneDNN asks OpenMP how many threads there are; the answer is the calling thread's own setting, gone at the end of the region. */
-void cadp_cpu_alone(void) { omp_set_num_threads(1); }
+void cadp_cpu_alone(void)
+{
+    block_signals();
+    omp_set_num_threads(1);
+}
 
 static void scale(int64_t m, int64_t n, float beta, float *c, int64_t ldc)
 {
@@ -151,10 +168,25 @@ static cad_status fill(cadp_dnnl *o)
     return CAD_OK;
 }
 
+/* oneDNN makes its code at the first product and crashes where there is no memory for it (6 MB): so it is made here, after a look whether there is. */
+static cad_status make_code(void)
+{
+    enum { SIDE = 32, PROBE = 24 << 20 };
+    float *room;
+
+    CAD_TRY(cad_alloc(&room, PROBE, 1, "code of products"));
+    cad_free(&room);
+    CAD_TRY(cad_alloc(&room, 3 * SIDE * SIDE, sizeof *room, "code of products"));
+    for (int i = 0; i < 4; i++) cadp_sgemm(SIDE, SIDE, SIDE, 1, (cadp_factor){room, SIDE, i & 1}, (cadp_factor){room + SIDE * SIDE, SIDE, i & 2}, 0, room + 2 * SIDE * SIDE, SIDE);
+    cad_free(&room);
+    return CAD_OK;
+}
+
 cad_status cadp_dnnl_open(cadp_dnnl **out, int threads)
 {
     cad_status status;
 
+    CAD_TRY(make_code());
     CAD_TRY(cad_alloc(out, 1, sizeof **out, "the products"));
     (*out)->threads = threads;
     if ((status = fill(*out))) cadp_dnnl_close(out);

@@ -49,9 +49,6 @@ static void cut_terms(half *h, path way)
 
 static int64_t padded(int64_t bytes) { return cad_round_up(bytes, 64); }
 
-/* Terms of all pieces at most, however they are rounded up; grows with k. */
-static int64_t most_terms(int64_t k) { return k ? cad_round_up(k, 32) + 64 * cad_ceil_div(k, PIECE) : 0; }
-
 static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
 {
     const cadp_cpu *own = d->own;
@@ -62,7 +59,7 @@ static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
     cut_tiles(&p);
     p.block_cols = p.path == PACKED ? tile_of(p.tile_cols, cad_ceil_div(p.tile_cols, BLOCK_COLS)) : p.tile_cols;
     p.tile_cols = cad_round_up(p.tile_cols, p.block_cols);
-    p.panel_cols = cad_max(1, PANEL / cad_max(1, most_terms(h[0].k) + most_terms(h[1].k)) / p.tile_cols) * p.tile_cols;
+    p.panel_cols = cad_max(1, PANEL / cad_max(1, h[0].k + h[1].k) / p.tile_cols) * p.tile_cols;
     for (int i = 0; i < 2; i++) {
         int64_t blocks = cad_ceil_div(cad_min(p.panel_cols, p.n), p.block_cols);
         cut_terms(&h[i], p.path);
@@ -80,30 +77,29 @@ static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
     return p;
 }
 
-/* Bytes of op(B) in blocks at most: all columns or those of a panel, each block with what rounds it up (less than half of it). */
-static int64_t most_shared(const plan *p, const half *h, int64_t cols)
-{
-    int64_t terms = most_terms(h->k), block = p->path == PACKED ? BLOCK_COLS : cols, bytes = p->path == PACKED ? 2 : 4;
+/* Terms of one half as they lie in pieces, at most. */
+static int64_t most_terms(int64_t k, path way) { return way == DIRECT ? k : k + 32 * (cad_ceil_div(k, PIECE) + 1); }
 
-    if (!cad_some(h->a) || (p->path == DIRECT && (!h->tb || p->m <= 2 * FEW_ROWS))) return 0;
-    return padded(cad_min(terms * (p->n + block), PANEL + terms * (cols + block)) * bytes * 3 / 2);
+/* op(B) of a panel, at most: all columns, or what a panel holds and one tile more. */
+static int64_t most_shared(int64_t n, int64_t k, int64_t tile_cols, path way)
+{
+    int64_t terms = most_terms(k, way);
+
+    return 4 * cad_min((n + tile_cols) * terms, 3 * (int64_t)PANEL + tile_cols * terms) + 64 * 64;
 }
 
-/* A run asks once, for its largest batch, but equal parts of a smaller whole can be larger: what is asked for never falls with m or k. */
+/* A bound that never shrinks when the rows or the terms grow: what the largest micro-batch needs is enough for every smaller one, though its
+ * tiles are cut otherwise. */
 int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x)
 {
-    half h[2];
-    plan p = plan_of(d, x, h);
-    int64_t rows = cad_min(cad_round_up(p.m, 16), TILE_ROWS), cols = cad_min(cad_round_up(p.n, 16) + 64, TILE_COLS), block = p.path == PACKED ? BLOCK_COLS : cols;
-    int64_t tile = padded(rows * cols * 4), a = 0, products = 0;
+    const cadp_cpu *own = d->own;
+    path way = x->a.dtype == CAD_F32 ? DIRECT : own->native ? PACKED : CONVERTED;
+    int64_t rows = cad_min(cad_round_up(x->c.rows, 16), TILE_ROWS), cols = cad_min(cad_round_up(x->c.cols, 16), TILE_COLS) + BLOCK_COLS;
+    int64_t k = x->ta ? x->a.rows : x->a.cols, k2 = cad_some(x->a2) ? x->ta2 ? x->a2.rows : x->a2.cols : 0;
+    int64_t shared = (way != DIRECT || x->tb ? most_shared(x->c.cols, k, cols, way) : 0) + (k2 && (way != DIRECT || x->tb2) ? most_shared(x->c.cols, k2, cols, way) : 0);
+    int64_t tiles = way == DIRECT && x->c.dtype == CAD_F32 ? 0 : 4 * rows * cols * (k2 ? 2 : 1), left = way == DIRECT ? 0 : 4 * cad_max(rows, cols) * cad_min(most_terms(k > k2 ? k : k2, way), PIECE + 32);
 
-    for (int i = 0; i < 2; i++) {
-        if (!cad_some(h[i].a) || p.path == DIRECT) continue;
-        a = cad_max(a, padded(cad_max(rows, block) * cad_min(cad_round_up(h[i].k, 32), PIECE) * (p.path == PACKED ? 2 : 4)));
-        products++;
-    }
-    if (p.path == DIRECT && x->c.dtype != CAD_F32) products = 1;
-    return most_shared(&p, &h[0], cols) + most_shared(&p, &h[1], cols) + (a + products * tile) * d->threads;
+    return shared + d->threads * (tiles + left + 256);
 }
 
 /* Columns [col, col + cols) of C at present, cut into tiles. */
