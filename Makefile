@@ -26,6 +26,7 @@ UNIT_SRC := $(shell find test/unit -name 'test_*.c' 2>/dev/null | sort)
 UNIT_BIN := $(UNIT_SRC:%.c=$(OBJ)/%)
 MPI_SRC := $(shell find test/mpi -name 'mpi_*.c' 2>/dev/null | sort)
 MPI_BIN := $(MPI_SRC:%.c=$(OBJ)/%)
+BENCH_BIN := $(patsubst %.c,$(OBJ)/%,$(wildcard benchmarks/*.c))
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
@@ -83,8 +84,8 @@ test: ## every test that needs no GPU
 	@./test/run.sh
 asan: ## the tests under the address and undefined-behaviour sanitizers
 	@./test/run.sh --asan
-bench: all ## speed and memory, as JSON (PEER=1: beside Transformers + PEFT)
-	@./benchmarks/run.sh $(if $(PEER),--peer)
+bench: all $(BENCH_BIN) ## speed and memory, as JSON (PEER=1: beside Transformers + PEFT)
+	@BUILD=$(BUILD) BENCH=$(OBJ)/benchmarks ./benchmarks/run.sh $(if $(PEER),--peer)
 install: all ## into PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/cadtrain
 	install -m 755 $(BUILD)/cadtrain $(DESTDIR)$(PREFIX)/bin/

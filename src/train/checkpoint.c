@@ -218,7 +218,11 @@ static cad_status point(const cad_run *r, bool is_best)
 {
     CAD_TRY(move_link(r->o->output_dir, "last", r->step));
     if (is_best) CAD_TRY(move_link(r->o->output_dir, "best", r->step));
-    return remove_oldest(r);
+    if (remove_oldest(r)) { /* too many checkpoints are no reason to count this one as lost */
+        cad_warn("old checkpoints", "an old checkpoint stays: %s", cad_reason());
+        cad_clear();
+    }
+    return CAD_OK;
 }
 
 static void drop_aside(const char *aside)

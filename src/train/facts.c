@@ -222,7 +222,7 @@ static void scoring_facts(cad_run *r)
         f->sequences = batch;
         f->tokens = cad_min(batch * f->longest, cad_max(f->longest, 16384));
     }
-    f->tokens = cad_max(f->tokens, f->longest);
+    f->tokens = cad_max(f->tokens, f->longest + f->sequences - 1); /* so that the planned batch has the longest row and as many rows as any */
     if (r->what.purpose == CAD_RUN_TRAIN) f->predict_batch = cad_min(batch, f->sequences);
 }
 

@@ -55,23 +55,28 @@ say check "$reason"
 run plan --json --model-name-or-path "$model" --world-size 4 --device-memory 80GB
 say plan "$(why 0 "$out" '"largest_micro_batch": *[0-9]')"
 
-# Stopped by a signal through mpirun: a checkpoint and 75; run again it goes on.
+# Stopped by a signal through mpirun: a checkpoint and 75; run again it goes on. More than once: a signal may come at any instruction.
 small="--model-name-or-path $model --train-file records.jsonl --evaluation-strategy no --save-strategy no --skip-test --output-dir stopped --logging-steps 1"
-# shellcheck disable=SC2086
-mpirun -np 2 "$CADTRAIN" $small --max-steps 100000 >"$out" 2>"$err" </dev/null &
-launcher=$!
-tries=0
-until grep -q "^{'loss'" "$out" || [ $tries = 300 ]; do
-    sleep 0.1
-    tries=$((tries + 1))
+before=0
+for turn in 1 2 3 4; do
+    : >"$out" # of the turn before
+    # shellcheck disable=SC2086
+    mpirun -np 2 "$CADTRAIN" $small --max-steps 100000 --resume-from-checkpoint auto >"$out" 2>"$err" </dev/null &
+    launcher=$!
+    tries=0
+    until grep -q "^{'loss'" "$out" || [ $tries = 300 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+    kill -USR1 $launcher
+    wait $launcher
+    code=$?
+    reason=$(why 75 "$err" 'checkpoint is written')
+    step=$(readlink stopped/last | sed 's/.*-//')
+    [ "${step:-0}" -gt "$before" ] || reason="no later checkpoint than that of step $before"
+    before=$step
+    say "stopped_$turn" "$reason"
 done
-kill -USR1 $launcher
-wait $launcher
-code=$?
-reason=$(why 75 "$err" 'checkpoint is written')
-[ -e stopped/last ] || reason="no checkpoint"
-say stopped "$reason"
-step=$(readlink stopped/last | sed 's/.*-//')
 # shellcheck disable=SC2086
 ranks 2 $small --max-steps $((step + 1)) --resume-from-checkpoint auto
 reason=$(why 0 "$out" "'step': $((step + 1)),")

@@ -35,10 +35,13 @@ static cad_status open_cpu(cad_device *d)
     CAD_TRY(cad_alloc(&d->own, 1, sizeof *own, "the device's state"));
     own = d->own;
     own->native = cadp_dnnl_has_bf16();
-    if ((status = cadp_dnnl_open(&own->products, d->threads))) close_cpu(d);
+    if ((status = cadp_dnnl_open(&own->products, d->threads))) {
+        close_cpu(d);
+        return status;
+    }
     name_processor(processor, sizeof processor);
     snprintf(d->description, sizeof d->description, "%s, %d threads, %s, bf16 products %s", processor, d->threads, cadp_dnnl_isa(), own->native ? "native" : "in fp32");
-    return status;
+    return CAD_OK;
 }
 
 /* Blocks of at least one huge page come from the system, aligned to it and zero until touched. */
@@ -76,13 +79,30 @@ static cad_status release(cad_device *d, void *p, int64_t bytes)
     return CAD_OK;
 }
 
+typedef struct moved { char *to; const char *from; int64_t bytes; } moved;
+
+enum { MOVE = 1 << 20 };
+
+static void move_part(const void *args, int64_t i, void *work)
+{
+    const moved *m = args;
+    size_t n = (size_t)cad_min(MOVE, m->bytes - i * MOVE);
+
+    (void)work;
+    if (m->from)
+        memcpy(m->to + i * MOVE, m->from + i * MOVE, n);
+    else
+        memset(m->to + i * MOVE, 0, n);
+}
+
 static cad_status move(cad_device *d, void *to, const void *from, int64_t bytes)
 {
-    (void)d;
-    if (from)
+    moved m = {to, from, bytes};
+
+    if (from && m.to < m.from + bytes && m.from < m.to + bytes)
         memmove(to, from, (size_t)bytes);
     else
-        memset(to, 0, (size_t)bytes);
+        cadp_cpu_each(d, cad_ceil_div(bytes, MOVE), move_part, &m, NULL, 0);
     return CAD_OK;
 }
 

@@ -27,16 +27,18 @@ static void a_whole_checkpoint_verifies(void **state)
     assert_int_equal(cadp_manifest_verify(scratch_dir), CAD_OK);
 }
 
+/* In place: a file system that flushes what is written anew would make this slow. */
 static void flip(const char *name, size_t at, int bit)
 {
-    char *bytes;
-    size_t n;
+    FILE *f = fopen(in_scratch(name), "r+b");
+    int byte;
 
-    assert_int_equal(cad_read_file(&bytes, &n, in_scratch(name), 1 << 20, CAD_EDATA), CAD_OK);
-    assert_true(at < n);
-    bytes[at] ^= (char)(1 << bit);
-    put_file(in_scratch(name), bytes, n);
-    cad_free(&bytes);
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+    assert_true((byte = fgetc(f)) != EOF);
+    assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+    assert_true(fputc(byte ^ (1 << bit), f) != EOF);
+    assert_int_equal(fclose(f), 0);
 }
 
 static size_t size_of(const char *name)
@@ -90,8 +92,8 @@ static void every_truncation_is_found(void **state)
     for (int i = 0; i < 2; i++) {
         const char *name = i ? "manifest.json" : "state.h5";
         assert_int_equal(cad_read_file(&bytes, &n, in_scratch(name), 1 << 20, CAD_EDATA), CAD_OK);
-        for (size_t keep = 0; keep < n; keep++) {
-            put_file(in_scratch(name), bytes, keep);
+        for (size_t keep = n; keep-- > 0;) {
+            assert_int_equal(truncate(in_scratch(name), (off_t)keep), 0);
             assert_int_equal(cadp_manifest_verify(scratch_dir), CAD_ECHECKPOINT);
             cad_clear();
         }
