@@ -13,10 +13,10 @@ umask 022
 say training "$([ $code = 0 ] || echo "exit code: expected 0, found $code")"
 [ $code = 0 ] || exit 1
 
-open=$(find out pred ! -type l -perm /077 | head -n 3 | tr '\n' ' ')
+open=$(find out pred token-cache ! -type l -perm /077 | head -n 3 | tr '\n' ' ')
 say files_for_the_owner_alone "${open:+others may read: $open}"
 
-found=$(grep -rlaF $canary out pred "$log" | head -n 5 | tr '\n' ' ')
+found=$(grep -rlaF $canary out pred token-cache "$log" | head -n 5 | tr '\n' ' ')
 say no_record_text_in_outputs "${found:+a record\'s text is in: $found}"
 
 missing=
