@@ -2,7 +2,9 @@
 #include "train_priv.h"
 
 #include <cadtrain/embedded.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { PEOPLE = 2400 };
 static const char home[] = "outputs/demo";
@@ -158,16 +160,40 @@ static cad_status replace(char **option, const char *value)
     return cad_strdup(option, value);
 }
 
+/* A run keeps its demo in the current folder; what only looks (check, plan) removes its own at the end. */
+static cad_status choose_home(cad_run *r, char *out, size_t room)
+{
+    const char *tmp = getenv("TMPDIR");
+    cad_status status = CAD_OK;
+
+    snprintf(out, room, "%s", home);
+    if (r->what.purpose != CAD_RUN_CHECK) return CAD_OK;
+    if (!r->rank) {
+        if (snprintf(out, room, "%s/cadtrain-demo-XXXXXX", tmp && *tmp ? tmp : "/tmp") >= (int)room || !mkdtemp(out)) status = cad_fail(CAD_ERESOURCE, "TMPDIR: cannot make a folder for the demo in it: %s", strerror(errno));
+        if (!status) status = cad_strdup(&r->demo_dir, out);
+    }
+    if (!r->comm) return status;
+    CAD_TRY(cad_comm_agree(r->comm, status));
+    return cad_comm_bcast(r->comm, out, room, 0);
+}
+
 cad_status cadp_prepare_demo(cad_run *r)
 {
     cad_options *o = r->o;
-    char model[64], records[64];
+    char dir[3000], model[3072], records[3072];
 
     if (!o->demo) return CAD_OK;
-    snprintf(model, sizeof model, "%s/model", home);
-    snprintf(records, sizeof records, "%s/records.jsonl", home);
+    CAD_TRY(choose_home(r, dir, sizeof dir));
+    snprintf(model, sizeof model, "%s/model", dir);
+    snprintf(records, sizeof records, "%s/records.jsonl", dir);
     if (!r->rank) CAD_TRY(write_demo(model, records, (uint64_t)o->runtime.seed));
     CAD_TRY(replace(&o->model.model_name_or_path, model));
     CAD_TRY(replace(&o->model.tokenizer_name_or_path, model));
     return replace(&o->dataset.train_file, records);
+}
+
+void cadp_drop_demo(cad_run *r)
+{
+    if (r->demo_dir && cad_remove_tree(r->demo_dir)) cad_debug("%s is left behind", r->demo_dir);
+    cad_free(&r->demo_dir);
 }

@@ -211,6 +211,9 @@ static cad_status train_facts(cad_run *r)
     return largest_atom(r);
 }
 
+/* `check` plans what training would do. */
+static bool is_training(const cad_run *r) { return r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_CHECK; }
+
 /* Scoring cuts its batches to fit: as many rows as the evaluation batch holds, and no more tokens than planned. */
 static void scoring_facts(cad_run *r)
 {
@@ -218,12 +221,12 @@ static void scoring_facts(cad_run *r)
     int64_t batch = r->o->training.per_device_eval_batch_size;
 
     f->predict_batch = batch;
-    if (r->what.purpose != CAD_RUN_TRAIN) {
+    if (!is_training(r)) {
         f->sequences = batch;
         f->tokens = cad_min(batch * f->longest, cad_max(f->longest, 16384));
     }
     f->tokens = cad_max(f->tokens, f->longest + f->sequences - 1); /* so that the planned batch has the longest row and as many rows as any */
-    if (r->what.purpose == CAD_RUN_TRAIN) f->predict_batch = cad_min(batch, f->sequences);
+    if (is_training(r)) f->predict_batch = cad_min(batch, f->sequences);
 }
 
 static cad_status open_scored(cad_run *r)
@@ -247,7 +250,7 @@ static cad_status open_scored(cad_run *r)
 
 cad_status cadp_open_data(cad_run *r)
 {
-    bool trains = r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_CHECK;
+    bool trains = is_training(r);
 
     CAD_TRY(cad_tokenizer_open(&r->tokenizer, r->tokenizer_dir));
     if (trains && !r->o->dataset.train_file) return cad_fail(CAD_EUSAGE, "train_file: expected a file of records, found none");

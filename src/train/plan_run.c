@@ -295,10 +295,11 @@ static cad_status print_json(cad_run *r, int world, int64_t memory)
 cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool json)
 {
     cad_options options = *o;
-    cad_run r = {.o = &options, .what = {.purpose = CAD_RUN_TRAIN}, .size = 1, .lock = -1, .exact = o->training.reduction != CAD_REDUCE_FAST};
+    cad_run r = {.o = &options, .what = {.purpose = CAD_RUN_CHECK}, .size = 1, .lock = -1, .exact = o->training.reduction != CAD_REDUCE_FAST};
     int world = p->world > 0 ? p->world : 1;
     cad_status status = cadp_prepare_demo(&r);
 
+    r.what.purpose = CAD_RUN_TRAIN; /* the plan is a training run's */
     if (!status) status = cadp_resolve_model(&r);
     if (!status) {
         facts_from_options(&r, world);
@@ -309,5 +310,6 @@ cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool 
     cad_free(&r.tokenizer_dir);
     cad_free(&r.adapter_dir);
     cad_free(&r.source_config);
+    cadp_drop_demo(&r);
     return status;
 }

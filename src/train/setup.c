@@ -316,5 +316,6 @@ void cad_run_close(cad_run **out)
     cad_free(&r->adapter_dir);
     cad_free(&r->source_config);
     cad_free(&r->resume_dir);
+    cadp_drop_demo(r);
     cad_free(out);
 }

@@ -56,6 +56,7 @@ struct cad_run {
     bool exact;
     char *model_dir, *tokenizer_dir, *adapter_dir; /* resolved */
     char *source_config;         /* text of config.json of model_dir */
+    char *demo_dir;              /* rank 0: the demo's files when nothing may be left behind */
     char *resume_dir;            /* checkpoint to go on from; NULL: none */
 
     /* rank 0 only */
@@ -87,6 +88,7 @@ CAD_CHECKED cad_status cadp_resolve_model(cad_run *r); /* directories, arch, ada
 int cadp_threads(const cad_run *r);                    /* of this rank: option, OMP_NUM_THREADS, Slurm, or its share of the cores */
 CAD_CHECKED cad_status cadp_open_rooms(cad_run *r);    /* params, zero, model: everything that holds device memory */
 CAD_CHECKED cad_status cadp_reserve_work(cad_run *r);  /* plan.c: what operations need, found by one step on the counting device */
+void cadp_drop_demo(cad_run *r);                       /* what check and plan wrote for it */
 CAD_CHECKED cad_status cadp_prepare_demo(cad_run *r);  /* demo.c: records and a small model of random weights, where nothing was given */
 void cadp_history_close(cad_run *r);
 cad_schedule cadp_schedule(const cad_run *r);

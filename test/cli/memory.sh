@@ -36,4 +36,18 @@ holds full_recompute 1 --gradient-checkpointing true
 holds adapter_alone 1 --lora-enable true --lora-r 4 --lora-dropout 0.1
 holds adapter_on_2_stage_3_bf16 2 --zero-stage 3 --bf16 true --lora-enable true
 holds own_head 2 --use-custom-binary-head true --zero-stage 2
+
+# check says the same plan as plan, whatever the evaluation's batch is; both leave nothing behind, the demo's files neither.
+mkdir empty && cd empty || exit 1
+TMPDIR=$scratch/empty "$cadtrain" check --json --model-name-or-path "$model" --train-file "$records" --validation-split 0 --max-length 32 --per-device-train-batch-size 8 \
+    --per-device-eval-batch-size 2 >../check.json 2>"$log"
+code=$?
+"$cadtrain" plan --json --model-name-or-path "$model" --max-length 32 --per-device-train-batch-size 8 --per-device-eval-batch-size 2 >../plan.json 2>>"$log"
+say check_plans_the_training "$([ $code = 0 ] && [ "$(field total ../check.json)" = "$(field total ../plan.json)" ] || echo "exit code $code, check says $(field total ../check.json), plan $(field total ../plan.json)")"
+reason=
+TMPDIR=$scratch/empty "$cadtrain" check >"$log" 2>&1 || reason="check of the demo failed;"
+TMPDIR=$scratch/empty mpirun -np 2 --mca orte_tmpdir_base "$scratch" "$cadtrain" check >"$log" 2>&1 || reason="check of the demo on two ranks failed;"
+TMPDIR=$scratch/empty "$cadtrain" plan >"$log" 2>&1 || reason="$reason plan of the demo failed;"
+left=$(ls)
+say check_and_plan_change_nothing "$reason${left:+left behind: $left}"
 exit $fails
