@@ -53,7 +53,8 @@ static cad_split_options split_options(const cad_options *o)
     return (cad_split_options){.validation_split = o->dataset.validation_split, .split_seed = (uint64_t)o->dataset.split_seed, .stratify = o->dataset.stratify,
                                .oversample = o->dataset.oversampling.enabled, .target_label = o->dataset.oversampling.target_label, .repeat_times = o->dataset.oversampling.repeat_times,
                                .shuffle_seed = (uint64_t)o->dataset.shuffle_seed, .train_shuffle_seed = (uint64_t)o->dataset.train_shuffle_seed,
-                               .eval_shuffle_seed = (uint64_t)o->dataset.eval_shuffle_seed, .has_validation_file = o->dataset.validation_file != NULL};
+                               .eval_shuffle_seed = (uint64_t)o->dataset.eval_shuffle_seed, .has_validation_file = o->dataset.validation_file != NULL,
+                               .path = o->dataset.train_file};
 }
 
 /* Rows given by an order: copied, so that sets can be closed alike. */
@@ -221,7 +222,7 @@ static void scoring_facts(cad_run *r)
         f->sequences = batch;
         f->tokens = cad_min(batch * f->longest, cad_max(f->longest, 16384));
     }
-    f->tokens = cad_max(f->tokens, f->longest);
+    f->tokens = cad_max(f->tokens, f->longest + f->sequences - 1); /* so that the planned batch has the longest row and as many rows as any */
     if (r->what.purpose == CAD_RUN_TRAIN) f->predict_batch = cad_min(batch, f->sequences);
 }
 
