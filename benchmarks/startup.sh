@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 : "${BUILD:=build}" "${BENCH:=$BUILD/release-gcc/benchmarks}" "${PROGRAM:=$BUILD/cadtrain}" "${CASES:=$BUILD/benchmarks}"
 case=$CASES/gigabyte weights=$case/model/model.safetensors
-[ -f "$case/case.json" ] || "$BENCH/make_case" "$case" hidden=1536 layers=15 heads=24 kv_heads=8 intermediate=4096 records=2 shortest=20 longest=40 mean=30
+[ -f "$case/case.json" ] || "$BENCH/make_case" "$case" hidden=1536 layers=18 heads=24 kv_heads=8 intermediate=4096 records=2 shortest=20 longest=40 mean=30
 sync "$weights"
 
 now() { date +%s.%N; }
@@ -20,11 +20,12 @@ first_step() { # METHOD DTYPE
     [ "$1" = lora ] && lora=true || lora=false
     [ "$2" = bf16 ] && bf16=true || bf16=false
     "$BENCH/measure" "$case/case.json" "$1" "$2" cadtrain 0 "$case/out/log.jsonl" "$CASES/startup.txt" "$PROGRAM" train --config benchmarks/train.yaml \
-        --model-name-or-path "$case/model" --train-file "$case/train.jsonl" --output-dir "$case/out" --per-device-train-batch-size 1 --lora-enable $lora --bf16 $bf16 |
-        sed -n 's/.*"first_step_seconds": \([0-9.e-]*\).*/\1/p'
+        --model-name-or-path "$case/model" --train-file "$case/train.jsonl" --output-dir "$case/out" --per-device-train-batch-size 1 --lora-enable $lora \
+        --bf16 $bf16 >"$CASES/row" || echo null
+    sed -n 's/.*"first_step_seconds": \([0-9.e-]*\).*/\1/p' "$CASES/row"
 }
 step_seconds() { # of step 1 alone, by the program's own clock
-    sed -n '1s/.*"seconds": \([0-9.e-]*\).*/\1/p' "$case/out/log.jsonl"
+    sed -n '1s/.*"seconds": \([0-9.e-]*\).*/\1/p' "$case/out/log.jsonl" 2>/dev/null | grep . || echo null
 }
 
 forget

@@ -86,6 +86,7 @@ if [ "$MODE" != asan ]; then
     for script in test/gates/selftest.sh test/mpi/*.sh test/cli/*.sh test/faults/*.sh; do
         [ ! -f "$script" ] || try "$script" 600 sh "$script"
     done
+    try test/accept.sh 1800 sh test/accept.sh
 fi
 
 skips=

@@ -24,6 +24,7 @@ typedef struct cad_split_options {
     bool oversample; int64_t target_label, repeat_times;
     uint64_t shuffle_seed, train_shuffle_seed, eval_shuffle_seed;
     bool has_validation_file; /* then nothing is split off */
+    const char *path;         /* of the records, for failures; may be NULL */
 } cad_split_options;
 typedef struct cad_orders { int64_t *train, *eval; int64_t train_count, eval_count; } cad_orders; /* rows of the raw file */
 /* labels[n] 0/1. Without split (0 or a validation file) eval_count is 0, all rows are trained on and oversampling and shuffles still apply;

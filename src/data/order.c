@@ -107,6 +107,8 @@ static cad_status split(cad_orders *o, const int32_t *labels, int64_t n, const c
     return CAD_OK;
 }
 
+static const char *source_of(const cad_split_options *o) { return o->path ? o->path : "the training file"; }
+
 /* The others, then the whole list of the target label again and again; each list keeps its order. */
 static cad_status oversample(cad_orders *o, const int32_t *labels, const cad_split_options *opt)
 {
@@ -114,7 +116,7 @@ static cad_status oversample(cad_orders *o, const int32_t *labels, const cad_spl
 
     if (opt->repeat_times < 1) return cad_fail(CAD_EUSAGE, "repeat_times: expected at least 1, found %lld", (long long)opt->repeat_times);
     for (int64_t i = 0; i < o->train_count; i++) hits += labels[o->train[i]] == opt->target_label;
-    if (!hits) return cad_fail(CAD_EDATA, "oversampling: none of the %lld training records has label %lld", (long long)o->train_count, (long long)opt->target_label);
+    if (!hits) return cad_fail(CAD_EDATA, "%s: expected records of label %lld to repeat (oversampling), found none among %lld to train on", source_of(opt), (long long)opt->target_label, (long long)o->train_count);
     if (__builtin_mul_overflow(hits, opt->repeat_times, &total) || __builtin_add_overflow(total, o->train_count - hits, &total))
         return cad_fail(CAD_EUSAGE, "repeat_times: %lld x %lld records is too many", (long long)opt->repeat_times, (long long)hits);
     CAD_TRY(cad_alloc(&rows, (size_t)total, sizeof *rows, "the oversampled order"));
@@ -154,7 +156,7 @@ cad_status cad_make_orders(cad_orders *out, const int32_t *labels, int64_t n, co
     cad_status status;
 
     *out = (cad_orders){0};
-    status = n < 1 ? cad_fail(CAD_EDATA, "there are no records to train on") : arrange(out, labels, n, o);
+    status = n < 1 ? cad_fail(CAD_EDATA, "%s: expected records to train on, found none", source_of(o)) : arrange(out, labels, n, o);
     if (status) cad_orders_close(out);
     return status;
 }

@@ -121,12 +121,25 @@ static cad_status array(reader *r)
     return r->c.at < r->c.end ? cadp_cursor_fail(&r->c, "the end of the file") : CAD_OK;
 }
 
+/* A row cut short swallows the next one before it is noticed: the place is the end of its own line. */
+static cad_status cut_row(const reader *r, const char *from, int line, int column)
+{
+    const int noticed = r->c.line;
+
+    for (; from < r->c.end && *from != '\n' && *from != '\r'; from++) column += (*from & 0xc0) != 0x80;
+    cad_clear();
+    return cad_fail(CAD_EDATA, "%s:%d:%d: expected a whole row in its line, found the end of the line (line %d does not go on with it)", r->c.path, line, column, noticed);
+}
+
 static cad_status lines(reader *r)
 {
     while (r->c.at < r->c.end) {
-        int line;
-        CAD_TRY(row(r, 1));
-        line = r->c.line;
+        const char *from = r->c.at;
+        const int first = r->c.line, column = cadp_cursor_column(&r->c);
+        const cad_status status = row(r, 1);
+        int line = r->c.line;
+        if (status == CAD_EDATA && line != first) return cut_row(r, from, first, column);
+        CAD_TRY(status);
         cadp_json_space(&r->c);
         if (r->c.at < r->c.end && r->c.line == line) return cadp_cursor_fail(&r->c, "the end of the line after a row");
     }

@@ -31,15 +31,21 @@ static void canonical(const char *name, char *out, size_t room)
     snprintf(out, room, "%s%.*s%s", lead, wrapped ? (int)(wrapped - name) : 0, name, wrapped ? wrapped + strlen(".base_layer") : name);
 }
 
+static void show_shape(char *out, size_t room, const int64_t *shape, int dims)
+{
+    size_t used = (size_t)snprintf(out, room, "[");
+
+    for (int i = 0; i < dims && used < room; i++) used += (size_t)snprintf(out + used, room - used, "%s%lld", i ? ", " : "", (long long)shape[i]);
+    if (used < room) snprintf(out + used, room - used, "]");
+}
+
 static cad_status wrong_shape(const cad_st *st, const cad_param *p, const cad_st_tensor *t)
 {
-    char expected[48], found[CAD_MAX_DIMS * 24] = "";
-    int used = 0;
+    char expected[64], found[256];
 
-    if (p->dims == 1) snprintf(expected, sizeof expected, "%lld", (long long)p->cols);
-    else snprintf(expected, sizeof expected, "%lld, %lld", (long long)p->rows, (long long)p->cols);
-    for (int i = 0; i < t->dims; i++) used += snprintf(found + used, sizeof found - (size_t)used, "%s%lld", i ? ", " : "", (long long)t->shape[i]);
-    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected shape [%s], found [%s]", t->name, cad_st_file(st, t->file), expected, found);
+    show_shape(expected, sizeof expected, p->dims == 1 ? &p->cols : (int64_t[]){p->rows, p->cols}, p->dims);
+    show_shape(found, sizeof found, t->shape, t->dims);
+    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected the shape %s, found %s", t->name, cad_st_file(st, t->file), expected, found);
 }
 
 static bool shape_fits(const cad_param *p, const cad_st_tensor *t)

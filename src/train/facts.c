@@ -53,7 +53,8 @@ static cad_split_options split_options(const cad_options *o)
     return (cad_split_options){.validation_split = o->dataset.validation_split, .split_seed = (uint64_t)o->dataset.split_seed, .stratify = o->dataset.stratify,
                                .oversample = o->dataset.oversampling.enabled, .target_label = o->dataset.oversampling.target_label, .repeat_times = o->dataset.oversampling.repeat_times,
                                .shuffle_seed = (uint64_t)o->dataset.shuffle_seed, .train_shuffle_seed = (uint64_t)o->dataset.train_shuffle_seed,
-                               .eval_shuffle_seed = (uint64_t)o->dataset.eval_shuffle_seed, .has_validation_file = o->dataset.validation_file != NULL};
+                               .eval_shuffle_seed = (uint64_t)o->dataset.eval_shuffle_seed, .has_validation_file = o->dataset.validation_file != NULL,
+                               .path = o->dataset.train_file};
 }
 
 /* Rows given by an order: copied, so that sets can be closed alike. */

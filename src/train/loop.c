@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* What has gathered since the last logged row. Rank 0. */
 typedef struct since { double loss, began; int64_t steps, tokens, wire; } since;
@@ -10,15 +11,6 @@ typedef struct since { double loss, began; int64_t steps, tokens, wire; } since;
 static int64_t wire_bytes(const cad_run *r)
 {
     return cad_comm_wire_bytes(r->comm, CAD_WIRE_GATHER) + cad_comm_wire_bytes(r->comm, CAD_WIRE_SCATTER) + cad_comm_wire_bytes(r->comm, CAD_WIRE_BATCH);
-}
-
-/* Epochs done, as Transformers counts them: batches of the present epoch over batches per rank. */
-static double epoch_at(const cad_run *r, int64_t step)
-{
-    int64_t epoch = (step - 1) / r->facts.steps_per_epoch, in = (step - 1) % r->facts.steps_per_epoch + 1;
-    int64_t done = cad_min(in * r->o->training.gradient_accumulation_steps, r->facts.batches_per_rank);
-
-    return (double)epoch + (double)done / (double)r->facts.batches_per_rank;
 }
 
 static bool ends_epoch(const cad_run *r, int64_t step) { return step % r->facts.steps_per_epoch == 0 || step == r->facts.max_steps; }
@@ -34,7 +26,7 @@ static cad_status log_step(cad_run *r, const cadp_step_result *s, since *g)
     double seconds = cad_now() - g->began, rate = seconds > 0 ? (double)g->tokens / seconds : 0;
     int64_t wire = wire_bytes(r);
     cad_number row[] = {
-        {"loss", g->loss / (double)g->steps, false}, {"grad_norm", s->grad_norm, false}, {"learning_rate", s->lr, false}, {"epoch", epoch_at(r, r->step), false},
+        {"loss", g->loss / (double)g->steps, false}, {"grad_norm", s->grad_norm, false}, {"learning_rate", s->lr, false}, {"epoch", cadp_epoch_at(r, r->step), false},
         {"step", (double)r->step, true}, {"tokens_per_second", rate, false},
         {"mfu", r->facts.peak_flops > 0 ? rate * cad_flop_per_token(&r->arch, r->params, r->facts.mean_length) / r->facts.peak_flops : NAN, false},
         {"peak_bytes", (double)cad_device_peak(r->device), true}, {"wire_bytes", (double)(wire - g->wire), true}, {"seconds", cad_now() - r->began, false}};
@@ -68,7 +60,7 @@ static cad_status eval_row(cad_run *r, const cadp_scores *s)
     cad_number row[] = {{"eval_loss", m->loss, false}, {"eval_accuracy", m->accuracy, false}, {"eval_precision", m->precision, false}, {"eval_recall", m->recall, false},
                         {"eval_f1", m->f1, false}, {"eval_auc", m->auc, false}, {"eval_auprc", m->auprc, false}, {"eval_brier", m->brier, false}, {"eval_runtime", s->seconds, false},
                         {"eval_samples_per_second", (double)s->n * per, false},
-                        {"eval_steps_per_second", (double)cad_ceil_div(s->n, r->o->training.per_device_eval_batch_size) * per, false}, {"epoch", epoch_at(r, r->step), false},
+                        {"eval_steps_per_second", (double)cad_ceil_div(s->n, r->o->training.per_device_eval_batch_size) * per, false}, {"epoch", cadp_epoch_at(r, r->step), false},
                         {"step", (double)r->step, true}};
 
     CAD_TRY(cadp_history_row(r, r->step, row, sizeof row / sizeof *row));
@@ -110,6 +102,16 @@ cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop)
 
 /* ---- the loop ---- */
 
+/* CADTRAIN_DEBUG_ALLOC=1: a test sees that nothing is allocated between step 2 and the last one. */
+static void say_allocations(const cad_run *r)
+{
+    const char *wanted = getenv("CADTRAIN_DEBUG_ALLOC");
+
+    if (!wanted || strcmp(wanted, "1") || (r->step != 2 && r->step != r->facts.max_steps)) return;
+    printf("allocations after step %lld: rank %d: %lld in memory, %lld on the device\n", (long long)r->step, r->rank, (long long)cad_mem_calls(), (long long)cad_device_allocs(r->device));
+    fflush(stdout);
+}
+
 static cad_status after_step(cad_run *r, const cadp_step_result *s, bool *stop)
 {
     const cad_options *o = r->o;
@@ -126,6 +128,13 @@ static cad_status after_step(cad_run *r, const cadp_step_result *s, bool *stop)
     return CAD_OK;
 }
 
+/* 75 promises a checkpoint of this step; a disk that was full just now must not let a batch script believe in one. */
+static cad_status stopped(const cad_run *r)
+{
+    if (r->saved_step != r->step) return cad_fail(CAD_ERESOURCE, "stopped after step %lld of %lld, and its checkpoint could not be written", (long long)r->step, (long long)r->facts.max_steps);
+    return cad_fail(CAD_ESTOPPED, "stopped after step %lld of %lld; a checkpoint is written, run again with --resume-from-checkpoint auto to go on", (long long)r->step, (long long)r->facts.max_steps);
+}
+
 static cad_status loop(cad_run *r, double *mean_loss)
 {
     since g = {.began = cad_now(), .wire = wire_bytes(r)};
@@ -137,6 +146,7 @@ static cad_status loop(cad_run *r, double *mean_loss)
     while (r->step < r->facts.max_steps && !stop) {
         cadp_step_result s;
         CAD_TRY(cadp_train_step(r, &s));
+        say_allocations(r);
         r->history.flos += (double)s.tokens * cad_flop_per_token(&r->arch, r->params, r->facts.mean_length);
         r->tokens += s.tokens;
         g.loss += s.loss;
@@ -148,7 +158,7 @@ static cad_status loop(cad_run *r, double *mean_loss)
         CAD_TRY(after_step(r, &s, &stop));
         if (s.stop) {
             if (!r->rank) cad_progress_end(&bar);
-            return cad_fail(CAD_ESTOPPED, "stopped after step %lld of %lld; a checkpoint is written, run again with --resume-from-checkpoint auto to go on", (long long)r->step, (long long)r->facts.max_steps);
+            return stopped(r);
         }
     }
     if (!r->rank) cad_progress_end(&bar);
@@ -173,7 +183,7 @@ static cad_status train_results(cad_run *r, double mean_loss)
     double seconds = cad_now() - r->began;
     int64_t steps = r->step - r->facts.start_step;
     double rows = (double)steps * (double)(r->facts.train_rows) / (double)r->facts.steps_per_epoch;
-    cad_number row[] = {{"epoch", epoch_at(r, cad_max(1, r->step)), false}, {"total_flos", r->history.flos, false}, {"train_loss", mean_loss, false}, {"train_runtime", seconds, false},
+    cad_number row[] = {{"epoch", cadp_epoch_at(r, cad_max(1, r->step)), false}, {"total_flos", r->history.flos, false}, {"train_loss", mean_loss, false}, {"train_runtime", seconds, false},
                         {"train_samples_per_second", rows / seconds, false}, {"train_steps_per_second", (double)steps / seconds, false},
                         {"train_tokens_per_second", (double)r->tokens / seconds, false}, {"step", (double)r->step, true}};
 

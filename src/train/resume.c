@@ -216,6 +216,7 @@ cad_status cadp_checkpoint_find(cad_run *r)
 typedef struct loader {
     cad_run *run;
     cad_h5 *file;      /* rank 0 */
+    const char *dir;   /* its folder */
     float *values;     /* a piece */
     cad_str name;
     cad_status failed; /* rank 0 could not read: the rest still travels, because every rank takes part */
@@ -227,10 +228,10 @@ static cad_status check_tensor(loader *l, const cad_param *p)
     int64_t shape[CAD_MAX_DIMS];
     int dims;
 
-    if (!cad_h5_has(l->file, l->name.data)) return cad_fail(CAD_ECHECKPOINT, "%s in state.h5: expected this tensor, found none: the checkpoint is of another model or method", l->name.data);
+    if (!cad_h5_has(l->file, l->name.data)) return cad_fail(CAD_ECHECKPOINT, "%s in %s/state.h5: expected this tensor, found none: the checkpoint is of another model or method", l->name.data, l->dir);
     CAD_TRY(cad_h5_shape(l->file, l->name.data, &dtype, shape, &dims));
     if (dtype == CAD_F32 && dims == p->dims && (dims == 1 ? shape[0] == p->cols : shape[0] == p->rows && shape[1] == p->cols)) return CAD_OK;
-    return cad_fail(CAD_ECHECKPOINT, "%s in state.h5: expected F32 [%lld, %lld], found %s with %d dimensions, first %lld", l->name.data, (long long)p->rows, (long long)p->cols, cad_dtype_name(dtype), dims,
+    return cad_fail(CAD_ECHECKPOINT, "%s in %s/state.h5: expected F32 [%lld, %lld], found %s with %d dimensions, first %lld", l->name.data, l->dir, (long long)p->rows, (long long)p->cols, cad_dtype_name(dtype), dims,
                     dims ? (long long)shape[0] : 0);
 }
 
@@ -288,12 +289,12 @@ static cad_status check_count(loader *l)
     for (int i = 0; i < p->count; i++) ours += p->row[i].trains;
     CAD_TRY(cad_h5_each(l->file, "/model", count_tensor, &c));
     if (c.tensors == ours) return CAD_OK;
-    return cad_fail(CAD_ECHECKPOINT, "state.h5: expected %lld trainable tensors, found %lld: the checkpoint is of another model or method", (long long)ours, (long long)c.tensors);
+    return cad_fail(CAD_ECHECKPOINT, "%s/state.h5: expected %lld trainable tensors, found %lld: the checkpoint is of another model or method", l->dir, (long long)ours, (long long)c.tensors);
 }
 
 static cad_status loader_open(loader *l, cad_run *r, const char *dir)
 {
-    *l = (loader){.run = r};
+    *l = (loader){.run = r, .dir = dir};
     CAD_TRY(cad_alloc(&l->values, CAD_STATE_PIECE, sizeof *l->values, "a piece of a tensor"));
     if (r->rank) return CAD_OK;
     CAD_TRY(open_state(&l->file, dir));

@@ -79,13 +79,30 @@ static cad_status release(cad_device *d, void *p, int64_t bytes)
     return CAD_OK;
 }
 
+typedef struct moved { char *to; const char *from; int64_t bytes; } moved;
+
+enum { MOVE = 1 << 20 };
+
+static void move_part(const void *args, int64_t i, void *work)
+{
+    const moved *m = args;
+    size_t n = (size_t)cad_min(MOVE, m->bytes - i * MOVE);
+
+    (void)work;
+    if (m->from)
+        memcpy(m->to + i * MOVE, m->from + i * MOVE, n);
+    else
+        memset(m->to + i * MOVE, 0, n);
+}
+
 static cad_status move(cad_device *d, void *to, const void *from, int64_t bytes)
 {
-    (void)d;
-    if (from)
+    moved m = {to, from, bytes};
+
+    if (from && m.to < m.from + bytes && m.from < m.to + bytes)
         memmove(to, from, (size_t)bytes);
     else
-        memset(to, 0, (size_t)bytes);
+        cadp_cpu_each(d, cad_ceil_div(bytes, MOVE), move_part, &m, NULL, 0);
     return CAD_OK;
 }
 

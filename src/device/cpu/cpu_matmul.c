@@ -15,8 +15,9 @@ typedef struct half { cad_tensor a, b; bool ta, tb; int64_t k, piece, pieces; ch
 typedef struct plan {
     path path;
     bool turn_b[2];             /* DIRECT: op(B) is turned beforehand */
+    bool once;                  /* CONVERTED: one row of tiles, so each brings its own part of op(B) */
     int64_t m, n, tile_rows, tile_cols, block_cols, panel_cols;
-    int64_t block_bytes[2], shared_bytes[2], a_bytes, tile_bytes, own_bytes; /* work space: op(B) of a panel; each thread's A and C */
+    int64_t block_bytes[2], shared_bytes[2], a_bytes, b_bytes, tile_bytes, own_bytes; /* work space: op(B) of a panel; each thread's A, B and C */
 } plan;
 
 static int64_t tile_of(int64_t n, int64_t pieces) { return cad_round_up(cad_ceil_div(n, pieces), 16); }
@@ -59,21 +60,23 @@ static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
     cut_tiles(&p);
     p.block_cols = p.path == PACKED ? tile_of(p.tile_cols, cad_ceil_div(p.tile_cols, BLOCK_COLS)) : p.tile_cols;
     p.tile_cols = cad_round_up(p.tile_cols, p.block_cols);
-    p.panel_cols = cad_max(1, PANEL / cad_max(1, h[0].k + h[1].k) / p.tile_cols) * p.tile_cols;
+    p.once = p.path == CONVERTED && p.m <= p.tile_rows;
+    p.panel_cols = p.once ? p.n : cad_max(1, PANEL / cad_max(1, h[0].k + h[1].k) / p.tile_cols) * p.tile_cols;
+    p.tile_bytes = padded(p.tile_rows * p.tile_cols * 4);
     for (int i = 0; i < 2; i++) {
-        int64_t blocks = cad_ceil_div(cad_min(p.panel_cols, p.n), p.block_cols);
+        int64_t blocks = p.once ? 0 : cad_ceil_div(cad_min(p.panel_cols, p.n), p.block_cols);
         cut_terms(&h[i], p.path);
         p.turn_b[i] = p.path == DIRECT && h[i].tb && h[i].k && p.m > 2 * p.tile_rows;
         p.block_bytes[i] = p.path == PACKED ? cadp_bf16_packed_bytes(p.block_cols, h[i].piece) : padded(h[i].piece * p.block_cols * 4);
         if (cad_some(h[i].a) && (p.path != DIRECT || p.turn_b[i])) p.shared_bytes[i] = blocks * h[i].pieces * p.block_bytes[i];
         if (cad_some(h[i].a) && p.path != DIRECT) {
             p.a_bytes = cad_max(p.a_bytes, padded(cad_max(p.tile_rows, p.block_cols) * h[i].piece * (p.path == PACKED ? 2 : 4)));
-            p.own_bytes += padded(p.tile_rows * p.tile_cols * 4);
+            p.b_bytes = p.once ? cad_max(p.b_bytes, p.block_bytes[i]) : 0;
+            p.own_bytes += p.tile_bytes;
         }
     }
-    p.tile_bytes = padded(p.tile_rows * p.tile_cols * 4);
     if (p.path == DIRECT && x->c.dtype != CAD_F32) p.own_bytes = p.tile_bytes;
-    p.own_bytes += p.a_bytes;
+    p.own_bytes += p.a_bytes + p.b_bytes;
     return p;
 }
 
@@ -204,18 +207,28 @@ static void direct_tile(const panel *t, const area *at, char *own)
     for (int64_t r = 0; c.dtype != CAD_F32 && r < at->rows; r++) cadp_put(c, r, 0, at->cols, to + r * ld);
 }
 
+/* A part of a bf16 factor in fp32 at room: terms [from, from + n), rows of op(A) or columns of op(B) [at, at + wide); turned as it lies. */
+static cadp_factor widen_part(cad_tensor t, bool turned, bool terms_in_rows, int64_t from, int64_t n, int64_t at, int64_t wide, float *room)
+{
+    cad_tensor part = terms_in_rows ? cad_columns(cad_slice(t, from, n), at, wide) : cad_columns(cad_slice(t, at, wide), from, n);
+
+    part = cadp_widen(part, &room);
+    return (cadp_factor){part.data, part.cols, turned};
+}
+
 /* sum [rows, cols] in fp32 = op(A) op(B), piece by piece. */
-static void converted_product(const panel *t, int i, const area *at, float *room, float *sum)
+static void converted_product(const panel *t, int i, const area *at, char *own, float *sum)
 {
     const half *h = &t->h[i];
 
     for (int64_t piece = 0; piece < h->pieces; piece++) {
         int64_t from = piece * h->piece, n = cad_min(h->piece, h->k - from);
-        cad_tensor a = h->ta ? cad_columns(cad_slice(h->a, from, n), at->row, at->rows) : cad_columns(cad_slice(h->a, at->row, at->rows), from, n);
-        float *end = room;
-        cad_tensor wide = cadp_widen(a, &end);
-        cadp_factor b = {(const float *)(void *)block_at(t, i, piece, at->col / t->p.block_cols), at->cols, false};
-        cadp_sgemm(at->rows, at->cols, n, 1, (cadp_factor){wide.data, wide.cols, h->ta}, b, piece > 0, sum, at->cols);
+        cadp_factor a = widen_part(h->a, h->ta, h->ta, from, n, at->row, at->rows, (float *)(void *)own), b;
+        if (t->p.once)
+            b = widen_part(h->b, h->tb, !h->tb, from, n, t->col + at->col, at->cols, (float *)(void *)(own + t->p.a_bytes));
+        else
+            b = (cadp_factor){(const float *)(void *)block_at(t, i, piece, at->col / t->p.block_cols), at->cols, false};
+        cadp_sgemm(at->rows, at->cols, n, 1, a, b, piece > 0, sum, at->cols);
     }
 }
 
@@ -264,7 +277,8 @@ static void finish(const panel *t, const area *at, int64_t j, int64_t n, const f
 
 static void summed_tile(const panel *t, const area *at, char *own)
 {
-    float *sum[2] = {(float *)(void *)(own + t->p.a_bytes), (float *)(void *)(own + t->p.a_bytes + t->p.tile_bytes)};
+    char *sums = own + t->p.a_bytes + t->p.b_bytes;
+    float *sum[2] = {(float *)(void *)sums, (float *)(void *)(sums + t->p.tile_bytes)};
     int64_t wide = t->p.path == PACKED ? t->p.block_cols : at->cols, ld = wide;
     bool two = cad_some(t->x->a2);
 
@@ -272,7 +286,7 @@ static void summed_tile(const panel *t, const area *at, char *own)
         if (t->p.path == PACKED)
             packed_product(t, i, at, (uint16_t *)(void *)own, sum[i]);
         else
-            converted_product(t, i, at, (float *)(void *)own, sum[i]);
+            converted_product(t, i, at, own, sum[i]);
     }
     for (int64_t j = 0; j < at->cols; j += wide) {
         int64_t off = t->p.path == PACKED ? j * t->p.tile_rows : 0;

@@ -216,7 +216,7 @@ static void orders_that_cannot_be_made_are_refused_with_a_reason(void **state)
     assert_refused(y, 5, &o, CAD_EDATA, "at least 2 records of each label");
     o.stratify = false;
     o.oversample = true;
-    assert_refused(zeros, 5, &o, CAD_EDATA, "none of the 4 training records has label 1");
+    assert_refused(zeros, 5, &o, CAD_EDATA, "expected records of label 1 to repeat (oversampling), found none among 4");
     o.repeat_times = 0;
     assert_refused(y, 5, &o, CAD_EUSAGE, "repeat_times");
     o.validation_split = 0;
