@@ -83,7 +83,7 @@ for source in $(find test/mpi -name 'mpi_*.c' | sort); do
     done
 done
 if [ "$MODE" != asan ]; then
-    for script in test/gates/selftest.sh test/mpi/*.sh test/cli/*.sh test/faults/*.sh; do
+    for script in test/gates/selftest.sh test/mpi/*.sh test/cli/*.sh test/faults/*.sh test/accept.sh; do
         [ ! -f "$script" ] || try "$script" 600 sh "$script"
     done
     try test/accept.sh 1800 sh test/accept.sh

@@ -31,7 +31,7 @@ reason=
 [ "$(grep -c '^cadtrain: error: ' "$log")" = 1 ] || reason="$reason not one sentence;"
 say the_third_failure_ends_the_run "$reason"
 
-(ulimit -f 8 && train 2 tiny --max-steps 2)
+(ulimit -f 8 && train 1 tiny --max-steps 2)
 code=$?
 say no_room_for_the_model "$([ $code = 6 ] && [ "$(grep -c '^cadtrain: error: .*tiny' "$log")" = 1 ] || echo "exit code $code, $(grep -c '^cadtrain: error: .*tiny' "$log") sentences that name the folder")"
 
@@ -43,10 +43,10 @@ if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=40m tmpfs "$disk" 2>/dev/null
     exit $fails
 fi
 trap 'cd / && umount "$disk"; rm -rf "$scratch"' EXIT
-train 2 disk/out --gradient-accumulation-steps 1 --max-steps 2 --save-strategy steps --save-steps 1
+train 2 disk/out --lr-scheduler-type constant --gradient-accumulation-steps 1 --max-steps 2 --save-strategy steps --save-steps 1
 kept=$(find disk/out/checkpoint-1 disk/out/checkpoint-2 -type f -exec sha256sum {} + | sort | sha256sum)
 dd if=/dev/zero of=disk/filler bs=64k 2>/dev/null
-train 2 disk/out --gradient-accumulation-steps 1 --max-steps 3 --save-strategy steps --save-steps 1 --resume-from-checkpoint auto
+train 2 disk/out --lr-scheduler-type constant --gradient-accumulation-steps 1 --max-steps 3 --save-strategy steps --save-steps 1 --resume-from-checkpoint auto
 code=$?
 reason=
 [ $code = 6 ] || reason="exit code: expected 6 (the model at the end has no room), found $code;"
@@ -55,8 +55,8 @@ reason=
 [ -z "$(find disk/out -name '*tmp*')" ] || reason="$reason left behind: $(find disk/out -name '*tmp*' | head -n 2 | tr '\n' ' ')"
 say full_file_system "$reason"
 rm disk/filler
-train 2 disk/out --gradient-accumulation-steps 1 --max-steps 4 --save-strategy steps --save-steps 1 --resume-from-checkpoint auto
+train 2 disk/out --lr-scheduler-type constant --gradient-accumulation-steps 1 --max-steps 4 --save-strategy steps --save-steps 1 --resume-from-checkpoint auto
 code=$?
-train 2 straight --gradient-accumulation-steps 1 --max-steps 4
+train 2 straight --lr-scheduler-type constant --gradient-accumulation-steps 1 --max-steps 4
 say room_again "$([ $code = 0 ] && [ "$(digest disk/out)" = "$(digest straight)" ] || echo "exit code $code, $(digest disk/out | cut -c1-12), expected $(digest straight | cut -c1-12)")"
 exit $fails

@@ -92,6 +92,11 @@ static cad_status weight_product(world *w)
 
 static cad_status narrow_product(world *w) { return cad_matmul(w->d, &(cad_matmul_args){.a = in(w, K, RANK), .b = in(w, K, N), .ta = true, .alpha = 1, .c = out32(w, RANK, N)}); }
 
+static cad_status few_rows(world *w)
+{
+    return cad_matmul(w->d, &(cad_matmul_args){.a = in(w, 40, K), .b = in(w, N, K), .tb = true, .alpha = 1, .c = out32(w, 40, N)});
+}
+
 static cad_status norm(world *w)
 {
     cad_tensor x = in32(w, TOKENS, COLS), g = in(w, 1, COLS), y = out(w, TOKENS, COLS), rstd = out32(w, TOKENS, 1), dy = in(w, TOKENS, COLS);
@@ -168,9 +173,9 @@ static cad_status flat(world *w)
 }
 
 typedef struct trial { const char *name; cad_status (*run)(world *w); } trial;
-static const trial trials[] = {{"forward product", forward_product}, {"product", input_product}, {"weight product", weight_product}, {"narrow product", narrow_product},
+static const trial trials[] = {{"forward product", forward_product}, {"product", input_product}, {"weight product", weight_product}, {"narrow product", narrow_product}, {"few rows", few_rows},
                                {"norm", norm}, {"attention", attention}, {"window", windows}, {"gates", gates}, {"tokens", tokens}, {"elements", elements}, {"flat", flat}};
-enum { PRODUCTS = 4, TRIALS = sizeof trials / sizeof *trials };
+enum { PRODUCTS = 5, TRIALS = sizeof trials / sizeof *trials };
 
 /* ---- runs ---- */
 
@@ -316,6 +321,38 @@ static void native_products_agree_with_those_in_fp32(void **state)
     }
 }
 
+static void product_of(int64_t m, int64_t n, int64_t k, bool turned, cad_dtype dtype, int threads)
+{
+    int64_t work = 0;
+
+    for (int real = 0; real < 2; real++) {
+        world w = {.real = dtype};
+        assert_int_equal(cad_device_open(&w.d, real ? "cpu" : "plan:cpu", threads), CAD_OK);
+        if (real) assert_int_equal(cad_device_reserve(w.d, work), CAD_OK);
+        cad_matmul_args x = {.a = in(&w, m, k), .b = turned ? in(&w, n, k) : in(&w, k, n), .tb = turned, .alpha = 1, .c = out(&w, m, n)};
+        x.a2 = x.a, x.b2 = x.b, x.tb2 = turned, x.alpha2 = -1;
+        if (cad_matmul(w.d, &x)) fail_msg("%lld x %lld x %lld on %d threads: %s", (long long)m, (long long)n, (long long)k, threads, cad_reason());
+        work = cad_device_work_needed(w.d);
+        for (int i = 0; i < w.n; i++) cad_device_free(w.d, &w.t[i].data);
+        assert_int_equal(cad_device_close(&w.d), CAD_OK);
+    }
+}
+
+/* The backend asserts that the space planned holds what it lays out. */
+static void the_work_space_planned_suffices(void **state)
+{
+    static const int64_t rows[] = {1, 40, 320, 321, 700}, cols[] = {50, 800}, terms[] = {33, 800};
+
+    (void)state;
+    for (int i = 0; i < 5 * 2 * 2 * 3; i++) {
+        choose(i % 3 == 2 ? "convert" : NULL);
+        product_of(rows[i / 3 % 5], cols[i / 15 % 2], terms[i / 30], i % 2, i % 3 ? CAD_BF16 : CAD_F32, i % 3 == 2 ? 16 : 3);
+    }
+    choose("convert");
+    product_of(40, 6144, 768, true, CAD_BF16, 48);
+    choose(NULL);
+}
+
 static void repeated_products_allocate_nothing(void **state)
 {
     world w = {.real = CAD_BF16};
@@ -360,6 +397,7 @@ int main(void)
         cmocka_unit_test(every_operation_gives_the_same_bits_on_1_to_4_threads),
         cmocka_unit_test(native_products_give_the_same_bits_on_1_to_4_threads),
         cmocka_unit_test(native_products_agree_with_those_in_fp32),
+        cmocka_unit_test(the_work_space_planned_suffices),
         cmocka_unit_test(repeated_products_allocate_nothing),
         cmocka_unit_test(no_failed_allocation_leaks),
     };
