@@ -244,11 +244,31 @@ static cad_status open_memory(cad_run *r)
     return load_weights(r);
 }
 
+/* Scores of a checkpoint go to a folder named after it, not to that of the run that trained it. */
+static cad_status derive_scores_dir(cad_run *r)
+{
+    const char *c = r->what.checkpoint;
+    cad_str path = {0};
+    cad_status status;
+
+    if (!c || r->o->prediction_output_dir || r->o->output_dir) return CAD_OK;
+    while (!strncmp(c, "./", 2)) c += 2;
+    status = cad_str_addf(&path, "outputs/predictions/%s", c);
+    for (size_t i = strlen("outputs/predictions/"); !status && i < path.size; i++)
+        if (strchr("/\\ ", path.data[i])) path.data[i] = '_';
+    while (!status && path.size && path.data[path.size - 1] == '_') path.data[--path.size] = 0;
+    if (!status) status = cad_strdup(&r->o->prediction_output_dir, path.data);
+    cad_str_close(&path);
+    return status;
+}
+
 static cad_status open_all(cad_run *r)
 {
+    CAD_TRY(derive_scores_dir(r));
     CAD_TRY(cad_derive_dirs(r->o));
     CAD_TRY(cad_comm_agree(r->comm, cadp_prepare_demo(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
+    CAD_TRY(cad_comm_agree(r->comm, cadp_tell_reading(r)));
     CAD_TRY(tell_facts(r, open_data(r)));
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
