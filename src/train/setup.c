@@ -294,7 +294,7 @@ cad_status cad_run_open(cad_run **out, cad_options *o, cad_comm *comm, const cad
     r->size = cad_comm_size(comm);
     r->lock = -1;
     r->exact = o->training.reduction != CAD_REDUCE_FAST;
-    r->began = cad_now();
+    r->began = r->opened = cad_now();
     r->history.best_metric = NAN;
     if ((status = open_all(r))) cad_run_close(out);
     return status;
