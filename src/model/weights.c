@@ -45,7 +45,7 @@ static cad_status wrong_shape(const cad_st *st, const cad_param *p, const cad_st
 
     show_shape(expected, sizeof expected, p->dims == 1 ? &p->cols : (int64_t[]){p->rows, p->cols}, p->dims);
     show_shape(found, sizeof found, t->shape, t->dims);
-    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected the shape %s, found %s", t->name, cad_st_file(st, t->file), expected, found);
+    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected shape %s, found %s", t->name, cad_st_file(st, t->file), expected, found);
 }
 
 static bool shape_fits(const cad_param *p, const cad_st_tensor *t)

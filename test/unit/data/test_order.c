@@ -205,7 +205,7 @@ static void orders_that_cannot_be_made_are_refused_with_a_reason(void **state)
     cad_split_options o = program;
 
     (void)state;
-    assert_refused(y, 0, &o, CAD_EDATA, "no records");
+    assert_refused(y, 0, &o, CAD_EDATA, "expected records to train on, found none");
     assert_refused(y, 1, &o, CAD_EDATA, "leaves nothing to train on");
     o.validation_split = 1;
     assert_refused(y, 5, &o, CAD_EUSAGE, "validation_split");
