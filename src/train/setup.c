@@ -49,22 +49,12 @@ static bool saves_head(const cad_words *w)
     return false;
 }
 
-static cad_status refuse_later_methods(const cad_options *o)
-{
-    if (o->model.load_in_4bit || o->model.load_in_8bit) return cad_fail(CAD_EUSAGE, "load_in_4bit, load_in_8bit: expected false, found true: this version trains unquantised models");
-    if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
-    if (o->task.task_name != CAD_TASK_BINARY) return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification, found sft: this version trains classifiers");
-    if (o->runtime.offload_optimizer) return cad_fail(CAD_EUSAGE, "offload_optimizer: expected none, found cpu: on a CPU the optimizer is there already");
-    if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
-    return CAD_OK;
-}
-
 static cad_status method_from_options(cad_run *r)
 {
     cad_options *o = r->o;
     cad_method *m = &r->method;
 
-    CAD_TRY(refuse_later_methods(o));
+    CAD_TRY(cadp_refuse_later(r));
     *m = (cad_method){.custom_head = o->model.use_custom_binary_head, .num_labels = (int)o->model.num_labels, .head_dropout = o->model.head_dropout,
                       .pooling = o->model.use_custom_binary_head ? pooling_of(o->model.pooling) : CAD_POOLING_LAST, .compute = o->training.bf16 ? CAD_BF16 : CAD_F32,
                       .recompute = o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};

@@ -159,6 +159,9 @@ CAD_CHECKED cad_status cadp_write_model(cad_run *r, const char *dir);
 CAD_CHECKED cad_status cadp_write_results(cad_run *r, const char *name, const cad_number *numbers, int count);
 CAD_CHECKED cad_status cadp_write_run_json(const cad_run *r);
 
+/* ---- later.c ---- */
+CAD_CHECKED cad_status cadp_refuse_later(const cad_run *r);
+
 /* ---- as_trained.c ---- */
 /* Rank 0. Warns where CHECKPOINT/run.json says that records were read otherwise in training than now. */
 CAD_CHECKED cad_status cadp_tell_reading(const cad_run *r);
