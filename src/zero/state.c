@@ -1,25 +1,30 @@
 /* Parameters and optimizer state by name: from files into the parts, from the parts to rank 0 and back. */
 #include "zero_priv.h"
 
-/* fp32 values of the unit's flat elements [at, at + n) into one part that begins at element `low` of it. */
-static cad_status put_compute(cad_zero *z, char *part, int64_t low, int64_t at, int64_t n, const float *values)
+#include <omp.h>
+#include <stdio.h>
+
+/* fp32 values of the unit's flat elements [at, at + n) into one part that begins at element `low` of it; `half` has room for n. */
+static cad_status put_compute(cad_zero *z, char *part, int64_t low, int64_t at, int64_t n, const float *values, uint16_t *half)
 {
     if (z->o.compute == CAD_F32) return cad_device_upload(z->device, part + (at - low) * 4, values, n * 4);
-    for (int64_t i = 0; i < n; i++) z->half[i] = cad_f32_to_bf16(values[i]);
-    return cad_device_upload(z->device, part + (at - low) * 2, z->half, n * 2);
+    for (int64_t i = 0; i < n; i++) half[i] = cad_f32_to_bf16(values[i]);
+    return cad_device_upload(z->device, part + (at - low) * 2, half, n * 2);
 }
 
-typedef struct filler { cad_zero *z; cad_zero_reader read; void *with; int row; } filler;
+/* What one thread brings at a time stays in its cache. */
+enum { SLICE = 1 << 16 };
+typedef struct filler { cad_zero *z; cad_zero_reader read; void *with; int row; float *values; uint16_t *half; } filler;
 
 static cad_status fill(filler *f, int64_t from, int64_t n, char *part, int64_t low, int64_t first, float *master, int64_t own)
 {
     cad_zero *z = f->z;
 
     for (int64_t done = 0; done < n;) {
-        int64_t count = cad_min(n - done, 1 << 18), at = from + done;
-        CAD_TRY(f->read(f->with, f->row, at - first, count, z->piece));
-        if (master) CAD_TRY(cad_device_upload(z->device, master + (at - own), z->piece, count * 4));
-        if (part) CAD_TRY(put_compute(z, part, low, at, count, z->piece));
+        int64_t count = cad_min(n - done, SLICE), at = from + done;
+        CAD_TRY(f->read(f->with, f->row, at - first, count, f->values));
+        if (master) CAD_TRY(cad_device_upload(z->device, master + (at - own), f->values, count * 4));
+        if (part) CAD_TRY(put_compute(z, part, low, at, count, f->values, f->half));
         done += count;
     }
     return CAD_OK;
@@ -37,11 +42,42 @@ static cad_status load_row(filler *f, const cad_param *p)
     return fill(f, at, n, NULL, 0, p->at, u->master, u->own);
 }
 
+/* Rows on all threads: reading, widening and the first touch of memory take as long as the disk. The reason of a failure is the thread's own and
+ * is carried over. */
+static cad_status load_rows(cad_zero *z, cad_zero_reader read, void *with, int threads, float *values, uint16_t *half)
+{
+    cad_status failed = CAD_OK;
+    char reason[512] = "";
+
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (int i = 0; i < z->params->count; i++) {
+        int t = omp_get_thread_num();
+        cad_status status = load_row(&(filler){z, read, with, i, values + (int64_t)t * SLICE, half + (int64_t)t * SLICE}, &z->params->row[i]);
+        if (!status) continue;
+#pragma omp critical(cad_zero_load)
+        {
+            if (!failed) snprintf(reason, sizeof reason, "%s", cad_reason());
+            failed = failed ? failed : status;
+            cad_clear();
+        }
+    }
+    return failed ? cad_fail(failed, "%s", reason) : CAD_OK;
+}
+
 cad_status cad_zero_load(cad_zero *z, cad_zero_reader read, void *with)
 {
+    int threads = strcmp(cad_device_name(z->device), "cpu") ? 1 : cad_device_threads(z->device); /* host memory: uploads are copies */
+    float *values = NULL;
+    uint16_t *half = NULL;
+    cad_status status;
+
     if (cad_device_pretends(z->device)) return CAD_OK;
-    for (int i = 0; i < z->params->count; i++) CAD_TRY(load_row(&(filler){z, read, with, i}, &z->params->row[i]));
-    return CAD_OK;
+    if (!(status = cad_alloc(&values, (size_t)threads * SLICE, sizeof *values, "weights on their way")) &&
+        !(status = cad_alloc(&half, (size_t)threads * SLICE, sizeof *half, "weights on their way")))
+        status = load_rows(z, read, with, threads, values, half);
+    cad_free(&values);
+    cad_free(&half);
+    return status;
 }
 
 static float *state_of(const cadp_unit *u, cad_state what) { return what == CAD_STATE_PARAM ? u->master : what == CAD_STATE_EXP_AVG ? u->m : u->v; }
@@ -75,7 +111,7 @@ cad_status cad_zero_spread(cad_zero *z, int row, cad_state what, int64_t from, i
     if (cadp_common(first, n, u->own, u->own + u->own_n, &at, &count))
         CAD_TRY(cad_device_upload(z->device, state_of(u, what) + (at - u->own), values + (at - first), count * 4));
     if (what != CAD_STATE_PARAM) return CAD_OK;
-    if (cadp_whole(z)) return put_compute(z, u->train, 0, first, n, values);
+    if (cadp_whole(z)) return put_compute(z, u->train, 0, first, n, values, z->half);
     if (!cadp_common(first, n, u->cut[z->rank], u->cut[z->rank + 1], &at, &count)) return CAD_OK;
-    return put_compute(z, u->train, u->cut[z->rank], at, count, values + (at - first));
+    return put_compute(z, u->train, u->cut[z->rank], at, count, values + (at - first), z->half);
 }
