@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by jobs/local.sh and test/run.sh: Debian packages and the environment of Open MPI.
 
 # shellcheck disable=SC2034

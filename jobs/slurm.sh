@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by the sbatch templates, which Slurm runs from a copy: everything is relative to the directory where sbatch was called.
 # slurm_train FLAGS…: trains on all tasks of the job, goes on from the last checkpoint, and asks for another turn when the time is up.
 MOST_TURNS=${MOST_TURNS:-20}

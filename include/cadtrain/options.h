@@ -91,7 +91,7 @@ CAD_CHECKED cad_status cad_config_from_json(cad_config **out, const char *json, 
 CAD_CHECKED cad_status cad_config_help(cad_str *out, const cad_flag *command_flags);
 CAD_CHECKED cad_status cad_config_markdown(cad_str *out);
 /* Directories derived from the model's path and the mode where none is given (contract 3.1): outputs/checkpoints/<slug>_<mode> and
- * outputs/predictions/<slug>_<mode>; beside a given output_dir the predictions go to output_dir/predictions; the event logs to output_dir/runs. */
+ * outputs/predictions/<slug>_<mode>; beside a given output_dir the predictions go to output_dir/predictions. */
 CAD_CHECKED cad_status cad_derive_dirs(cad_options *o);
 const char *cad_mode_name(const cad_options *o); /* full, lora, qlora, lora8bit */
 #ifdef __cplusplus

@@ -61,7 +61,7 @@ const cadp_command cadp_commands[] = {
     {"report", "report --predictions FILE… [--compare FILE…] --output DIR", "metrics.json and report.html from predictions",
      0, report_flags, {"predictions", "output"}, {0}, cadp_cmd_report},
     {"bench", "bench [--bf16] [--threads N]", "speed of the operations of a training step on this machine, as JSON", CADP_OPTIONS | CADP_RESULTS, NULL, {0}, {0}, cadp_cmd_bench},
-    {"version", "version [--json]", "versions of the program and of the libraries it found", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
+    {"version", "version [--json]", "versions of the program and of MPI, and what the devices are", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
     {.name = "generate", .usage = "generate", .summary = "writes text from a prompt", .marks = CADP_LATER},
     {.name = "score", .usage = "score", .summary = "log-likelihood of texts", .marks = CADP_LATER},
     {.name = "synth", .usage = "synth", .summary = "makes a synthetic UK Biobank extract", .marks = CADP_LATER},

@@ -30,6 +30,5 @@ cad_status cad_derive_dirs(cad_options *o)
 
     if (o->output_dir) CAD_TRY(below(&o->prediction_output_dir, o->output_dir, "predictions"));
     CAD_TRY(derive(&o->output_dir, "checkpoints", slug, mode));
-    CAD_TRY(derive(&o->prediction_output_dir, "predictions", slug, mode));
-    return below(&o->logging_dir, o->output_dir, "runs");
+    return derive(&o->prediction_output_dir, "predictions", slug, mode);
 }

@@ -160,6 +160,17 @@ static cad_status add_line(cad_str *s, const char *line)
     return cad_str_add(s, line, strlen(line));
 }
 
+static bool says_already(const cad_str *lines, const char *line)
+{
+    size_t n = strlen(line), length;
+
+    for (const char *at = lines->size ? lines->data : ""; *at; at += length + (at[length] == '\n')) {
+        length = strcspn(at, "\n");
+        if (length == n && !memcmp(at, line, n)) return true;
+    }
+    return false;
+}
+
 cad_status cadp_conf_mistake(cad_config *c, const char *format, ...)
 {
     char line[1024];
@@ -168,6 +179,7 @@ cad_status cadp_conf_mistake(cad_config *c, const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    if (says_already(&c->mistakes, line)) return CAD_OK; /* one flag may set several rows */
     c->mistake_count++;
     return c->mistake_count > MOST_MISTAKES ? CAD_OK : add_line(&c->mistakes, line);
 }

@@ -47,7 +47,7 @@ const cadp_row cadp_conf_rows[] = {
     {.in = "", .key = "prediction_output_dir", .type = CADP_TEXT, .at = offsetof(cad_options, prediction_output_dir), .marks = CADP_NULLABLE,
      .help = "Predictions, metrics and the clinical report; without it outputs/predictions/MODEL_MODE, or output_dir/predictions."},
     {.in = "", .key = "logging_dir", .type = CADP_TEXT, .at = offsetof(cad_options, logging_dir), .marks = CADP_NULLABLE,
-     .help = "TensorBoard event files; without it output_dir/runs."},
+     .help = "TensorBoard event files; without it a folder of its own under output_dir/runs."},
     {.in = "", .key = "predictions_include_input", .type = CADP_BOOL, .at = offsetof(cad_options, predictions_include_input), .standard = "false",
      .help = "Copy each record's text into predictions.jsonl."},
     {.in = "", .key = "demo", .flags = "", .type = CADP_BOOL, .at = offsetof(cad_options, demo), .standard = "false",

@@ -1,5 +1,6 @@
 #include <cadtrain/model.h>
 
+#include <math.h>
 #include <stdio.h>
 
 bool cad_is_adapter(const char *dir)
@@ -121,7 +122,7 @@ static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arc
     CAD_TRY(cad_json_bool(j, "fan_in_fan_out", false));
     CAD_TRY(cad_json_bool(j, "inference_mode", true));
     CAD_TRY(cad_json_bool(j, "init_lora_weights", true));
-    CAD_TRY(cad_json_real(j, "lora_alpha", m->alpha));
+    CAD_TRY(fabs(m->alpha) < 1e15 && m->alpha == floor(m->alpha) ? cad_json_int(j, "lora_alpha", (int64_t)m->alpha) : cad_json_real(j, "lora_alpha", m->alpha));
     CAD_TRY(cad_json_real(j, "lora_dropout", m->dropout));
     CAD_TRY(cad_json_begin(j, "modules_to_save", '['));
     if (m->train_head) CAD_TRY(cad_json_string(j, NULL, m->custom_head ? "classifier" : "score"));

@@ -192,6 +192,16 @@ static cad_status train_results(cad_run *r, double mean_loss)
     return cadp_write_results(r, "train", row, 7);
 }
 
+/* Rank 0. The rows that chose the best checkpoint flatter it. */
+static void say_what_is_tested(cad_run *r)
+{
+    const char *held = "Scored on the validation rows, as no test_file is given", *chosen = r->history.best_step && r->o->training.load_best_model_at_end ? ": the best checkpoint was chosen on them, so the figures are somewhat too good" : "";
+
+    if (r->rank || r->test.count || !r->eval.count) return;
+    cad_info("%s%s", held, chosen);
+    if (cad_str_addf(&r->notes, "%s%s.\n", held, chosen)) cad_clear();
+}
+
 static cad_status test(cad_run *r)
 {
     const cadp_set *set = r->test.count ? &r->test : &r->eval;
@@ -201,6 +211,7 @@ static cad_status test(cad_run *r)
 
     CAD_TRY(cad_comm_bcast(r->comm, &count, sizeof count, 0));
     if (!r->o->training.run_test_after_train || !count) return CAD_OK;
+    say_what_is_tested(r);
     if (!(status = cadp_score(r, set, count, true, &s))) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : cadp_write_predictions(r, r->o->prediction_output_dir, set, &s));
     if (!status && !r->rank) cad_info("test: %lld records, AUC %.4f, accuracy %.4f, Brier %.4f", (long long)s.n, s.metrics.auc, s.metrics.accuracy, s.metrics.brier);
     cadp_scores_close(&s);

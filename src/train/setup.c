@@ -49,22 +49,12 @@ static bool saves_head(const cad_words *w)
     return false;
 }
 
-static cad_status refuse_later_methods(const cad_options *o)
-{
-    if (o->model.load_in_4bit || o->model.load_in_8bit) return cad_fail(CAD_EUSAGE, "load_in_4bit, load_in_8bit: expected false, found true: this version trains unquantised models");
-    if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
-    if (o->task.task_name != CAD_TASK_BINARY) return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification, found sft: this version trains classifiers");
-    if (o->runtime.offload_optimizer) return cad_fail(CAD_EUSAGE, "offload_optimizer: expected none, found cpu: on a CPU the optimizer is there already");
-    if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
-    return CAD_OK;
-}
-
 static cad_status method_from_options(cad_run *r)
 {
     cad_options *o = r->o;
     cad_method *m = &r->method;
 
-    CAD_TRY(refuse_later_methods(o));
+    CAD_TRY(cadp_refuse_later(r));
     *m = (cad_method){.custom_head = o->model.use_custom_binary_head, .num_labels = (int)o->model.num_labels, .head_dropout = o->model.head_dropout,
                       .pooling = o->model.use_custom_binary_head ? pooling_of(o->model.pooling) : CAD_POOLING_LAST, .compute = o->training.bf16 ? CAD_BF16 : CAD_F32,
                       .recompute = o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
@@ -244,11 +234,31 @@ static cad_status open_memory(cad_run *r)
     return load_weights(r);
 }
 
+/* Scores of a checkpoint go to a folder named after it, not to that of the run that trained it. */
+static cad_status derive_scores_dir(cad_run *r)
+{
+    const char *c = r->what.checkpoint;
+    cad_str path = {0};
+    cad_status status;
+
+    if (!c || r->o->prediction_output_dir || r->o->output_dir) return CAD_OK;
+    while (!strncmp(c, "./", 2)) c += 2;
+    status = cad_str_addf(&path, "outputs/predictions/%s", c);
+    for (size_t i = strlen("outputs/predictions/"); !status && i < path.size; i++)
+        if (strchr("/\\ ", path.data[i])) path.data[i] = '_';
+    while (!status && path.size && path.data[path.size - 1] == '_') path.data[--path.size] = 0;
+    if (!status) status = cad_strdup(&r->o->prediction_output_dir, path.data);
+    cad_str_close(&path);
+    return status;
+}
+
 static cad_status open_all(cad_run *r)
 {
+    CAD_TRY(derive_scores_dir(r));
     CAD_TRY(cad_derive_dirs(r->o));
     CAD_TRY(cad_comm_agree(r->comm, cadp_prepare_demo(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
+    CAD_TRY(cad_comm_agree(r->comm, cadp_tell_reading(r)));
     CAD_TRY(tell_facts(r, open_data(r)));
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
@@ -274,7 +284,7 @@ cad_status cad_run_open(cad_run **out, cad_options *o, cad_comm *comm, const cad
     r->size = cad_comm_size(comm);
     r->lock = -1;
     r->exact = o->training.reduction != CAD_REDUCE_FAST;
-    r->began = cad_now();
+    r->began = r->opened = cad_now();
     r->history.best_metric = NAN;
     if ((status = open_all(r))) cad_run_close(out);
     return status;

@@ -22,8 +22,8 @@ static const char *grouped(char out[32], int64_t n)
 
 static void say_machine(const cad_run *r)
 {
-    cad_info("cadtrain %s  %s  %d rank%s / %d node%s  %d thread%s each  %s  ZeRO stage %d  %s  reduction %s  seed %lld", CAD_VERSION, cad_comm_library(r->comm), r->size, r->size == 1 ? "" : "s",
-             cad_comm_nodes(r->comm), cad_comm_nodes(r->comm) == 1 ? "" : "s", cad_device_threads(r->device), cad_device_threads(r->device) == 1 ? "" : "s", cad_device_description(r->device),
+    cad_info("cadtrain %s  %s  %d rank%s / %d node%s  each on %s  ZeRO stage %d  %s  reduction %s  seed %lld", CAD_VERSION, cad_comm_library(r->comm), r->size, r->size == 1 ? "" : "s",
+             cad_comm_nodes(r->comm), cad_comm_nodes(r->comm) == 1 ? "" : "s", cad_device_description(r->device),
              (int)r->o->runtime.zero_stage, r->method.compute == CAD_BF16 ? "bf16" : "fp32", r->exact ? "exact" : "fast", (long long)r->o->runtime.seed);
 }
 

@@ -122,7 +122,7 @@ static bool asked_to_stop(const cad_run *r)
 
     if (cad_signals_stop()) return true;
     if (r->rank) return false;
-    if (wall > 0 && cad_now() - r->began >= wall) return true;
+    if (wall > 0 && cad_now() - r->opened >= wall) return true;
     return snprintf(path, sizeof path, "%s/STOP", r->o->output_dir) < (int)sizeof path && cad_is_file(path);
 }
 

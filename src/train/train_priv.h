@@ -68,6 +68,7 @@ struct cad_run {
     cadp_history history;
     cad_str notes;               /* sentences for the report, one a line */
     double began;                /* cad_now at the start of training */
+    double opened;               /* and of the run: wall_time counts from here */
 
     cadp_feed *feed;
     float *logits;               /* host, [sequences * labels] of one micro-batch */
@@ -157,4 +158,11 @@ CAD_CHECKED cad_status cadp_write_model(cad_run *r, const char *dir);
 /* Rank 0: trainer_state.json, train_results.json, eval_results.json, all_results.json, run.json into OUT. */
 CAD_CHECKED cad_status cadp_write_results(cad_run *r, const char *name, const cad_number *numbers, int count);
 CAD_CHECKED cad_status cadp_write_run_json(const cad_run *r);
+
+/* ---- later.c ---- */
+CAD_CHECKED cad_status cadp_refuse_later(const cad_run *r);
+
+/* ---- as_trained.c ---- */
+/* Rank 0. Warns where CHECKPOINT/run.json says that records were read otherwise in training than now. */
+CAD_CHECKED cad_status cadp_tell_reading(const cad_run *r);
 #endif

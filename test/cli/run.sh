@@ -40,6 +40,10 @@ ranks 2 eval --checkpoint "$model" --test-file records.jsonl --prediction-output
 reason=$(why 0 "$out" auc)
 cmp -s scored/predictions.jsonl scored2/predictions.jsonl || reason="other predictions on two ranks"
 say eval_on_two_ranks "$reason"
+run eval --checkpoint "$model" --test-file records.jsonl --max-length 32
+reason=$(why 0 "$err" 'was trained with max_length 1024 .here 32.')
+[ -f "outputs/predictions/$(echo "$model" | tr / _)/metrics.json" ] || reason="the scores do not lie in a folder named after the checkpoint"
+say eval_as_trained "$reason"
 run predict --checkpoint "$model" --input records.jsonl --output -
 reason=$(why 0 "$out" positive_probability)
 [ "$(grep -c '^{.*}$' "$out")" = 24 ] && [ "$(wc -l <"$out")" = 24 ] || reason="expected 24 rows and nothing else on standard output"
@@ -82,6 +86,15 @@ ranks 2 $small --max-steps $((step + 1)) --resume-from-checkpoint auto
 reason=$(why 0 "$out" "'step': $((step + 1)),")
 ! grep -q "'step': $step," "$out" || reason="it began again before the checkpoint"
 say goes_on "$reason"
+
+# What this version does not compute is refused.
+later() {
+    refused "later_$1" 2 "$2" train --model-name-or-path "$model" --train-file records.jsonl --output-dir x "$3" "$4" --lora-enable
+}
+later columns offset_column --offset-column site
+later init init_lora_weights --init-lora-weights gaussian
+later saved embed_tokens --modules-to-save embed_tokens
+later bits load_in_4bit --load-in-4bit true
 
 ranks 2 train --model-name-or-path "$model" --train-file nowhere.jsonl --output-dir x
 say no_data "$(why 3 "$err" 'nowhere.jsonl')"

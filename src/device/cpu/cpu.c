@@ -40,7 +40,7 @@ static cad_status open_cpu(cad_device *d)
         return status;
     }
     name_processor(processor, sizeof processor);
-    snprintf(d->description, sizeof d->description, "%s, %d threads, %s, bf16 products %s", processor, d->threads, cadp_dnnl_isa(), own->native ? "native" : "in fp32");
+    snprintf(d->description, sizeof d->description, "%s, %d thread%s, %s, bf16 products %s", processor, d->threads, d->threads == 1 ? "" : "s", cadp_dnnl_isa(), own->native ? "native" : "in fp32");
     return CAD_OK;
 }
 

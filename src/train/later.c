@@ -1,0 +1,39 @@
+/* What this version does not compute is refused, never passed over in silence. */
+#include "train_priv.h"
+
+static cad_status among(const char *option, const cad_words *w, const char *const *known, const char *expected)
+{
+    for (int i = 0; i < w->count; i++) {
+        bool found = false;
+        for (int k = 0; known[k] && !found; k++) found = !strcmp(w->word[i], known[k]);
+        if (!found) return cad_fail(CAD_EUSAGE, "%s: expected %s, found \"%.60s\": this version trains no other tensors beside an adapter", option, expected, w->word[i]);
+    }
+    return CAD_OK;
+}
+
+static cad_status refuse_methods(const cad_options *o)
+{
+    static const char *const saved[] = {"score", "classifier", NULL}, *const patterns[] = {"score", "classifier", "head", NULL};
+
+    if (o->model.load_in_4bit || o->model.load_in_8bit) return cad_fail(CAD_EUSAGE, "load_in_4bit, load_in_8bit: expected false, found true: this version trains unquantised models");
+    if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
+    if (!o->model.lora.enabled) return CAD_OK;
+    if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
+    if (o->model.lora.init_lora_weights && strcmp(o->model.lora.init_lora_weights, "true"))
+        return cad_fail(CAD_EUSAGE, "init_lora_weights: expected true, found %s: this version starts adapters with A uniform and B zero", o->model.lora.init_lora_weights);
+    CAD_TRY(among("modules_to_save", &o->model.lora.modules_to_save, saved, "score or classifier"));
+    return among("head_trainable_patterns", &o->model.head_trainable_patterns, patterns, "classifier, score or head");
+}
+
+cad_status cadp_refuse_later(const cad_run *r)
+{
+    const cad_options *o = r->o;
+
+    if (o->task.task_name != CAD_TASK_BINARY) return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification, found sft: this version trains classifiers");
+    if (!strcmp(o->runtime.device, "cuda")) return cad_fail(CAD_EUSAGE, "device: expected auto or cpu, found cuda: this version computes on CPUs");
+    if (o->dataset.head_columns.count || o->dataset.offset_column)
+        return cad_fail(CAD_EUSAGE, "head_columns, offset_column: expected none, found some: in this version a prediction follows from the text alone");
+    if (!r->rank && (o->training.optim == CAD_OPTIM_8BIT || o->training.optim == CAD_OPTIM_PAGED_8BIT))
+        cad_warn("optim", "optim: this version holds AdamW's moments in 32 bits, not in 8");
+    return refuse_methods(o);
+}
