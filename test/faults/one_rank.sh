@@ -36,6 +36,7 @@ hurt() {
 hurt killed -9 137
 hurt killed_at_stage_3 -9 137 --zero-stage 3 --gradient-accumulation-steps 2
 hurt crashed -SEGV 139
+hurt asserted -ABRT 134
 hurt stopped -STOP 124 --watchdog-seconds 3
 say the_watchdog_names_the_phase "$(grep -q 'no progress for 3 s in step' "$log" || echo "no line that says where it hangs")"
 

@@ -90,6 +90,27 @@ finish
 [ "$(find out -maxdepth 1 -name 'checkpoint-*' | wc -l)" = 2 ] || reason="$reason expected 2 checkpoints (SAVE, then TERM), found $(find out -maxdepth 1 -name 'checkpoint-*' | wc -l)"
 say the_file_SAVE "$reason"
 
+# A second job in the same folder is refused with the first one's name; the first goes on.
+begin 1
+cp "$log" first
+train 2 out --max-steps 2 --overwrite-output-dir true
+code=$?
+reason=
+[ $code = 6 ] || reason="exit code: expected 6, found $code;"
+grep -q "^cadtrain: error: .*out: another job writes there: process $pid" "$log" || reason="$reason no sentence that names process $pid;"
+at=$(steps_of out | wc -w)
+wait_for 10 started $((at + 3)) || reason="$reason the first job does not go on;"
+say one_job_in_a_folder "$reason"
+kill -TERM "$pid"
+finish
+
+# Nobody reads what it prints: the training is not lost.
+train_to() { train 1 "$@" --max-steps 20 --save-strategy steps --save-steps 10; }
+(train_to unheard) && mv "$log" heard
+"$cadtrain" train --model-name-or-path "$model" --train-file "$records" --validation-split 0 --max-length 64 --per-device-train-batch-size 1 --learning-rate 1e-3 --save-strategy no \
+    --evaluation-strategy no --logging-steps 1 --skip-test --report-to none --max-steps 20 --output-dir piped 2>"$log" | head -n 1 >/dev/null
+say nobody_reads_the_log "$([ "$(digest piped)" = "$(digest unheard)" ] || echo "other bits, or no model at all")"
+
 from=$(now_ms)
 # shellcheck disable=SC2086
 train 1 wall --wall-time 2 $long
