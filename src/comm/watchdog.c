@@ -47,6 +47,8 @@ __attribute__((noreturn)) static void bite(void)
 
     if (n > (int)sizeof text - 1) n = (int)sizeof text - 1;
     if (write(STDERR_FILENO, text, (size_t)n) < 0) _exit(CAD_EWATCHDOG);
+    /* Who waits for a rank that hangs is idle as long as that rank: the first exit ends all, so everybody's line must be out by then. */
+    nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
     _exit(CAD_EWATCHDOG); /* MPI belongs to the other thread: the launcher sees the exit and ends the other ranks */
 }
 
