@@ -53,18 +53,28 @@ static bool larger_is_better(const cad_run *r)
     return given >= 0 ? given : cad_metric_larger_is_better(bare(r->o->training.metric_for_best_model));
 }
 
-static cad_status eval_row(cad_run *r, const cadp_scores *s)
+enum { EVAL_ROW = 13 };
+
+static void eval_row(const cad_run *r, const cadp_scores *s, cad_number out[EVAL_ROW])
 {
     const cad_metrics *m = &s->metrics;
     double per = s->seconds > 0 ? 1 / s->seconds : 0;
-    cad_number row[] = {{"eval_loss", m->loss, false}, {"eval_accuracy", m->accuracy, false}, {"eval_precision", m->precision, false}, {"eval_recall", m->recall, false},
+    const cad_number row[EVAL_ROW] = {{"eval_loss", m->loss, false}, {"eval_accuracy", m->accuracy, false}, {"eval_precision", m->precision, false}, {"eval_recall", m->recall, false},
                         {"eval_f1", m->f1, false}, {"eval_auc", m->auc, false}, {"eval_auprc", m->auprc, false}, {"eval_brier", m->brier, false}, {"eval_runtime", s->seconds, false},
                         {"eval_samples_per_second", (double)s->n * per, false},
                         {"eval_steps_per_second", (double)cad_ceil_div(s->n, r->o->training.per_device_eval_batch_size) * per, false}, {"epoch", cadp_epoch_at(r, r->step), false},
                         {"step", (double)r->step, true}};
 
-    CAD_TRY(cadp_history_row(r, r->step, row, sizeof row / sizeof *row));
-    return cadp_write_results(r, "eval", row, sizeof row / sizeof *row);
+    memcpy(out, row, sizeof row);
+}
+
+static cad_status put_evaluation(cad_run *r, const cadp_scores *s)
+{
+    cad_number row[EVAL_ROW];
+
+    eval_row(r, s, row);
+    CAD_TRY(cadp_history_row(r, r->step, row, EVAL_ROW));
+    return cadp_write_results(r, "eval", row, EVAL_ROW);
 }
 
 static cad_status judge(cad_run *r, const cadp_scores *s, bool *better, bool *stop)
@@ -81,7 +91,7 @@ static cad_status judge(cad_run *r, const cadp_scores *s, bool *better, bool *st
     }
     h->bad_evals = *better ? 0 : h->bad_evals + 1;
     *stop = patience > 0 && h->bad_evals >= patience;
-    return eval_row(r, s);
+    return put_evaluation(r, s);
 }
 
 cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop)
@@ -97,6 +107,7 @@ cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop)
     if (!status) status = cad_comm_bcast(r->comm, said, sizeof said, 0);
     *better = said[0];
     *stop = said[1];
+    r->history.eval_step = r->step;
     return status;
 }
 
@@ -166,14 +177,16 @@ static cad_status loop(cad_run *r, double *mean_loss)
     return CAD_OK;
 }
 
-static cad_status back_to_best(cad_run *r)
+static cad_status back_to_best(cad_run *r, bool *went)
 {
     char dir[4096];
     int64_t best = r->history.best_step;
 
+    *went = false;
     CAD_TRY(cad_comm_bcast(r->comm, &best, sizeof best, 0));
     if (!r->o->training.load_best_model_at_end || !best || best == r->step) return CAD_OK;
     if (snprintf(dir, sizeof dir, "%s/checkpoint-%lld", r->o->output_dir, (long long)best) >= (int)sizeof dir) return cad_fail(CAD_ERESOURCE, "output_dir: the path is too long");
+    *went = true;
     if (!r->rank) cad_info("Loading best model from %s (%s: %.6g)", dir, r->o->training.metric_for_best_model, r->history.best_metric);
     return cadp_checkpoint_load_params(r, dir);
 }
@@ -190,6 +203,23 @@ static cad_status train_results(cad_run *r, double mean_loss)
     CAD_TRY(cadp_history_row(r, r->step, row, sizeof row / sizeof *row));
     cad_print_metrics_block("train", row, 7);
     return cadp_write_results(r, "train", row, 7);
+}
+
+/* The validation rows with the model that is kept, where the last evaluation was of another: what eval_results.json says in the end. */
+static cad_status evaluate_kept(cad_run *r, bool is_best)
+{
+    cad_number row[EVAL_ROW];
+    cadp_scores s;
+    cad_status status;
+
+    if (r->o->training.eval_strategy == CAD_WHEN_NO || !r->facts.eval_rows || (r->history.eval_step == r->step && !is_best)) return CAD_OK;
+    if (!(status = cadp_score(r, &r->eval, r->eval.count, false, &s)) && !r->rank) {
+        eval_row(r, &s, row);
+        cad_print_metrics_block("eval", row, EVAL_ROW - 1);
+        status = cadp_write_results(r, "eval", row, EVAL_ROW);
+    }
+    cadp_scores_close(&s);
+    return cad_comm_agree(r->comm, status);
 }
 
 /* Rank 0. The rows that chose the best checkpoint flatter it. */
@@ -261,10 +291,13 @@ static cad_status open_sinks(cad_run *r)
 
 static cad_status finish(cad_run *r, double mean_loss)
 {
+    bool went;
+
     CAD_TRY(cad_comm_agree(r->comm, r->rank ? CAD_OK : train_results(r, mean_loss)));
-    CAD_TRY(back_to_best(r));
+    CAD_TRY(back_to_best(r, &went));
     CAD_TRY(cadp_write_model(r, r->o->output_dir));
     CAD_TRY(cad_comm_agree(r->comm, write_final(r)));
+    CAD_TRY(evaluate_kept(r, went));
     CAD_TRY(test(r));
     if (!r->rank) say_where(r);
     return CAD_OK;

@@ -37,6 +37,7 @@ typedef struct cadp_history {
     double *curve_step[CADP_CURVES], *curve[CADP_CURVES]; /* cadp_curve_names, for the report; rank 0 */
     int64_t curve_n[CADP_CURVES], curve_room[CADP_CURVES];
     double flos;
+    int64_t eval_step;     /* of the last evaluation; 0: none by this process */
 } cadp_history;
 
 struct cad_run {
