@@ -5,7 +5,7 @@ kills=${1:-12}
 make_model
 records=$scratch/records.jsonl
 make_records "$records" 60
-steps=$((kills * 6 + 6))
+steps=$((kills * 20 + 20)) # more than the kills can use up
 flags="--lora-enable true --lora-r 4 --lora-dropout 0.1 --per-device-train-batch-size 2 --max-steps $steps --lr-scheduler-type cosine --save-steps 3 --save-total-limit 3"
 
 # shellcheck disable=SC2086
