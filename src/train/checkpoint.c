@@ -303,6 +303,7 @@ cad_status cadp_checkpoint_save(cad_run *r, bool is_best)
     double began = cad_now();
 
     CAD_TRY(save(r, is_best));
+    r->save_seconds = cad_max(r->save_seconds, cad_now() - began);
     if (!r->rank && r->saved_step == r->step) cad_info("Saving model checkpoint to %s/checkpoint-%" PRId64 " (%.2f s)", r->o->output_dir, r->step, cad_now() - began);
     return CAD_OK;
 }

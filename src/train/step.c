@@ -115,14 +115,24 @@ static bool asked_to_save(const cad_run *r)
     return !r->rank && snprintf(path, sizeof path, "%s/SAVE", r->o->output_dir) < (int)sizeof path && cad_is_file(path);
 }
 
-static bool asked_to_stop(const cad_run *r)
+/* Before wall_time is over there must be room for what the longest step so far took, evaluation included, and for the checkpoint. */
+static bool wall_is_near(cad_run *r)
+{
+    double wall = r->o->runtime.wall_time, now = cad_now(), save = r->save_seconds;
+
+    if (r->looked > 0) r->step_seconds = cad_max(r->step_seconds, now - r->looked);
+    r->looked = now;
+    if (save == 0) save = 1 + 16 * (double)r->params->trainable / 2e8; /* none written yet: a slow disk's 200 MB/s */
+    return wall > 0 && now - r->opened + r->step_seconds + 1.5 * save >= wall;
+}
+
+static bool asked_to_stop(cad_run *r)
 {
     char path[4096];
-    double wall = r->o->runtime.wall_time;
 
     if (cad_signals_stop()) return true;
     if (r->rank) return false;
-    if (wall > 0 && cad_now() - r->opened >= wall) return true;
+    if (wall_is_near(r)) return true;
     return snprintf(path, sizeof path, "%s/STOP", r->o->output_dir) < (int)sizeof path && cad_is_file(path);
 }
 

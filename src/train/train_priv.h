@@ -69,6 +69,7 @@ struct cad_run {
     cadp_history history;
     cad_str notes;               /* sentences for the report, one a line */
     double began;                /* cad_now at the start of training */
+    double looked, step_seconds, save_seconds; /* rank 0: of the last look at the clock; the longest step and save so far */
     double opened;               /* and of the run: wall_time counts from here */
 
     cadp_feed *feed;

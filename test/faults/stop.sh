@@ -111,14 +111,15 @@ train_to() { train 1 "$@" --max-steps 20 --save-strategy steps --save-steps 10; 
     --evaluation-strategy no --logging-steps 1 --skip-test --report-to none --max-steps 20 --output-dir piped 2>"$log" | head -n 1 >/dev/null
 say nobody_reads_the_log "$([ "$(digest piped)" = "$(digest unheard)" ] || echo "other bits, or no model at all")"
 
+# Before the time is over, the checkpoint included; what is left of it is for starting and ending.
 from=$(now_ms)
 # shellcheck disable=SC2086
-train 1 wall --wall-time 2 $long
+train 1 wall --wall-time 4 $long
 code=$?
 took=$(($(now_ms) - from))
 reason=
 [ $code = 75 ] || reason="exit code: expected 75, found $code;"
-[ $took -lt 12000 ] || reason="$reason it took $took ms;" # the limit and the ten seconds that any end may take
+[ $took -lt 4000 ] || reason="$reason it took $took ms;"
 [ -f wall/last/state.h5 ] || reason="$reason no checkpoint"
 say wall_time "$reason"
 
