@@ -1,8 +1,8 @@
 /* Runs one training and measures it from outside, the same way for every program:
  *
- *   measure CASE.json METHOD DTYPE SIDE PEAK_GFLOPS LOG OUTPUT COMMAND…
+ *   measure CASE.json METHOD DTYPE SIDE PEAK LOG OUTPUT COMMAND…
  *
- * starts COMMAND (its output goes to OUTPUT), waits for its lines in LOG (one JSON object a step: step, loss, and tokens or tokens_per_second
+ * starts COMMAND (its output goes to OUTPUT; PEAK is GFLOP/s,GFLOP per second of processor time), waits for its lines in LOG (one JSON object a step: step, loss, and tokens or tokens_per_second
  * and seconds) and prints one JSON object: speed over all steps but the first, peak of resident memory, time to the end of the first step. */
 #include <cadtrain/format.h>
 
@@ -143,16 +143,21 @@ static double median_rate(const run *r)
 
 static cad_status print(const run *r, const cad_tree *facts, char **words)
 {
-    double tokens = 0, seconds = r->at[r->steps - 1] - r->at[0], flop = fact(facts, "flop_per_token_", words[1]), peak = strtod(words[4], NULL) * 1e9, rate;
+    double tokens = 0, seconds = r->at[r->steps - 1] - r->at[0], flop = fact(facts, "flop_per_token_", words[1]), rate, cpu_rate, peak, peak_cpu = 0;
+    char *comma;
     cad_json j = {0};
     cad_status status = CAD_OK;
 
     for (int64_t i = 1; i < r->steps; i++) tokens += r->tokens[i];
     rate = tokens / seconds;
+    cpu_rate = tokens / (r->cpu[r->steps - 1] - r->cpu[0]);
+    peak = strtod(words[4], &comma) * 1e9;
+    if (*comma == ',') peak_cpu = strtod(comma + 1, NULL) * 1e9;
     if (!(status = cad_json_begin(&j, NULL, '{')) && !(status = cad_json_string(&j, "method", words[1])) && !(status = cad_json_string(&j, "dtype", words[2])) &&
         !(status = cad_json_string(&j, "side", words[3])) && !(status = cad_json_int(&j, "steps", r->steps)) && !(status = cad_json_real(&j, "tokens_per_second", rate)) &&
-        !(status = cad_json_real(&j, "median_step_tokens_per_second", median_rate(r))) && !(status = cad_json_real(&j, "tokens_per_cpu_second", tokens / (r->cpu[r->steps - 1] - r->cpu[0]))) &&
+        !(status = cad_json_real(&j, "median_step_tokens_per_second", median_rate(r))) && !(status = cad_json_real(&j, "tokens_per_cpu_second", cpu_rate)) &&
         !(status = cad_json_real(&j, "share_of_matrix_peak", peak > 0 ? rate * flop / peak : NAN)) &&
+        !(status = cad_json_real(&j, "share_of_matrix_peak_cpu", peak_cpu > 0 ? cpu_rate * flop / peak_cpu : NAN)) &&
         !(status = cad_json_int(&j, "peak_bytes", r->peak_bytes)) && !(status = cad_json_real(&j, "first_step_seconds", r->at[0] - r->began)) &&
         !(status = cad_json_real(&j, "seconds", r->ended - r->began)) && !(status = cad_json_real(&j, "tokens", tokens + r->tokens[0])) &&
         !(status = cad_json_real(&j, "first_loss", r->loss[0])) && !(status = cad_json_real(&j, "last_loss", r->loss[r->steps - 1])) && !(status = cad_json_end(&j)))
@@ -165,7 +170,7 @@ int main(int argc, char **argv)
 {
     static run r;
     cad_tree *facts = NULL;
-    cad_status status = argc < 9 ? cad_fail(CAD_EUSAGE, "expected measure CASE.json METHOD DTYPE SIDE PEAK_GFLOPS LOG OUTPUT COMMAND...") : CAD_OK;
+    cad_status status = argc < 9 ? cad_fail(CAD_EUSAGE, "expected measure CASE.json METHOD DTYPE SIDE PEAK,PEAK_CPU LOG OUTPUT COMMAND...") : CAD_OK;
 
     if (!status) status = cad_json_read(&facts, argv[1], 65536, CAD_EDATA);
     if (!status) status = watch(&r, argv[6], argv[7], argv + 8);

@@ -84,7 +84,8 @@ python_side() { # HOW METHOD DTYPE PEAK
 
 say "matrix peak"
 "$BENCH/peak" 3 >"$CASES/peak.json"
-peak_fp32=$(number_of "$CASES/peak.json" fp32) peak_bf16=$(number_of "$CASES/peak.json" bf16)
+peak_fp32=$(number_of "$CASES/peak.json" fp32),$(number_of "$CASES/peak.json" fp32_cpu)
+peak_bf16=$(number_of "$CASES/peak.json" bf16),$(number_of "$CASES/peak.json" bf16_cpu)
 load_before=$(cut -d' ' -f1 /proc/loadavg)
 
 if part training; then

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_ROWS = 1024, NUMBERS = 8 };
-static const char *const numbers[NUMBERS] = {"tokens_per_second", "median_step_tokens_per_second", "share_of_matrix_peak", "peak_bytes", "first_step_seconds", "first_loss", "last_loss", "tokens_per_cpu_second"};
-enum { SPEED, STEP_SPEED, SHARE, MEMORY, FIRST };
+enum { MAX_ROWS = 1024, NUMBERS = 9 };
+static const char *const numbers[NUMBERS] = {"tokens_per_second", "median_step_tokens_per_second", "share_of_matrix_peak", "peak_bytes", "first_step_seconds", "first_loss", "last_loss", "tokens_per_cpu_second", "share_of_matrix_peak_cpu"};
+enum { SPEED, STEP_SPEED, SHARE, MEMORY, FIRST, FIRST_LOSS, LAST_LOSS, CPU_SPEED, CPU_SHARE };
 typedef struct row { char method[16], dtype[16], side[16]; double number[NUMBERS]; } row;
 typedef struct table { row row[MAX_ROWS]; int64_t count; } table;
 
@@ -73,21 +73,23 @@ static cad_status add_side(cad_json *j, const table *t, const row *like, const c
     CAD_TRY(cad_json_begin(j, side, '{'));
     CAD_TRY(cad_json_int(j, "repeats", repeats));
     for (int i = 0; i < NUMBERS; i++) CAD_TRY(cad_json_real(j, numbers[i], out->number[i]));
-    fprintf(stderr, "%-5s %-5s %-9s %9.1f tok/s %6.1f %% of matrix peak %7.2f GB  first step %6.2f s\n", like->method, like->dtype, side, out->number[SPEED],
-            100 * out->number[SHARE], out->number[MEMORY] / 1e9, out->number[FIRST]);
+    fprintf(stderr, "%-5s %-5s %-9s %9.1f tok/s %6.1f %% of matrix peak %7.2f GB  first step %6.2f s  by processor time %8.1f tok/s %5.1f %%\n", like->method, like->dtype, side,
+            out->number[SPEED], 100 * out->number[SHARE], out->number[MEMORY] / 1e9, out->number[FIRST], out->number[CPU_SPEED], 100 * out->number[CPU_SHARE]);
     return cad_json_end(j);
 }
 
 static cad_status add_ratios(cad_json *j, const row *ours, const row *peer, const char *name)
 {
     double speed = ours->number[SPEED] / peer->number[SPEED], memory = ours->number[MEMORY] / peer->number[MEMORY], first = ours->number[FIRST] / peer->number[FIRST];
+    double cpu_speed = ours->number[CPU_SPEED] / peer->number[CPU_SPEED];
 
     CAD_TRY(cad_json_begin(j, "ratio_to_faster_peer", '{'));
     CAD_TRY(cad_json_string(j, "peer", name));
     CAD_TRY(cad_json_real(j, "speed", speed));
+    CAD_TRY(cad_json_real(j, "speed_by_cpu_time", cpu_speed));
     CAD_TRY(cad_json_real(j, "memory", memory));
     CAD_TRY(cad_json_real(j, "first_step", first));
-    fprintf(stderr, "            cadtrain / %s: speed %.2f, memory %.2f, first step %.2f\n", name, speed, memory, first);
+    fprintf(stderr, "            cadtrain / %s: speed %.2f (by processor time %.2f), memory %.2f, first step %.2f\n", name, speed, cpu_speed, memory, first);
     return cad_json_end(j);
 }
 
