@@ -49,6 +49,7 @@ cad_status cad_device_close(cad_device **d);
 const char *cad_device_name(const cad_device *d);        /* "cpu" */
 const char *cad_device_description(const cad_device *d); /* processor, threads, instruction set used for bf16 products */
 int cad_device_threads(const cad_device *d);
+bool cad_device_on_host(const cad_device *d);            /* its memory may be written by the program itself, by any thread */
 bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
 
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */

@@ -115,6 +115,8 @@ const cad_st_tensor *cad_st_find(const cad_st *s, const char *name);     /* NULL
 const char *cad_st_file(const cad_st *s, int file);
 /* Elements [from, from + n) of a tensor as fp32 (F32, BF16, F16, F64). */
 CAD_CHECKED cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, float *out);
+/* The same as F32 or BF16 (rounded to nearest, ties to even; BF16 as it is). */
+CAD_CHECKED cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtype as, void *out);
 
 /* Writing: declare every tensor, then give its bytes in the same order; streams, so that no tensor but the present one is in memory.
  * In a file wider elements lie first, then in declared order.

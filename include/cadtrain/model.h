@@ -129,7 +129,7 @@ void cad_source_close(cad_source **s);
 /* How what no file holds is drawn; dir NULL at open: everything is (the demo's model). */
 void cad_source_set_draw(cad_source *s, uint64_t seed, double initializer_range);
 /* Elements [from, from + n) of a parameter as fp32; what no file holds (a new head, a new adapter) is drawn by (seed, row). Any rank, any order. */
-CAD_CHECKED cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, float *out);
+CAD_CHECKED cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out);
 bool cad_source_has(const cad_source *s, int row);
 bool cad_source_head_is_new(const cad_source *s);
 

@@ -46,8 +46,8 @@ CAD_CHECKED cad_status cad_zero_step(cad_zero *z, const cad_zero_step_args *a, c
 
 /* ---- parameters and state by name ---- */
 typedef enum cad_state { CAD_STATE_PARAM, CAD_STATE_EXP_AVG, CAD_STATE_EXP_AVG_SQ } cad_state;
-/* Fills this rank's parts of every parameter from a reader (fp32 elements [from, from + n) of a row). Not collective. */
-typedef cad_status (*cad_zero_reader)(void *with, int row, int64_t from, int64_t n, float *out);
+/* Fills this rank's parts of every parameter from a reader (elements [from, from + n) of a row as F32 or BF16, on any thread). Not collective. */
+typedef cad_status (*cad_zero_reader)(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out);
 CAD_CHECKED cad_status cad_zero_load(cad_zero *z, cad_zero_reader read, void *with);
 /* Collective. Elements [from, from + n) of a trainable row (fp32 master precision) to rank 0; `out` is used there only. n <= CAD_STATE_PIECE. */
 enum { CAD_STATE_PIECE = 1 << 22 };

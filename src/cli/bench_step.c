@@ -41,7 +41,7 @@ static cad_status read_arch(cad_arch *out)
     return cad_fail(CAD_EINTERNAL, "%s: is not in the program", path);
 }
 
-static cad_status draw(void *with, int row, int64_t from, int64_t n, float *out) { return cad_source_read(with, row, from, n, out); }
+static cad_status draw(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out) { return cad_source_read(with, row, from, n, as, out); }
 
 static cad_status open_rooms(rooms *r, cad_device *d, cad_dtype compute)
 {

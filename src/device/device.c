@@ -47,6 +47,7 @@ cad_status cad_device_open(cad_device **out, const char *name, int threads)
 const char *cad_device_name(const cad_device *d) { return d->name; }
 const char *cad_device_description(const cad_device *d) { return d->description; }
 int cad_device_threads(const cad_device *d) { return d->threads; }
+bool cad_device_on_host(const cad_device *d) { return d->table == &cadp_device_cpu; }
 bool cad_device_pretends(const cad_device *d) { return d->table == &cadp_device_plan; }
 int64_t cad_device_bytes(const cad_device *d) { return d->bytes; }
 int64_t cad_device_peak(const cad_device *d) { return d->peak; }

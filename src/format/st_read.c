@@ -196,6 +196,26 @@ const char *cad_st_file(const cad_st *s, int file)
     return s->list.paths[file];
 }
 
+cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtype as, void *out)
+{
+    uint16_t *half = out;
+    float wide[256];
+
+    CAD_ASSERT(as == CAD_F32 || as == CAD_BF16);
+    if (as == CAD_F32) return cad_st_read_f32(t, from, n, out);
+    if (t->dtype == CAD_BF16) {
+        CAD_ASSERT(from >= 0 && n >= 0 && from <= t->elems && n <= t->elems - from);
+        memcpy(out, (const unsigned char *)t->data + 2 * (size_t)from, 2 * (size_t)n);
+        return CAD_OK;
+    }
+    for (int64_t i = 0; i < n; i += 256) {
+        int64_t count = cad_min(256, n - i);
+        CAD_TRY(cad_st_read_f32(t, from + i, count, wide));
+        for (int64_t k = 0; k < count; k++) half[i + k] = cad_f32_to_bf16(wide[k]);
+    }
+    return CAD_OK;
+}
+
 cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, float *out)
 {
     char shown[64];

@@ -152,10 +152,17 @@ static float drawn(const cad_source *s, int row, const cad_param *p, int64_t i)
     return (float)(s->head_sd * cad_rng_normal(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i));
 }
 
-cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, float *out)
+cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out)
 {
-    if (s->tensor[row]) return cad_st_read_f32(s->tensor[row], from, n, out);
-    for (int64_t i = 0; i < n; i++) out[i] = drawn(s, row, &s->params->row[row], from + i);
+    float *wide = out;
+    uint16_t *half = out;
+
+    if (s->tensor[row]) return cad_st_read(s->tensor[row], from, n, as, out);
+    for (int64_t i = 0; i < n; i++) {
+        float x = drawn(s, row, &s->params->row[row], from + i);
+        if (as == CAD_F32) wide[i] = x;
+        else half[i] = cad_f32_to_bf16(x);
+    }
     return CAD_OK;
 }
 

@@ -116,7 +116,7 @@ static cad_status write_rows(cad_st_writer *w, const cad_source *s, const cad_pa
     for (int i = 0; i < p->count && !status; i++) {
         if (p->row[i].role == CAD_ROLE_HEAD) continue;
         CAD_TRY(cad_alloc(&values, (size_t)p->row[i].elems, sizeof *values, "random weights"));
-        if (!(status = cad_source_read(s, i, 0, p->row[i].elems, values))) status = cad_st_write(w, values, (size_t)p->row[i].elems * sizeof *values);
+        if (!(status = cad_source_read(s, i, 0, p->row[i].elems, CAD_F32, values))) status = cad_st_write(w, values, (size_t)p->row[i].elems * sizeof *values);
         cad_free(&values);
     }
     return status ? status : cad_st_finish(w);

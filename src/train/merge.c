@@ -120,7 +120,7 @@ static cad_status read_all(const merge *m, int row, float **out)
     int64_t n = m->params->row[row].elems;
 
     CAD_TRY(cad_alloc(out, (size_t)n, sizeof **out, "an adapter"));
-    return cad_source_read(m->source, row, 0, n, *out);
+    return cad_source_read(m->source, row, 0, n, CAD_F32, *out);
 }
 
 static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
@@ -130,9 +130,9 @@ static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
 
     for (int64_t from = 0; from < p->rows; from += each) {
         int64_t rows = cad_min(each, p->rows - from), n = rows * p->cols;
-        CAD_TRY(cad_source_read(m->source, row, from * p->cols, n, m->w));
+        CAD_TRY(cad_source_read(m->source, row, from * p->cols, n, CAD_F32, m->w));
         if (a >= 0) {
-            CAD_TRY(cad_source_read(m->source, b, from * m->method.r, rows * m->method.r, m->b));
+            CAD_TRY(cad_source_read(m->source, b, from * m->method.r, rows * m->method.r, CAD_F32, m->b));
             add_adapter(m, rows, p->cols);
         }
         store(dtype, m->w, n, m->stored);

@@ -174,7 +174,7 @@ cad_status cadp_open_rooms(cad_run *r)
     return cad_alloc(&r->slots, (size_t)(r->facts.micros * r->size + 3), sizeof *r->slots, "losses");
 }
 
-static cad_status read_weight(void *with, int row, int64_t from, int64_t n, float *out) { return cad_source_read(with, row, from, n, out); }
+static cad_status read_weight(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out) { return cad_source_read(with, row, from, n, as, out); }
 
 static cad_status load_weights(cad_run *r)
 {

@@ -1,7 +1,6 @@
 /* Parameters and optimizer state by name: from files into the parts, from the parts to rank 0 and back. */
 #include "zero_priv.h"
 
-#include <omp.h>
 #include <stdio.h>
 
 /* fp32 values of the unit's flat elements [at, at + n) into one part that begins at element `low` of it; `half` has room for n. */
@@ -12,71 +11,78 @@ static cad_status put_compute(cad_zero *z, char *part, int64_t low, int64_t at, 
     return cad_device_upload(z->device, part + (at - low) * 2, half, n * 2);
 }
 
-/* What one thread brings at a time stays in its cache. */
+/* What one thread brings at a time stays in its cache. Where memory is the host's own, values are read where they belong; elsewhere by way of `stage`. */
 enum { SLICE = 1 << 16 };
-typedef struct filler { cad_zero *z; cad_zero_reader read; void *with; int row; float *values; uint16_t *half; } filler;
+typedef struct filler { cad_zero *z; cad_zero_reader read; void *with; int row; float *stage; } filler;
 
-static cad_status fill(filler *f, int64_t from, int64_t n, char *part, int64_t low, int64_t first, float *master, int64_t own)
+/* n elements from `from` of the row, as `as`, to `to`. */
+static cad_status fill(filler *f, int64_t from, int64_t n, cad_dtype as, void *to)
 {
-    cad_zero *z = f->z;
+    int64_t each = (int64_t)cad_dtype_bytes(as);
 
-    for (int64_t done = 0; done < n;) {
-        int64_t count = cad_min(n - done, SLICE), at = from + done;
-        CAD_TRY(f->read(f->with, f->row, at - first, count, f->values));
-        if (master) CAD_TRY(cad_device_upload(z->device, master + (at - own), f->values, count * 4));
-        if (part) CAD_TRY(put_compute(z, part, low, at, count, f->values, f->half));
-        done += count;
+    if (!f->stage) return f->read(f->with, f->row, from, n, as, to);
+    for (int64_t done = 0; done < n; done += SLICE) {
+        int64_t count = cad_min(n - done, SLICE);
+        CAD_TRY(f->read(f->with, f->row, from + done, count, as, f->stage));
+        CAD_TRY(cad_device_upload(f->z->device, (char *)to + done * each, f->stage, count * each));
     }
     return CAD_OK;
 }
 
-static cad_status load_row(filler *f, const cad_param *p)
+/* Elements [from, from + n) of a row, into what this rank holds of them. */
+static cad_status load_piece(filler *f, const cad_param *p, int64_t from, int64_t n)
 {
     cad_zero *z = f->z;
     cadp_unit *u = &z->unit[p->unit];
     const int64_t *cut = p->trains ? u->cut : u->fcut;
-    int64_t low = cadp_whole(z) ? 0 : cut[z->rank], high = cadp_whole(z) ? (p->trains ? u->n : u->f) : cut[z->rank + 1], at, n;
+    int64_t low = cadp_whole(z) ? 0 : cut[z->rank], high = cadp_whole(z) ? (p->trains ? u->n : u->f) : cut[z->rank + 1], at, count;
 
-    if (cadp_common(p->at, p->elems, low, high, &at, &n)) CAD_TRY(fill(f, at, n, p->trains ? u->train : u->frozen, low, p->at, NULL, 0));
-    if (!p->trains || !z->o.train || z->o.compute == CAD_F32 || !cadp_common(p->at, p->elems, u->own, u->own + u->own_n, &at, &n)) return CAD_OK;
-    return fill(f, at, n, NULL, 0, p->at, u->master, u->own);
+    if (cadp_common(p->at + from, n, low, high, &at, &count))
+        CAD_TRY(fill(f, at - p->at, count, z->o.compute, (p->trains ? u->train : u->frozen) + (at - low) * (int64_t)cad_dtype_bytes(z->o.compute)));
+    if (!p->trains || !z->o.train || z->o.compute == CAD_F32 || !cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count)) return CAD_OK;
+    return fill(f, at - p->at, count, CAD_F32, u->master + (at - u->own));
 }
 
-/* Rows on all threads: reading, widening and the first touch of memory take as long as the disk. The reason of a failure is the thread's own and
- * is carried over. */
-static cad_status load_rows(cad_zero *z, cad_zero_reader read, void *with, int threads, float *values, uint16_t *half)
-{
-    cad_status failed = CAD_OK;
-    char reason[512] = "";
+/* The reason of a failure is the thread's own and is carried over. */
+typedef struct failure { cad_status status; char reason[512]; } failure;
 
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (int i = 0; i < z->params->count; i++) {
-        int t = omp_get_thread_num();
-        cad_status status = load_row(&(filler){z, read, with, i, values + (int64_t)t * SLICE, half + (int64_t)t * SLICE}, &z->params->row[i]);
+static void load_row(filler f, failure *first)
+{
+    const cad_param *p = &f.z->params->row[f.row];
+
+#pragma omp for schedule(dynamic) nowait
+    for (int64_t from = 0; from < p->elems; from += CAD_STATE_PIECE) {
+        cad_status status = load_piece(&f, p, from, cad_min(CAD_STATE_PIECE, p->elems - from));
         if (!status) continue;
 #pragma omp critical(cad_zero_load)
         {
-            if (!failed) snprintf(reason, sizeof reason, "%s", cad_reason());
-            failed = failed ? failed : status;
+            if (!first->status) snprintf(first->reason, sizeof first->reason, "%s", cad_reason());
+            if (!first->status) first->status = status;
             cad_clear();
         }
     }
-    return failed ? cad_fail(failed, "%s", reason) : CAD_OK;
+}
+
+/* Pieces of rows on all threads: reading, widening and the first touch of memory take as long as the disk. */
+static cad_status load_rows(cad_zero *z, cad_zero_reader read, void *with, int threads, float *stage)
+{
+    failure first = {0};
+
+#pragma omp parallel num_threads(threads)
+    for (int i = 0; i < z->params->count; i++) load_row((filler){z, read, with, i, stage}, &first);
+    return first.status ? cad_fail(first.status, "%s", first.reason) : CAD_OK;
 }
 
 cad_status cad_zero_load(cad_zero *z, cad_zero_reader read, void *with)
 {
-    int threads = strcmp(cad_device_name(z->device), "cpu") ? 1 : cad_device_threads(z->device); /* host memory: uploads are copies */
-    float *values = NULL;
-    uint16_t *half = NULL;
+    bool host = cad_device_on_host(z->device);
+    float *stage = NULL;
     cad_status status;
 
     if (cad_device_pretends(z->device)) return CAD_OK;
-    if (!(status = cad_alloc(&values, (size_t)threads * SLICE, sizeof *values, "weights on their way")) &&
-        !(status = cad_alloc(&half, (size_t)threads * SLICE, sizeof *half, "weights on their way")))
-        status = load_rows(z, read, with, threads, values, half);
-    cad_free(&values);
-    cad_free(&half);
+    if (!host) CAD_TRY(cad_alloc(&stage, SLICE, sizeof *stage, "weights on their way"));
+    status = load_rows(z, read, with, host ? cad_device_threads(z->device) : 1, stage);
+    cad_free(&stage);
     return status;
 }
 

@@ -34,14 +34,18 @@ static const char *device_name = "cpu";
 
 /* ---- a model and its batches ---- */
 
-static cad_status value(void *with, int row, int64_t from, int64_t n, float *out)
+static cad_status value(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out)
 {
+    float *wide = out;
+    uint16_t *half = out;
     const cad_param *p = &((rig *)with)->params->row[row];
     bool gain = p->dims == 1 && p->piece == CAD_PIECE_WEIGHT;
 
     for (int64_t i = 0; i < n; i++) {
         double x = cad_rng_normal(11, CAD_RNG_TEST, (uint32_t)row, (uint64_t)(from + i));
-        out[i] = (float)(gain ? 1 + 0.1 * x : p->role == CAD_ROLE_EMBED ? x : 0.7 * x / sqrt((double)p->cols));
+        x = gain ? 1 + 0.1 * x : p->role == CAD_ROLE_EMBED ? x : 0.7 * x / sqrt((double)p->cols);
+        if (as == CAD_F32) wide[i] = (float)x;
+        else half[i] = cad_f32_to_bf16((float)x);
     }
     return CAD_OK;
 }

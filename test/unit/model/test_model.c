@@ -76,7 +76,7 @@ static void load(rig *r, const char *dir, const char *head, const char *adapter)
         void *cast;
         OK(cad_alloc(&v, (size_t)p->elems, 4, "values"));
         OK(cad_alloc(&cast, (size_t)p->elems, each, "values"));
-        OK(cad_source_read(h && cad_source_has(h, i) ? h : s, i, 0, p->elems, v));
+        OK(cad_source_read(h && cad_source_has(h, i) ? h : s, i, 0, p->elems, CAD_F32, v));
         for (int64_t k = 0; k < p->elems; k++) put(cast, r->method.compute, k, v[k]);
         OK(cad_device_upload(r->device, base + (size_t)p->at * each, cast, p->elems * (int64_t)each));
         cad_free(&v);

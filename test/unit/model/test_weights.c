@@ -79,7 +79,7 @@ static void expect_values(const cad_source *s, const cad_params *p, int row)
     float v[256];
 
     assert_true(p->row[row].elems <= 256 && cad_source_has(s, row));
-    OK(cad_source_read(s, row, 0, p->row[row].elems, v));
+    OK(cad_source_read(s, row, 0, p->row[row].elems, CAD_F32, v));
     for (int64_t k = 0; k < p->row[row].elems; k++)
         if (v[k] != stored(row, k)) fail_msg("%s[%lld]: expected %g, found %g", p->row[row].name, (long long)k, (double)stored(row, k), (double)v[k]);
 }
@@ -134,7 +134,7 @@ static void an_adapter_goes_before_its_base(void **state)
     for (int r = 0; r < p->count; r++) {
         bool part = p->row[r].piece == CAD_PIECE_A || p->row[r].piece == CAD_PIECE_B;
         assert_true(cad_source_has(s, r) == !part);
-        OK(cad_source_read(s, r, 0, 1, &v));
+        OK(cad_source_read(s, r, 0, 1, CAD_F32, &v));
         assert_true(p->row[r].piece != CAD_PIECE_B || v == 0);
     }
     cad_source_close(&s);
@@ -237,10 +237,10 @@ static void drawn_values_do_not_depend_on_the_cut(void **state)
     cad_source_set_draw(c, 8, 0.02);
     for (int r = p->count - 1; r >= 0; r--) {
         int64_t n = p->row[r].elems, cut = n / 3;
-        OK(cad_source_read(a, r, 0, n, whole));
-        OK(cad_source_read(b, r, cut, n - cut, piece + cut));
-        OK(cad_source_read(b, r, 0, cut, piece));
-        OK(cad_source_read(c, r, 0, n, other));
+        OK(cad_source_read(a, r, 0, n, CAD_F32, whole));
+        OK(cad_source_read(b, r, cut, n - cut, CAD_F32, piece + cut));
+        OK(cad_source_read(b, r, 0, cut, CAD_F32, piece));
+        OK(cad_source_read(c, r, 0, n, CAD_F32, other));
         assert_memory_equal(whole, piece, (size_t)n * 4);
         differs |= memcmp(whole, other, (size_t)n * 4) != 0;
     }
@@ -281,7 +281,7 @@ static void drawn_values_have_the_sizes_of_transformers_and_peft(void **state)
     for (int r = 0; r < p->count; r++) {
         const cad_param *q = &p->row[r];
         double bound = 1 / sqrt((double)q->cols), most = 0;
-        OK(cad_source_read(s, r, 0, q->elems, v));
+        OK(cad_source_read(s, r, 0, q->elems, CAD_F32, v));
         for (int64_t i = 0; i < q->elems; i++) most = fmax(most, fabs((double)v[i]));
         if (q->piece == CAD_PIECE_A) assert_true(most <= bound && most > 0.9 * bound);
         else if (q->piece == CAD_PIECE_B || q->piece == CAD_PIECE_BIAS) assert_true(most == 0);
