@@ -155,6 +155,10 @@ uint32_t cad_crc32c(uint32_t crc, const void *bytes, size_t n); /* start with 0 
 typedef enum cad_level { CAD_LOG_ERROR, CAD_LOG_WARNING, CAD_LOG_INFO, CAD_LOG_DEBUG } cad_level;
 void cad_log_setup(int rank, int ranks, cad_level level);
 cad_level cad_log_level(void);
+/* To standard output, at once. It waits for a reader that is slow; once `stop` says so (cad_print_while) it drops the text instead: mpirun stops
+ * reading while it ends a job, and a full pipe must not keep a rank from writing its checkpoint. */
+void cad_print(const char *text);
+void cad_print_while(int (*stop)(void)); /* NULL: always waits */
 void cad_info(const char *format, ...) CAD_PRINTF(1, 2);
 void cad_debug(const char *format, ...) CAD_PRINTF(1, 2);
 /* "cadtrain: warning: …"; after ten of one `kind` one line says that more follow. */

@@ -18,10 +18,12 @@ cad_level cad_log_level(void) { return log_.level; }
 CAD_PRINTF(1, 0) static void line(const char *format, va_list args)
 {
     char text[2048];
+    size_t n;
 
-    vsnprintf(text, sizeof text, format, args);
-    fprintf(stdout, "%s\n", text);
-    fflush(stdout);
+    vsnprintf(text, sizeof text - 1, format, args);
+    n = strlen(text);
+    memcpy(text + n, "\n", 2);
+    cad_print(text);
 }
 
 void cad_info(const char *format, ...)

@@ -65,9 +65,8 @@ cad_status cadp_console_row(int64_t step, const cad_number *numbers, int count)
     cad_str line = {0};
     cad_status status = add_all(&line, step, numbers, count);
 
-    if (!status && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)) fputs("\r\033[K", stdout); /* a progress bar may stand there */
-    if (!status) fputs(line.data, stdout);
-    fflush(stdout);
+    if (!status && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)) cad_print("\r\033[K"); /* a progress bar may stand there */
+    if (!status) cad_print(line.data);
     cad_str_close(&line);
     return status;
 }

@@ -27,6 +27,7 @@ void cad_signals_setup(void)
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
     asked = 0;
+    cad_print_while(cad_signals_stop);
     (void)sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
     watch(SIGTERM, 0);
     watch(SIGUSR1, 0);

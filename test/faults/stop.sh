@@ -16,9 +16,13 @@ begin() {
     set -- --model-name-or-path "$model" --train-file "$records" --validation-split 0 --max-length 64 --per-device-train-batch-size 1 --learning-rate 1e-3 --save-strategy no \
         --logging-steps 1 --skip-test --report-to none --output-dir out "$@"
     # shellcheck disable=SC2086
-    if [ "$world" = 1 ]; then "$cadtrain" train "$@" $long >"$log" 2>&1 & else mpirun -np "$world" "$cadtrain" train "$@" $long >"$log" 2>&1 & fi
+    case $world in
+    1) "$cadtrain" train "$@" $long >"$log" 2>&1 & ;;
+    script) "$repository/jobs/local.sh" train "$@" $long >"$log" 2>&1 & ;;
+    *) mpirun -np "$world" "$cadtrain" train "$@" $long >"$log" 2>&1 & ;;
+    esac
     pid=$!
-    wait_for 20 started 3 || echo "  # the run does not start"
+    wait_for 30 started 3 || echo "  # the run does not start"
 }
 
 ended() { ! kill -0 "$pid" 2>/dev/null; }
@@ -65,11 +69,20 @@ kill -TERM "$(children "$pid" | tail -n 1)"
 finish
 judge one_rank_gets_TERM 2 75
 
-# mpirun's own exit code after SIGTERM is its business (1 or 143); its ranks have a second to write the checkpoint.
+# mpirun waits, sends TERM, waits again and kills: a second each unless told otherwise. Its own exit code is its business (1 or 143).
+export OMPI_MCA_odls_base_sigkill_timeout=4
 begin 2
 kill -TERM "$pid"
 finish
 judge mpirun_gets_TERM 2 '75|143|1'
+unset OMPI_MCA_odls_base_sigkill_timeout
+
+if [ "$cadtrain" = "$repository/build/cadtrain" ]; then # else the script would build another
+    begin script
+    kill -TERM "$pid"
+    finish
+    judge the_script_hands_on_TERM 2 75
+fi
 
 begin 1
 touch out/STOP

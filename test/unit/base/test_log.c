@@ -1,5 +1,6 @@
 #include "scratch.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 /* What `talk` prints on descriptor `fd`. */
@@ -52,6 +53,31 @@ static void report(void)
     cad_clear();
 }
 
+static int yes(void) { return 1; }
+
+static void a_reader_that_stopped_reading_does_not_hold_up_the_end(void **state)
+{
+    char full[4096];
+    ssize_t n, room = 0, left = 0;
+    int ends[2], kept = dup(STDOUT_FILENO);
+
+    (void)state;
+    memset(full, 'x', sizeof full);
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+    while ((n = write(ends[1], full, sizeof full)) > 0) room += n;
+    fflush(stdout);
+    dup2(ends[1], STDOUT_FILENO);
+    cad_print_while(yes);
+    cad_print("dropped\n");
+    cad_print_while(NULL);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    while ((n = read(ends[0], full, sizeof full)) > 0) left += n;
+    assert_int_equal(left, room);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void only_the_first_rank_informs_and_only_up_to_its_level(void **state)
 {
     (void)state;
@@ -88,6 +114,7 @@ static void a_failure_is_printed_with_rank_and_advice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_reader_that_stopped_reading_does_not_hold_up_the_end),
         cmocka_unit_test(only_the_first_rank_informs_and_only_up_to_its_level),
         cmocka_unit_test(warnings_of_one_kind_stop_after_ten),
         cmocka_unit_test(a_failure_is_printed_with_rank_and_advice),
