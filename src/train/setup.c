@@ -127,7 +127,7 @@ cad_status cadp_resolve_model(cad_run *r)
 
 static void decide_decay(cad_params *p)
 {
-    for (int i = 0; i < p->count; i++) p->row[i].decays = cad_decays(p->row[i].name);
+    for (int i = 0; i < p->count; i++) p->row[i].decays = !p->row[i].idle && cad_decays(p->row[i].name);
 }
 
 int cadp_threads(const cad_run *r)
@@ -148,7 +148,7 @@ static const char *device_name(const cad_options *o)
 
 static cad_limits limits_of(const cad_run *r)
 {
-    return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN};
+    return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3};
 }
 
 static cad_zero_options zero_options(const cad_run *r)

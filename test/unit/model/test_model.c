@@ -88,7 +88,7 @@ static void load(rig *r, const char *dir, const char *head, const char *adapter)
 
 static void open_rig(rig *r, const char *family, const char *device, cad_dtype compute, const char *adapter, bool recompute)
 {
-    cad_limits limits = {2048, 64, 512, true};
+    cad_limits limits = {2048, 64, 512, true, true};
 
     memset(r, 0, sizeof *r);
     OK(cad_device_open(&r->device, device, 2));
