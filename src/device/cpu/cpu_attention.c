@@ -276,6 +276,26 @@ CAD_CLONES static void through_softmax(float *s, float *dp, float lse, float mea
     }
 }
 
+/* The gradients of a row of scores add up to nothing (a constant added to all scores changes no probability). What rounding left of their sum is taken out in
+ * the shares of the probabilities: a key's bias would see it as a gradient. */
+CAD_CLONES static void balance(float *dp, const float *p, int64_t n)
+{
+    double lane[16] = {0};
+    int64_t i = 0;
+    float rest;
+
+    for (; i + 16 <= n; i += 16) {
+#pragma omp simd
+        for (int l = 0; l < 16; l++) lane[l] += (double)dp[i + l];
+    }
+    for (; i < n; i++) lane[i % 16] += (double)dp[i];
+    for (int half = 8; half; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    rest = (float)lane[0];
+#pragma omp simd
+    for (int64_t k = 0; k < n; k++) dp[k] -= rest * p[k];
+}
+
 CAD_CLONES static void through_cap(float *dp, const float *s, float softcap, int64_t n)
 {
     float by = 1 / softcap;
@@ -301,6 +321,7 @@ static void soften_back(const heads *h, const span *at, const float *o, const fl
             through_cap(slope + from, row + from, h->softcap, to - from);
         }
         through_softmax(row + from, slope + from, ((const float *)lse.data)[(at->first + r / h->group) * lse.ld + r % h->group], mean, h->scale, to - from);
+        if (h->softcap <= 0) balance(slope + from, row + from, to - from);
         if (to - from == 1) slope[from] = 0; /* the probability of a single key stays 1 */
         drop(h, at, r, row, from, to);
     }
