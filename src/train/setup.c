@@ -72,6 +72,7 @@ static cad_status method_from_options(cad_run *r)
         m->train_head = saves_head(&o->model.lora.modules_to_save);
     }
     m->dropout = o->model.lora.lora_dropout;
+    m->causal = r->what.purpose == CAD_RUN_SCORE;
     return CAD_OK;
 }
 
@@ -170,7 +171,11 @@ cad_status cadp_open_rooms(cad_run *r)
     CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
     CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
     CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 1)), sizeof *r->logits, "logits"));
-    CAD_TRY(cad_alloc(&r->nll, (size_t)r->facts.sequences, sizeof *r->nll, "losses"));
+    CAD_TRY(cad_alloc(&r->nll, (size_t)(r->method.causal ? r->facts.tokens : r->facts.sequences), sizeof *r->nll, "losses"));
+    if (r->method.causal) {
+        CAD_TRY(cad_alloc(&r->targets, (size_t)r->facts.tokens, sizeof *r->targets, "targets"));
+        CAD_TRY(cad_alloc(&r->target_weights, (size_t)r->facts.tokens, sizeof *r->target_weights, "targets"));
+    }
     return cad_alloc(&r->slots, (size_t)(r->facts.micros * r->size + 3), sizeof *r->slots, "losses");
 }
 
@@ -320,6 +325,8 @@ void cad_run_close(cad_run **out)
     cad_str_close(&r->notes);
     cad_free(&r->logits);
     cad_free(&r->nll);
+    cad_free(&r->targets);
+    cad_free(&r->target_weights);
     cad_free(&r->slots);
     cad_free(&r->model_dir);
     cad_free(&r->tokenizer_dir);
