@@ -158,13 +158,13 @@ CAD_CHECKED cad_status cad_dropout(cad_device *d, const cad_dropout_args *x);
 
 /* ---- rows by number, and experts ---- */
 
-/* y[i] = (accumulate: +=) sum over j of scale[i, j] x[index[i, j]]; an index of -1 adds nothing. y [n, H], x [m, H] real, index [n, k] I32, scale [n, k]
+/* y[i] = (accumulate: +=) sum over j of scale[i, j] x[index[i, j]]; an index below 0 adds nothing. y [n, H], x [m, H] real, index [n, k] I32, scale [n, k]
  * F32 (F64) or none (1). */
 typedef struct cad_gather_args { cad_tensor y, x, index, scale; bool accumulate; } cad_gather_args;
 CAD_CHECKED cad_status cad_gather(cad_device *d, const cad_gather_args *x);
 /* Each of T rows goes to the k experts (of E) with the largest logits [T, E] F32 (F64), the lower number first where they are equal. The R = T k visits are
  * sorted by expert, within one by row: token [R, 1] I32 says whose visit it is, score [R, 1] F32 (F64) is the logistic of its logit, expert e has visits
- * [starts[e], starts[e + 1]) (starts [1, E + 1] I32), slot [T, k] I32 are the visits of a row. */
+ * [starts[e], starts[e + 1]) (starts [1, E + 1] I32), slot [T, k] I32 are the visits of a row, in rising order. */
 typedef struct cad_route_args { cad_tensor logits, token, slot, starts, score; } cad_route_args;
 CAD_CHECKED cad_status cad_route_fwd(cad_device *d, const cad_route_args *x);
 /* Where visit r saw score[r] x[token[r]] and the gradient there is dv [R, H] (real): dx [T, H] F32 (F64) += score dv, dlogits [T, E] real = the gradient of

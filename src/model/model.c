@@ -183,7 +183,7 @@ static cad_status start_targets(cad_model *m, const cad_model_batch *b)
     m->predicted = 0;
     for (int32_t t = 0; t < b->tokens; t++) {
         bool has = b->targets && b->targets[t] >= 0;
-        place[t] = has ? (int32_t)m->predicted : -1;
+        place[t] = has ? (int32_t)m->predicted : INT32_MIN;
         if (!has) continue;
         if (b->targets[t] >= m->arch->vocab) return cad_fail(CAD_EINTERNAL, "expected targets below %lld, found %d", (long long)m->arch->vocab, b->targets[t]);
         pick[m->predicted] = t;

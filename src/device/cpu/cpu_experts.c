@@ -51,7 +51,18 @@ static float logit_of(const cad_route_args *x, int64_t i, int64_t e)
     return isnan(v) ? -INFINITY : v;
 }
 
-/* Experts of row i in the order of their logits into slot (experts for now, visits later). */
+/* k numbers of row i in rising order. */
+static void sort_row(cad_tensor t, int64_t i)
+{
+    for (int64_t j = 1; j < t.cols; j++)
+        for (int64_t at = j; at > 0 && *whole(t, i, at) < *whole(t, i, at - 1); at--) {
+            int32_t low = *whole(t, i, at);
+            *whole(t, i, at) = *whole(t, i, at - 1);
+            *whole(t, i, at - 1) = low;
+        }
+}
+
+/* Experts of row i into slot (experts for now, visits later). */
 static void choose(const cad_route_args *x, int64_t i)
 {
     int64_t k = x->slot.cols;
@@ -64,6 +75,7 @@ static void choose(const cad_route_args *x, int64_t i)
         }
         if (j < k) *whole(x->slot, i, j) = (int32_t)e;
     }
+    sort_row(x->slot, i);
 }
 
 /* A counting sort by expert: visits of one expert in the order of the rows. */

@@ -103,7 +103,7 @@ static void what_is_not_computed_is_refused_with_a_sentence(void **state)
         {"[]", "expected a table with \"model_type\""},
         {"{}", "expected a table with \"model_type\""},
         {"{\"model_type\": 3}", "expected a table with \"model_type\""},
-        {"{\"model_type\": \"bloom\"}", "model_type: expected one of llama, qwen2, found \"bloom\""},
+        {"{\"model_type\": \"bloom\"}", "model_type: expected one of bert, gemma2, gemma3, llama, llama4, mistral, qwen2, qwen3, found \"bloom\""},
         {"{\"model_type\": \"llama\",}", "config.json:1:24"},
         {"{\"model_type\": \"llama\", \"hidden_size\": \"big\"}", "config.json:1:40: \"hidden_size\": expected a number, found "},
         {"{\"model_type\": \"llama\", \"hidden_size\": 0}", "\"hidden_size\": expected a whole number from 1 to 1048576, found 0"},
