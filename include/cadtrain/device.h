@@ -86,12 +86,20 @@ typedef struct cad_matmul_args {
 } cad_matmul_args;
 CAD_CHECKED cad_status cad_matmul(cad_device *d, const cad_matmul_args *x);
 
-/* y = w x / rms(x) (plus_one: gain 1 + w). y real, x F32 (F64) residual stream or BF16, w [1, cols] real, rstd [rows, 1] F32 (F64). */
-typedef struct cad_rmsnorm_args { cad_tensor y, x, w, rstd; double eps; bool plus_one; } cad_rmsnorm_args;
+/* y = w x / rms(x) (plus_one: gain 1 + w). y real, x F32 (F64) residual stream or BF16, w [1, width] real. width (0: all columns): each run of so many
+ * columns is normed by itself, all with the same gain (heads). w none: gain 1. rstd [rows, columns / width] F32 (F64). */
+typedef struct cad_rmsnorm_args { cad_tensor y, x, w, rstd; double eps; bool plus_one; int64_t width; } cad_rmsnorm_args;
 CAD_CHECKED cad_status cad_rmsnorm_fwd(cad_device *d, const cad_rmsnorm_args *x);
-/* dx += (or = when !accumulate) ; dw [1, cols] F32 (F64) += or =; dx F32; dw may be none. */
-typedef struct cad_rmsnorm_bwd_args { cad_tensor dx, dw, dy, x, w, rstd; bool plus_one, accumulate, accumulate_dw; } cad_rmsnorm_bwd_args;
+/* dx real += (or = when !accumulate; it may then be dy); dw [1, width] F32 (F64) += or =, may be none. */
+typedef struct cad_rmsnorm_bwd_args { cad_tensor dx, dw, dy, x, w, rstd; bool plus_one, accumulate, accumulate_dw; int64_t width; } cad_rmsnorm_bwd_args;
 CAD_CHECKED cad_status cad_rmsnorm_bwd(cad_device *d, const cad_rmsnorm_bwd_args *x);
+
+/* y = w (x - mean(x)) / sqrt(var(x) + eps) + b, variance over n. y, x, w [1, cols], b [1, cols] real; mean, rstd [rows, 1] F32 (F64). */
+typedef struct cad_layernorm_args { cad_tensor y, x, w, b, mean, rstd; double eps; } cad_layernorm_args;
+CAD_CHECKED cad_status cad_layernorm_fwd(cad_device *d, const cad_layernorm_args *x);
+/* dx real (may be dy); dw, db [1, cols] F32 (F64), each may be none. All overwritten. */
+typedef struct cad_layernorm_bwd_args { cad_tensor dx, dw, db, dy, x, w, mean, rstd; } cad_layernorm_bwd_args;
+CAD_CHECKED cad_status cad_layernorm_bwd(cad_device *d, const cad_layernorm_bwd_args *x);
 
 /* Rotates each head of x [tokens, heads * head_dim] in place by its position in its sequence; inverse for gradients.
  * cosine, sine: [positions, head_dim / 2] F32 (F64). pairs: (2j, 2j + 1) instead of (j, j + d/2). */
@@ -100,26 +108,29 @@ CAD_CHECKED cad_status cad_rope(cad_device *d, const cad_rope_args *x);
 
 /* Attention inside each sequence. q, o: [tokens, q_heads * d]; k, v: [tokens, kv_heads * d]; head h uses kv head h / (q_heads / kv_heads).
  * lse [tokens, q_heads] F32 (F64): log of the sum of exponentials, kept for the backward. window 0: none, else keys > q - window.
- * softcap 0: none. causal false: everybody sees everybody (encoder). q, k, v, o and their gradients are of one real dtype. Scores and softmax stay fp32 or better. */
+ * softcap 0: none. causal false: everybody sees everybody (encoder). q, k, v, o and their gradients are of one real dtype. Scores and softmax stay fp32 or better.
+ * dropout p > 0: probabilities are dropped after the softmax; that of (token t, query head h, key k of its sequence) is kept, and divided by 1 - p, where
+ * cad_rng_words(seed, CAD_RNG_DROPOUT, site, index << 32 | ((t q_heads + h) ceil(longest / 4) + k / 4))[k % 4] >= p 2^32. */
 typedef struct cad_attention_args {
     cad_tensor q, k, v, o, lse; int64_t head_dim, q_heads, kv_heads, window; double scale, softcap; bool causal; const cad_packing *packing;
+    double dropout; uint64_t seed, index; uint32_t site;
 } cad_attention_args;
 CAD_CHECKED cad_status cad_attention_fwd(cad_device *d, const cad_attention_args *x);
 /* dq, dk, dv = (overwritten). `f` holds the forward's arguments and results. */
 typedef struct cad_attention_bwd_args { cad_attention_args f; cad_tensor dq, dk, dv, d_o; } cad_attention_bwd_args;
 CAD_CHECKED cad_status cad_attention_bwd(cad_device *d, const cad_attention_bwd_args *x);
 
-/* m = act(gate) * up, all of one real dtype */
-typedef enum cad_activation { CAD_ACT_SILU, CAD_ACT_GELU_TANH, CAD_ACT_GELU_ERF } cad_activation;
+/* m = act(gate) * up, all of one real dtype; up none: m = act(gate) */
+typedef enum cad_activation { CAD_ACT_SILU, CAD_ACT_GELU_TANH, CAD_ACT_GELU_ERF, CAD_ACT_TANH } cad_activation;
 typedef struct cad_glu_args { cad_tensor m, gate, up; cad_activation act; } cad_glu_args;
 CAD_CHECKED cad_status cad_glu_fwd(cad_device *d, const cad_glu_args *x);
-/* dgate may be the memory of gate, dup that of up. m, where given, receives act(gate) * up again (it was not kept). */
+/* dgate may be the memory of gate, dup (none where up is) that of up. m, where given, receives act(gate) * up again (it was not kept). */
 typedef struct cad_glu_bwd_args { cad_tensor dgate, dup, dm, gate, up, m; cad_activation act; } cad_glu_bwd_args;
 CAD_CHECKED cad_status cad_glu_bwd(cad_device *d, const cad_glu_bwd_args *x);
 
-/* h[t] = scale * table[ids[t]]; table [V, H] real, h F32 (F64). backward: dtable[ids[t]] += scale * dh[t] in token order, dtable F32 (F64);
- * row `skip` (padding_idx) gets nothing; -1: none. */
-typedef struct cad_embed_args { cad_tensor h, table; double scale; int64_t skip; const cad_packing *packing; } cad_embed_args;
+/* h[t] = (accumulate: +=) scale * table[ids[t]]; table [V, H] real, h F32 (F64). turned: the table lies as [H, V]. backward:
+ * dtable[ids[t]] += scale * dh[t] in token order, dtable F32 (F64); row `skip` (padding_idx) gets nothing; -1: none. */
+typedef struct cad_embed_args { cad_tensor h, table; double scale; int64_t skip; const cad_packing *packing; bool accumulate, turned; } cad_embed_args;
 CAD_CHECKED cad_status cad_embed_fwd(cad_device *d, const cad_embed_args *x);
 CAD_CHECKED cad_status cad_embed_bwd(cad_device *d, const cad_embed_args *x); /* h is dh, table is dtable */
 
@@ -130,8 +141,8 @@ CAD_CHECKED cad_status cad_pool_fwd(cad_device *d, const cad_pool_args *x);
 CAD_CHECKED cad_status cad_pool_bwd(cad_device *d, const cad_pool_args *x);
 
 /* Weighted cross-entropy of logits [n, C] F32 (F64): nll [n, 1] F64 (unweighted, -log softmax of the label);
- * dlogits (may be none) = scale * weights[i] * (softmax - onehot), real. labels_dev [n] I32, weights_dev [n] F32. */
-typedef struct cad_xent_args { cad_tensor logits, dlogits, nll, labels, weights; double scale; } cad_xent_args; /* labels [n, 1] I32, weights [n, 1] F32 */
+ * dlogits (may be none) = scale * weights[i] * (softmax - onehot), real. softcap c > 0: of c tanh(logits / c) instead. labels_dev [n] I32, weights_dev [n] F32. */
+typedef struct cad_xent_args { cad_tensor logits, dlogits, nll, labels, weights; double scale, softcap; } cad_xent_args; /* labels [n, 1] I32, weights [n, 1] F32 */
 CAD_CHECKED cad_status cad_xent(cad_device *d, const cad_xent_args *x);
 
 /* y = alpha x + beta y, any two real dtypes (cast, add, scale); beta == 0 does not read y. y may be x. */
@@ -144,6 +155,27 @@ CAD_CHECKED cad_status cad_sum_rows(cad_device *d, const cad_sum_rows_args *x);
  * index << 32 | (row * ceil(cols / 4) + col / 4))[col % 4] >= p * 2^32. index < 2^31, rows * ceil(cols / 4) < 2^32. y may be x. */
 typedef struct cad_dropout_args { cad_tensor y, x; double p; uint64_t seed, index; uint32_t site; bool accumulate; } cad_dropout_args;
 CAD_CHECKED cad_status cad_dropout(cad_device *d, const cad_dropout_args *x);
+
+/* ---- rows by number, and experts ---- */
+
+/* y[i] = (accumulate: +=) sum over j of scale[i, j] x[index[i, j]]; an index below 0 adds nothing. y [n, H], x [m, H] real, index [n, k] I32, scale [n, k]
+ * F32 (F64) or none (1). */
+typedef struct cad_gather_args { cad_tensor y, x, index, scale; bool accumulate; } cad_gather_args;
+CAD_CHECKED cad_status cad_gather(cad_device *d, const cad_gather_args *x);
+/* Each of T rows goes to the k experts (of E) with the largest logits [T, E] F32 (F64), the lower number first where they are equal. The R = T k visits are
+ * sorted by expert, within one by row: token [R, 1] I32 says whose visit it is, score [R, 1] F32 (F64) is the logistic of its logit, expert e has visits
+ * [starts[e], starts[e + 1]) (starts [1, E + 1] I32), slot [T, k] I32 are the visits of a row, in rising order. */
+typedef struct cad_route_args { cad_tensor logits, token, slot, starts, score; } cad_route_args;
+CAD_CHECKED cad_status cad_route_fwd(cad_device *d, const cad_route_args *x);
+/* Where visit r saw score[r] x[token[r]] and the gradient there is dv [R, H] (real): dx [T, H] F32 (F64) += score dv, dlogits [T, E] real = the gradient of
+ * the logits (0 for experts not chosen). x [T, H] real. */
+typedef struct cad_route_bwd_args { cad_tensor dx, dlogits, dv, x, slot, starts, score; } cad_route_bwd_args;
+CAD_CHECKED cad_status cad_route_bwd(cad_device *d, const cad_route_bwd_args *x);
+/* Products of groups of rows: group g has rows [starts[g], starts[g + 1]) of a; starts [1, groups + 1] I32 on the device, all rows of a. b holds the groups'
+ * matrices one below the other: c[rows of g] = a[rows of g] op(b_g). ta: c holds them, c_g = a[rows of g]' b[rows of g] (0 for a group without rows).
+ * Dtypes as in matmul. */
+typedef struct cad_groups_args { cad_tensor c, a, b, starts; bool ta, tb; int64_t groups; } cad_groups_args;
+CAD_CHECKED cad_status cad_matmul_groups(cad_device *d, const cad_groups_args *x);
 
 /* ---- flat operations on shards (n elements) ---- */
 

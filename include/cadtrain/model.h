@@ -12,21 +12,38 @@ extern "C" {
 enum { CAD_MAX_LAYERS = 256 };
 typedef enum cad_rope_kind { CAD_ROPE_DEFAULT, CAD_ROPE_LINEAR, CAD_ROPE_BANDED } cad_rope_kind;
 typedef struct cad_rope_spec { cad_rope_kind kind; double theta, factor, low, high, original; } cad_rope_spec;
-/* Names of the tensors of a family: whole names, or (block_*) what follows block_prefix with the layer's number in it. */
+/* Norms stand before each half of a block (h += f(N h)), around it (h += M(f(N h))), or after the sum (h = N(h + f h)). */
+typedef enum cad_norm_place { CAD_NORM_BEFORE, CAD_NORM_AROUND, CAD_NORM_AFTER } cad_norm_place;
+/* Heads of query and key are normed before their rotation, with gains, or after it, without. */
+typedef enum cad_head_norm { CAD_HEAD_NORM_NONE, CAD_HEAD_NORM_BEFORE, CAD_HEAD_NORM_AFTER } cad_head_norm;
+/* Names of the tensors of a family: whole names, or (of a block) what follows block_prefix with the layer's number in it. Empty: none. Linear layers
+ * without ".weight" / ".bias"; root: the word before the first dot that checkpoints may leave out. */
 typedef struct cad_tensor_names {
-    char embed[64], final_norm[64], block_prefix[64]; /* "model.layers.%d." */
-    char attn_norm[64], mlp_norm[64];
-    char q[64], k[64], v[64], o[64], gate[64], up[64], down[64]; /* without ".weight" / ".bias" */
+    char root[64], embed[64], embed_position[64], embed_type[64], embed_norm[64], final_norm[64], block_prefix[64]; /* "model.layers.%d." */
+    char attn_norm[64], attn_out_norm[64], mlp_norm[64], mlp_out_norm[64], q_norm[64], k_norm[64];
+    char q[64], k[64], v[64], o[64], gate[64], up[64], down[64];
+    char router[64], expert_gate_up[64], expert_down[64], shared_gate[64], shared_up[64], shared_down[64]; /* experts: whole names */
+    char pooler[64], head[64], lm_head[64];
 } cad_tensor_names;
 typedef struct cad_arch {
-    char family[32], class_stem[32]; /* "qwen2", "Qwen2" (…ForSequenceClassification) */
+    char family[32], class_stem[32], text_type[32]; /* "qwen2", "Qwen2" (…ForSequenceClassification); model_type of the text part of a nested file */
     int layers;
-    int64_t hidden, intermediate, vocab, q_heads, kv_heads, head_dim, max_positions;
-    double eps, embed_scale, attn_scale, attn_softcap, initializer_range;
-    cad_rope_spec rope;
+    int64_t hidden, intermediate, dense_intermediate, vocab, q_heads, kv_heads, head_dim, max_positions, types; /* dense_intermediate: of layers without experts */
+    double eps, embed_scale, attn_scale, attn_softcap, final_softcap, initializer_range;
+    double attn_dropout, hidden_dropout, classifier_dropout; /* of the family itself, in training */
+    cad_rope_spec rope, rope_local;
     cad_activation act;
-    bool gain_plus_one, qkv_bias, o_bias, mlp_bias, rotate_pairs, tied;
+    cad_norm_place norm_place;
+    cad_head_norm head_norm;
+    bool centred;                   /* LayerNorm with bias, not RMSNorm */
+    bool gated, causal, rotates;
+    bool gain_plus_one, qkv_bias, o_bias, mlp_bias, head_bias, rotate_pairs, tied;
+    bool nested;                    /* config.json has the language model in text_config */
     int32_t window[CAD_MAX_LAYERS]; /* 0: full attention */
+    int8_t rope_of[CAD_MAX_LAYERS]; /* 0: rope, 1: rope_local, -1: no rotation */
+    bool chunked[CAD_MAX_LAYERS], routed[CAD_MAX_LAYERS]; /* attends inside chunks only; has experts */
+    int64_t chunk, experts, chosen; /* tokens of a chunk; experts, and how many of them a token visits */
+    double temperature, temperature_floor; /* layers without rotation: q *= 1 + temperature ln(1 + floor((p + 1) / floor)) */
     int64_t pad_id;                 /* of config.json; -1: none */
     cad_dtype stored;               /* the dtype config.json speaks of */
     int num_labels;
@@ -41,6 +58,8 @@ void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *ou
 
 /* ---- method: what trains ---- */
 
+/* A number for modules whose name ends as a regular expression says (PEFT's rank_pattern, alpha_pattern). */
+typedef struct cad_module_number { char *pattern; double value; } cad_module_number;
 typedef struct cad_method {
     bool lora;
     int64_t r;
@@ -50,6 +69,17 @@ typedef struct cad_method {
     const char *const *targets;   /* names or one regular expression; count 0 or "all-linear": all */
     int target_count;
     bool target_is_regex;
+    const char *const *excluded;  /* exclude_modules: names, or one regular expression */
+    int exclude_count;
+    bool exclude_is_regex;
+    const int *only_layers;       /* layers_to_transform; count 0: all */
+    int only_count;
+    const char *const *layers_pattern; /* what stands before the layer's number; count 0: anything */
+    int layers_pattern_count;
+    const cad_module_number *ranks, *alphas;
+    int rank_count, alpha_count;
+    bool dora;
+    bool causal;                  /* a language model's head over the vocabulary in place of a classifier's */
     bool custom_head;             /* classifier.classifier.{weight,bias} instead of score.weight */
     bool train_head;              /* LoRA: the head is in modules_to_save */
     const char *const *saves;     /* LoRA: modules_to_save; a module whose name ends with one of them trains in full (PEFT's rule) */
@@ -66,16 +96,21 @@ typedef struct cad_method {
 
 typedef enum cad_role {
     CAD_ROLE_EMBED, CAD_ROLE_ATTN_NORM, CAD_ROLE_Q, CAD_ROLE_K, CAD_ROLE_V, CAD_ROLE_O, CAD_ROLE_MLP_NORM, CAD_ROLE_GATE, CAD_ROLE_UP, CAD_ROLE_DOWN,
-    CAD_ROLE_FINAL_NORM, CAD_ROLE_HEAD, CAD_ROLES
+    CAD_ROLE_FINAL_NORM, CAD_ROLE_HEAD, CAD_ROLE_EMBED_POSITION, CAD_ROLE_EMBED_TYPE, CAD_ROLE_EMBED_NORM, CAD_ROLE_Q_NORM, CAD_ROLE_K_NORM, CAD_ROLE_ATTN_OUT_NORM,
+    CAD_ROLE_MLP_OUT_NORM, CAD_ROLE_ROUTER, CAD_ROLE_EXPERT_GATE_UP, CAD_ROLE_EXPERT_DOWN, CAD_ROLE_POOLER, CAD_ROLE_LM_HEAD, CAD_ROLES
 } cad_role;
-typedef enum cad_piece { CAD_PIECE_WEIGHT, CAD_PIECE_BIAS, CAD_PIECE_A, CAD_PIECE_B, CAD_PIECES } cad_piece;
+typedef enum cad_piece { CAD_PIECE_WEIGHT, CAD_PIECE_BIAS, CAD_PIECE_A, CAD_PIECE_B, CAD_PIECE_MAGNITUDE, CAD_PIECES } cad_piece;
 typedef struct cad_param {
     char *name;        /* in a full model: "model.layers.0.self_attn.q_proj.weight"; an adapter: "….q_proj.lora_A.weight" */
     int unit;          /* 0: embeddings; 1..layers: blocks; layers + 1: the tail (final norm and head) */
     cad_role role;
     cad_piece piece;
-    int64_t rows, cols, elems; /* a vector: rows = 1 */
-    int dims;          /* 1 or 2 as stored */
+    int64_t rows, cols, elems; /* a vector: rows = 1; groups of matrices lie one below the other */
+    int64_t groups;    /* 3 dimensions: the first of them; else 1 */
+    int dims;          /* 1, 2 or 3 as stored */
+    int root;          /* bytes of the name that a checkpoint may leave out: "model." */
+    double scale;      /* piece A: what the adapter is multiplied by, alpha / r */
+    bool idle;         /* part of the model, but nothing computed depends on it: its gradient is none */
     bool trains, decays;
     bool wrapped;      /* a bias beside an adapter: PEFT calls it "….base_layer.bias" */
     int64_t at;        /* first element in its unit's trainable or frozen flat array */
@@ -85,10 +120,13 @@ typedef struct cad_params {
     int count, units;
     int64_t *train_elems, *frozen_elems; /* [units] */
     int64_t trainable, all;
+    bool gain_plus_one;                  /* of the architecture: a new gain is 0 */
     int (*find)[CAD_ROLES][CAD_PIECES];  /* [units]: row number or -1 */
 } cad_params;
 CAD_CHECKED cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_method *method);
 void cad_params_close(cad_params **p);
+/* The shape as stored; returns the number of dimensions. */
+int cad_param_shape(const cad_param *p, int64_t shape[3]);
 /* The name of a row inside PEFT's adapter file: base_model.model.<name>, with .base_layer before the .bias of an adapted layer. */
 CAD_CHECKED cad_status cad_param_adapter_name(cad_str *out, const cad_param *p);
 
@@ -96,7 +134,8 @@ CAD_CHECKED cad_status cad_param_adapter_name(cad_str *out, const cad_param *p);
 
 typedef struct cad_unit_view { void *train, *frozen; } cad_unit_view; /* flat arrays of the compute dtype */
 typedef struct cad_model cad_model;
-typedef struct cad_limits { int64_t tokens, sequences, positions; bool train; } cad_limits; /* largest micro-batch; longest sequence */
+/* Largest micro-batch; longest sequence. views_last: a view stays readable after its unit was computed, so that a tied head needs no copy of the table. */
+typedef struct cad_limits { int64_t tokens, sequences, positions; bool train, views_last; } cad_limits;
 /* Takes activations and working space from `arena`. Borrows arch and params until close. */
 CAD_CHECKED cad_status cad_model_open(cad_model **out, const cad_arch *arch, const cad_params *params, const cad_method *method, cad_arena *arena, const cad_limits *limits);
 void cad_model_close(cad_model **m);
@@ -106,7 +145,9 @@ typedef struct cad_model_batch {
     int32_t tokens, sequences, longest;
     const int32_t *ids, *starts, *labels;
     const float *weights;
-    double scale;        /* of every row's weight in the gradient */
+    const int32_t *targets;      /* causal: the token that each one is to predict, [tokens]; -1: none */
+    const float *target_weights; /* causal: [tokens] */
+    double scale;        /* of every weight in the gradient */
     uint64_t seed_index;
 } cad_model_batch;
 CAD_CHECKED cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training);
@@ -116,7 +157,7 @@ CAD_CHECKED cad_status cad_model_forward(cad_model *m, int unit, cad_unit_view w
 CAD_CHECKED cad_status cad_model_backward(cad_model *m, int unit, cad_unit_view w, void *grads);
 /* After the tail's forward: logits [sequences * num_labels] (host). */
 CAD_CHECKED cad_status cad_model_logits(cad_model *m, float *out);
-/* After the tail's forward with labels: nll [sequences], unweighted (host). */
+/* After the tail's forward with labels: nll [sequences], unweighted (host); causal: of each target, in the order of the tokens. */
 CAD_CHECKED cad_status cad_model_nll(cad_model *m, double *out);
 /* After the last block's forward: pooled hidden states after the final norm, [sequences, hidden] as float (host); needs the tail's view. */
 CAD_CHECKED cad_status cad_model_embedding(cad_model *m, cad_unit_view tail, cad_pooling how, float *out);

@@ -15,11 +15,11 @@ extern "C" {
 typedef struct cad_run cad_run;
 
 /* What a run is opened for. */
-typedef enum cad_purpose_of_run { CAD_RUN_TRAIN, CAD_RUN_EVAL, CAD_RUN_PREDICT, CAD_RUN_EMBED, CAD_RUN_CHECK } cad_purpose_of_run;
+typedef enum cad_purpose_of_run { CAD_RUN_TRAIN, CAD_RUN_EVAL, CAD_RUN_PREDICT, CAD_RUN_EMBED, CAD_RUN_CHECK, CAD_RUN_SCORE } cad_purpose_of_run;
 typedef struct cad_run_options {
     cad_purpose_of_run purpose;
     const char *checkpoint;  /* eval, predict: a model directory, an adapter directory or a checkpoint-N; else NULL */
-    const char *input;       /* predict, embed: the file of records */
+    const char *input;       /* predict, embed, score: the file of records */
     const char *config_json; /* the resolved configuration as text (run.json); borrowed */
 } cad_run_options;
 /* Reads everything the purpose needs (data on rank 0 only), plans, allocates, loads weights. Borrows o and comm until close. */
@@ -33,6 +33,8 @@ CAD_CHECKED cad_status cad_run_evaluate(cad_run *r);
 CAD_CHECKED cad_status cad_run_predict(cad_run *r, const char *output);
 /* {"embedding": […]} a line on stdout for each {"text"} of `input`. */
 CAD_CHECKED cad_status cad_run_embed(cad_run *r, cad_pooling how);
+/* {"tokens", "sum_nll", "mean_nll"} a line on stdout for each {"text"} of `input`: tokens that are predicted, the first one is not. */
+CAD_CHECKED cad_status cad_run_score(cad_run *r);
 /* contract 2, `check`: what a run would read and do; prints lines or (json) one object. Changes nothing. */
 CAD_CHECKED cad_status cad_run_check(cad_run *r, const char *config_json, const char *sources_json, const char *config_text, bool json);
 

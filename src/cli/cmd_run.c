@@ -75,6 +75,16 @@ static cad_status describe_configuration(cadp_call *c, cad_str *sources, cad_str
     return cad_config_print(c->config, lines);
 }
 
+cad_status cadp_cmd_score(cadp_call *c)
+{
+    cad_run *r = NULL;
+    cad_status st = open_run(&r, c, CAD_RUN_SCORE);
+
+    if (!st) st = cad_run_score(r);
+    cad_run_close(&r);
+    return st;
+}
+
 cad_status cadp_cmd_check(cadp_call *c)
 {
     cad_run *r = NULL;

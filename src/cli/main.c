@@ -18,6 +18,8 @@ static const cad_flag predict_flags[] = {
 static const cad_flag embed_flags[] = {
     {.name = "input", .takes_value = true, .help = "JSONL rows {\"text\": …}."},
     {.name = "pooling", .takes_value = true, .help = "last, mean or cls; default last."}, {0}};
+static const cad_flag score_flags[] = {
+    {.name = "input", .takes_value = true, .help = "JSONL rows {\"text\": …}."}, {0}};
 static const cad_flag json_flags[] = {{.name = "json", .help = "One JSON object on standard output."}, {0}};
 static const cad_flag plan_flags[] = {
     {.name = "world-size", .takes_value = true, .help = "Number of ranks; default 1."},
@@ -48,6 +50,8 @@ const cadp_command cadp_commands[] = {
      CADP_COMPUTES | CADP_OPTIONS | CADP_WATCHED, predict_flags, {"checkpoint", "input"}, {0}, cadp_cmd_predict},
     {"embed", "embed --model-name-or-path DIR --input FILE.jsonl [--pooling last|mean|cls]", "pooled hidden states, as JSONL on standard output",
      CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, embed_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_embed},
+    {"score", "score --model-name-or-path DIR --input FILE.jsonl [--max-length N]", "log-likelihood of texts under a language model, as JSONL on standard output",
+     CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, score_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_score},
     {"tokenize", "tokenize --tokenizer-name-or-path DIR [--no-special-tokens] [--decode] < FILE.jsonl", "rows {\"text\"} to rows {\"ids\"} and back, standard input to standard output",
      CADP_OPTIONS | CADP_RESULTS, tokenize_flags, {0}, {0}, cadp_cmd_tokenize},
     {"check", "check [--config FILE] [--json]", "reads all that a run would read: configuration, data counts, plan; changes nothing",
@@ -63,7 +67,6 @@ const cadp_command cadp_commands[] = {
     {"bench", "bench [--bf16] [--threads N]", "speed of the operations of a training step on this machine, as JSON", CADP_OPTIONS | CADP_RESULTS, NULL, {0}, {0}, cadp_cmd_bench},
     {"version", "version [--json]", "versions of the program and of MPI, and what the devices are", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
     {.name = "generate", .usage = "generate", .summary = "writes text from a prompt", .marks = CADP_LATER},
-    {.name = "score", .usage = "score", .summary = "log-likelihood of texts", .marks = CADP_LATER},
     {.name = "synth", .usage = "synth", .summary = "makes a synthetic UK Biobank extract", .marks = CADP_LATER},
     {.name = "prepare", .usage = "prepare", .summary = "makes records from UK Biobank extracts", .marks = CADP_LATER},
     {.name = "explain", .usage = "explain", .summary = "which part of a record moved the risk", .marks = CADP_LATER},

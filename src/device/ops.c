@@ -35,6 +35,8 @@ CADP_OPS(DOOR)
 cad_status cad_matmul(cad_device *d, const cad_matmul_args *x) { return door_matmul(d, x); }
 cad_status cad_rmsnorm_fwd(cad_device *d, const cad_rmsnorm_args *x) { return door_rmsnorm_fwd(d, x); }
 cad_status cad_rmsnorm_bwd(cad_device *d, const cad_rmsnorm_bwd_args *x) { return door_rmsnorm_bwd(d, x); }
+cad_status cad_layernorm_fwd(cad_device *d, const cad_layernorm_args *x) { return door_layernorm_fwd(d, x); }
+cad_status cad_layernorm_bwd(cad_device *d, const cad_layernorm_bwd_args *x) { return door_layernorm_bwd(d, x); }
 cad_status cad_rope(cad_device *d, const cad_rope_args *x) { return door_rope(d, x); }
 cad_status cad_attention_fwd(cad_device *d, const cad_attention_args *x) { return door_attention_fwd(d, x); }
 cad_status cad_attention_bwd(cad_device *d, const cad_attention_bwd_args *x) { return door_attention_bwd(d, x); }
@@ -48,6 +50,10 @@ cad_status cad_xent(cad_device *d, const cad_xent_args *x) { return door_xent(d,
 cad_status cad_axpby(cad_device *d, const cad_axpby_args *x) { return door_axpby(d, x); }
 cad_status cad_sum_rows(cad_device *d, const cad_sum_rows_args *x) { return door_sum_rows(d, x); }
 cad_status cad_dropout(cad_device *d, const cad_dropout_args *x) { return door_dropout(d, x); }
+cad_status cad_gather(cad_device *d, const cad_gather_args *x) { return door_gather(d, x); }
+cad_status cad_route_fwd(cad_device *d, const cad_route_args *x) { return door_route_fwd(d, x); }
+cad_status cad_route_bwd(cad_device *d, const cad_route_bwd_args *x) { return door_route_bwd(d, x); }
+cad_status cad_matmul_groups(cad_device *d, const cad_groups_args *x) { return door_matmul_groups(d, x); }
 cad_status cad_adamw(cad_device *d, const cad_adamw_args *x) { return door_adamw(d, x); }
 cad_status cad_sumsq(cad_device *d, const cad_sumsq_args *x) { return door_sumsq(d, x); }
 cad_status cad_fixed_add(cad_device *d, const cad_fixed_args *x) { return door_fixed_add(d, x); }

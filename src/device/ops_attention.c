@@ -37,7 +37,10 @@ static cad_status check_heads(cadp_call *c, const cad_attention_args *x)
     CAD_TRY(cadp_need(c, x->kv_heads > 0 && x->q_heads > 0 && x->q_heads % x->kv_heads == 0, "q_heads to be a multiple of kv_heads > 0", (double)x->q_heads));
     CAD_TRY(cadp_need(c, x->window >= 0, "window >= 0", (double)x->window));
     CAD_TRY(cadp_need(c, x->softcap >= 0, "softcap >= 0", x->softcap));
-    return cadp_packing(c, x->packing, 0);
+    CAD_TRY(cadp_need(c, x->dropout >= 0 && x->dropout < 1, "dropout in [0, 1)", x->dropout));
+    CAD_TRY(cadp_packing(c, x->packing, 0));
+    double words = (double)x->packing->tokens * (double)x->q_heads * (double)cad_ceil_div(x->packing->longest, 4);
+    return cadp_need(c, x->dropout == 0 || (words < 0x1p32 && x->index < (uint64_t)1 << 31), "tokens * heads * ceil(longest / 4) < 2^32 and index < 2^31", words);
 }
 
 cad_status cadp_describe_attention_fwd(cadp_call *c, const cad_attention_args *x)

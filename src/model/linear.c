@@ -26,6 +26,12 @@ static void add_part(const cad_model *m, cadp_linear *l, int unit, cad_role role
     p->bias = cadp_find(m, unit, role, CAD_PIECE_BIAS);
     p->a = cadp_find(m, unit, role, CAD_PIECE_A);
     p->b = cadp_find(m, unit, role, CAD_PIECE_B);
+    if (p->a >= 0) {
+        p->r = m->params->row[p->a].rows;
+        p->scale = m->params->row[p->a].scale;
+        p->u_from = l->u;
+        l->u += p->r;
+    }
     weight = &m->params->row[p->weight];
     p->from = l->out;
     p->out = weight->rows;
@@ -53,13 +59,20 @@ cad_status cadp_linears_build(cad_model *m)
         {CAD_ROLE_Q, CAD_ROLE_K, CAD_ROLE_V}, {CAD_ROLE_O}, {CAD_ROLE_GATE, CAD_ROLE_UP}, {CAD_ROLE_DOWN}};
     static const int members[CADP_LINEARS] = {3, 1, 2, 1};
 
-    CAD_TRY(cad_alloc(&m->linear, (size_t)m->arch->layers * CADP_LINEARS, sizeof *m->linear, "the linear layers"));
-    for (int i = 0; i < m->arch->layers * CADP_LINEARS; i++) {
+    int blocks = m->arch->layers * CADP_LINEARS;
+
+    CAD_TRY(cad_alloc(&m->linear, (size_t)blocks + 1, sizeof *m->linear, "the linear layers"));
+    for (int i = 0; i < blocks; i++) {
         cadp_linear *l = &m->linear[i];
-        for (int j = 0; j < members[i % CADP_LINEARS]; j++) add_part(m, l, i / CADP_LINEARS + 1, roles[i % CADP_LINEARS][j]);
+        for (int j = 0; j < members[i % CADP_LINEARS]; j++)
+            if (cadp_find(m, i / CADP_LINEARS + 1, roles[i % CADP_LINEARS][j], CAD_PIECE_WEIGHT) >= 0) add_part(m, l, i / CADP_LINEARS + 1, roles[i % CADP_LINEARS][j]);
         l->fused = one_product(m, l);
         l->site = (uint32_t)i * 4;
     }
+    if (cadp_find(m, m->arch->layers + 1, CAD_ROLE_POOLER, CAD_PIECE_WEIGHT) < 0 || m->method.custom_head) return CAD_OK;
+    add_part(m, cadp_pooler(m), m->arch->layers + 1, CAD_ROLE_POOLER);
+    cadp_pooler(m)->fused = one_product(m, cadp_pooler(m));
+    cadp_pooler(m)->site = (uint32_t)blocks * 4;
     return CAD_OK;
 }
 
@@ -91,7 +104,9 @@ static cad_status adapter_input(cad_model *m, const cadp_linear *l, int i, cad_t
     return cad_dropout(m->device, &(cad_dropout_args){.y = *out, .x = x, .p = m->method.dropout, .seed = m->method.seed, .index = m->seed_index, .site = l->site + (uint32_t)i});
 }
 
-static cad_tensor u_of(const cad_model *m, cad_tensor u, int i) { return cad_columns(u, i * m->method.r, m->method.r); }
+static cad_tensor u_of(const cadp_linear *l, cad_tensor u, int i) { return cad_columns(u, l->part[i].u_from, l->part[i].r); }
+/* dy B of member i, as many rows as dy. */
+static cad_tensor v_of(const cad_model *m, const cadp_linear *l, cad_tensor dy, int i) { return u_of(l, cad_slice(m->v, 0, dy.rows), i); }
 
 static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor x, cad_tensor y, double beta, cad_tensor u, int i)
 {
@@ -99,13 +114,13 @@ static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_vi
     cad_matmul_args args = {.c = l->fused ? y : cad_columns(y, p->from, p->out), .a = x, .b = weight_of(m, l, w, i), .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, i)};
 
     if (p->a >= 0) {
-        cad_tensor seen, low = u_of(m, u, i);
+        cad_tensor seen, low = u_of(l, u, i);
         CAD_TRY(adapter_input(m, l, i, x, &seen));
         CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = low, .a = seen, .b = cadp_weight(m, w, p->a), .tb = true, .alpha = 1}));
         args.a2 = low;
         args.b2 = cadp_weight(m, w, p->b);
         args.tb2 = true;
-        args.alpha2 = m->lora_scale;
+        args.alpha2 = p->scale;
     }
     return cad_matmul(m->device, &args);
 }
@@ -135,17 +150,17 @@ static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, void *gr
     const cadp_part *p = &l->part[i];
     cad_tensor seen;
 
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(m, u, i), .alpha = m->lora_scale}));
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(l, u, i), .alpha = p->scale}));
     CAD_TRY(adapter_input(m, l, i, x, &seen));
-    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = u_of(m, cadp_rows(m, m->v), i), .ta = true, .b = seen, .alpha = m->lora_scale});
+    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v_of(m, l, dy, i), .ta = true, .b = seen, .alpha = p->scale});
 }
 
 /* dx += the gradient through the adapter when dropout stands before it. */
-static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, cad_tensor a, cad_tensor v, cad_tensor dx, int i)
+static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, const cadp_part *p, cad_tensor a, cad_tensor v, cad_tensor dx, int i)
 {
     cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols);
 
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = v, .b = a, .alpha = m->lora_scale}));
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = v, .b = a, .alpha = p->scale}));
     return cad_dropout(m->device, &(cad_dropout_args){.y = dx, .x = t, .p = m->method.dropout, .seed = m->method.seed, .index = m->seed_index, .site = l->site + (uint32_t)i, .accumulate = true});
 }
 
@@ -159,17 +174,17 @@ static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view
     bool direct = p->a >= 0 && !drops(m);
 
     if (p->a >= 0) {
-        v = u_of(m, cadp_rows(m, m->v), i);
+        v = v_of(m, l, dy, i);
         CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dy, .b = cadp_weight(m, w, p->b), .alpha = 1}));
     }
     if (!cad_some(dx)) return CAD_OK;
     if (direct) {
         args.a2 = v;
         args.b2 = a;
-        args.alpha2 = m->lora_scale;
+        args.alpha2 = p->scale;
     }
     CAD_TRY(cad_matmul(m->device, &args));
-    return p->a >= 0 && !direct ? dropped_input_gradient(m, l, a, v, dx, i) : CAD_OK;
+    return p->a >= 0 && !direct ? dropped_input_gradient(m, l, p, a, v, dx, i) : CAD_OK;
 }
 
 cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx)

@@ -6,14 +6,21 @@
 
 enum { CADP_QKV, CADP_OUT, CADP_GATE_UP, CADP_DOWN, CADP_LINEARS };
 
-/* One member of a linear layer: rows of the parameter table (-1: none) and its columns of the output. */
-typedef struct cadp_part { int weight, bias, a, b; int64_t from, out; } cadp_part;
+/* One member of a linear layer: rows of the parameter table (-1: none), its columns of the output, and of the adapters' inner values. */
+typedef struct cadp_part { int weight, bias, a, b; int64_t from, out, u_from, r; double scale; } cadp_part;
 /* A linear layer: one input, 1 to 3 members side by side in the output. Members whose weights lie next to each other and have no adapter are
- * one product. */
-typedef struct cadp_linear { cadp_part part[3]; int parts; int64_t in, out; bool fused; uint32_t site; } cadp_linear;
+ * one product. u: ranks of all adapters. */
+typedef struct cadp_linear { cadp_part part[3]; int parts; int64_t in, out, u; bool fused; uint32_t site; } cadp_linear;
 
-/* What the forward of a block leaves for its backward (kept for every block, or one shared when recomputing). */
-typedef struct cadp_slot { cad_tensor rstd1, qkv, lse, o, mid, rstd2, gu, u[CADP_LINEARS]; } cadp_slot;
+/* The norm round one half of a block: what its backward needs. kept: what the norm behind the half was taken of (its output, or with CAD_NORM_AFTER the sum). */
+typedef struct cadp_edge { cad_tensor rstd, mean, kept, rstd_out; } cadp_edge;
+/* Visits of experts: who, with what score, sorted how; and what the experts' first product gave. */
+typedef struct cadp_visits { cad_tensor token, slot, starts, score, gu; } cadp_visits;
+/* What the forward of a block leaves for its backward (kept for every block, or one shared when recomputing). qk: query and key as attention takes them,
+ * where they are normed. */
+typedef struct cadp_slot { cadp_edge attn, mlp; cad_tensor qkv, qk, rstd_qk, lse, o, mid, gu, u[CADP_LINEARS]; cadp_visits visits; } cadp_slot;
+
+enum { CADP_ROPE_FULL, CADP_ROPE_LOCAL, CADP_TEMPERATURE, CADP_TABLES };
 
 struct cad_model {
     const cad_arch *arch;
@@ -22,24 +29,33 @@ struct cad_model {
     cad_device *device;
     cad_limits limits;
     cad_dtype act, real;
-    cadp_linear *linear; /* [layers * CADP_LINEARS] */
-    double lora_scale;
+    cadp_linear *linear; /* [layers * CADP_LINEARS], then the pooler */
+    double embed_scale;  /* in the compute dtype */
 
     cad_tensor *h;       /* [layers + 1] inputs of the blocks and the last output; two in evaluation */
     int hs;
     cadp_slot *slot;     /* [slots] */
     int slots;
     cad_tensor norm, m, dm, dqkv, d_o, dx, dh, dcast, drop, v;        /* working space of blocks */
-    cad_tensor full, rstd, picked, feature, pooled, logits, dlogits, dfeature, nll; /* of the tail; full: [T, hidden] R for mean pooling */
-    cad_tensor cosine, sine;
-    int32_t *ids_dev, *starts_dev;
+    cad_tensor scores, dscores, visit, hidden;                        /* of experts: router's logits; inputs or outputs of visits; inside them */
+    cad_tensor sum, sum_mean, sum_rstd, words, dwords, words_cast;    /* of the embeddings: before their norm; inner values of an adapter */
+    cad_tensor full, rstd, picked, feature, pooled, pre, head_in, u_pool, logits, dlogits, dfeature, dfeature_cast, nll; /* of the tail; full: [T, hidden] R */
+    cad_tensor targets, target_weights, pick, place, vocab, dvocab, dpicked, dtied, tied; /* of a language model's head */
+    cad_tensor cosine[CADP_TABLES], sine[CADP_TABLES];
+    int32_t *ids_dev, *starts_dev, *positions_dev, *zeros_dev, *chunk_starts_dev;
+    int32_t *positions, *chunk_starts, *picks; /* host; picks: tokens with targets, the place of each token among them, the targets */
+    float *pick_weights;
     cad_tensor labels, weights;
 
-    cad_packing packing;
+    cad_packing packing, chunks, places, kinds; /* of the batch; cut at chunks; with positions, with zeros in place of ids */
+    int64_t predicted;   /* tokens with a target */
     bool training, has_labels;
     double scale;
     uint64_t seed_index;
 };
+
+/* Where dropouts of a family's own stand. */
+enum { CADP_SITE_ATTENTION = 0x40000000, CADP_SITE_HIDDEN = 0x50000000, CADP_SITE_EMBED = 0x60000000 };
 
 static inline cad_tensor cadp_rows(const cad_model *m, cad_tensor t) { return cad_slice(t, 0, m->packing.tokens); }
 static inline cad_tensor cadp_seqs(const cad_model *m, cad_tensor t) { return cad_slice(t, 0, m->packing.sequences); }
@@ -47,6 +63,8 @@ static inline cad_tensor cadp_seqs(const cad_model *m, cad_tensor t) { return ca
 cad_tensor cadp_weight(const cad_model *m, cad_unit_view w, int row);
 cad_tensor cadp_grad(const cad_model *m, void *grads, int row); /* none for a frozen one */
 static inline int cadp_find(const cad_model *m, int unit, cad_role role, cad_piece piece) { return m->params->find[unit][role][piece]; }
+static inline cadp_linear *cadp_pooler(const cad_model *m) { return &m->linear[m->arch->layers * CADP_LINEARS]; } /* parts 0: none */
+CAD_CHECKED cad_status cadp_copy(cad_model *m, cad_tensor to, cad_tensor from, double beta); /* to = from + beta to */
 
 CAD_CHECKED cad_status cadp_linears_build(cad_model *m);
 /* y = x W' + beta y + bias + s dropout(x) A' B'; u keeps dropout(x) A' of every member. */
@@ -58,10 +76,37 @@ CAD_CHECKED cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_line
 /* Both. */
 CAD_CHECKED cad_status cadp_linear_backward(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor dx, cad_tensor u);
 
+/* memory.c: everything is taken before the first step. */
+CAD_CHECKED cad_status cadp_take_memory(cad_model *m, cad_arena *a);
+
+/* embeddings.c */
+CAD_CHECKED cad_status cadp_embed_forward(cad_model *m, cad_unit_view w);
+CAD_CHECKED cad_status cadp_embed_backward(cad_model *m, cad_unit_view w, void *grads);
+
+/* norms.c: the norm of a role as the architecture takes it; mean is none where rows are not centred. */
+CAD_CHECKED cad_status cadp_norm_forward(cad_model *m, int unit, cad_role role, cad_unit_view w, cad_tensor y, cad_tensor x, cad_tensor rstd, cad_tensor mean);
+/* dx = (accumulate: +=) the gradient; dx may be dy. */
+CAD_CHECKED cad_status cadp_norm_backward(cad_model *m, int unit, cad_role role, cad_unit_view w, void *grads, cad_tensor dx, cad_tensor dy, cad_tensor x, cad_tensor rstd, cad_tensor mean, bool accumulate);
+
+/* experts.c: out += what the chosen experts make of x; first the visits and what stands before the last product. */
+CAD_CHECKED cad_status cadp_experts_visit(cad_model *m, int block, cad_unit_view w, cadp_visits *v, cad_tensor x);
+CAD_CHECKED cad_status cadp_experts_forward(cad_model *m, int block, cad_unit_view w, cadp_visits *v, cad_tensor out);
+/* dx += the gradient by way of the experts and of the router; x is what the forward saw. */
+CAD_CHECKED cad_status cadp_experts_backward(cad_model *m, int block, cad_unit_view w, void *grads, cadp_visits *v, cad_tensor x, cad_tensor dy, cad_tensor dx);
+
+/* heads.c: query and key from the q|k|v buffer to what attention takes, and back. */
+CAD_CHECKED cad_status cadp_heads_forward(cad_model *m, int block, cad_unit_view w, cadp_slot *s);
+CAD_CHECKED cad_status cadp_heads_backward(cad_model *m, int block, cad_unit_view w, void *grads, cadp_slot *s, cad_tensor dqkv);
+cad_attention_args cadp_attention(const cad_model *m, int block, const cadp_slot *s);
+void cadp_split_qkv(const cad_model *m, cad_tensor all, cad_tensor *q, cad_tensor *k, cad_tensor *v);
+
 CAD_CHECKED cad_status cadp_block_forward(cad_model *m, int block, cad_unit_view w);
 CAD_CHECKED cad_status cadp_block_backward(cad_model *m, int block, cad_unit_view w, void *grads);
 CAD_CHECKED cad_status cadp_tail_forward(cad_model *m, cad_unit_view w);
 CAD_CHECKED cad_status cadp_tail_backward(cad_model *m, cad_unit_view w, void *grads);
 CAD_CHECKED cad_status cadp_tail_feature(cad_model *m, cad_unit_view w, cad_pooling how);
+/* lm_head.c: the tail of a language model. */
+CAD_CHECKED cad_status cadp_lm_forward(cad_model *m, cad_unit_view w);
+CAD_CHECKED cad_status cadp_lm_backward(cad_model *m, cad_unit_view w, void *grads);
 cad_tensor cadp_hidden(const cad_model *m, int block); /* the input of a block; block == layers: the last output */
 #endif

@@ -12,23 +12,48 @@ struct cad_source {
     uint64_t seed;
 };
 
-/* families 1.5: the names that checkpoints use for the same tensor. `out` has room for any tensor name of a checked file. */
-static void canonical(const char *name, char *out, size_t room)
+/* families 1.5: checkpoints call the same tensor by several names: behind the words of wrappers, without the word of the root, with PEFT's or older words
+ * for its parts. `out` has room for any tensor name of a checked file. */
+static const char *without_wrappers(const char *name, bool *rooted)
 {
-    static const struct { const char *from, *to; } prefixes[] = {
-        {"base_model.model.", ""}, {"backbone.", "model."}, {"model.language_model.", "model."}, {"language_model.model.", "model."}};
+    static const struct { const char *word; bool root; } wrappers[] = {{"base_model.model.", false}, {"backbone.", true}, {"model.language_model.", true}, {"language_model.model.", true}, {"language_model.", false}};
 
-    const char *lead = "", *wrapped;
-
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes && !*lead; i++) {
-        size_t n = strlen(prefixes[i].from);
-        if (strncmp(name, prefixes[i].from, n)) continue;
+    *rooted = false;
+    for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && !*rooted; i++) {
+        size_t n = strlen(wrappers[i].word);
+        if (strncmp(name, wrappers[i].word, n)) continue;
         name += n;
-        lead = prefixes[i].to;
+        *rooted = wrappers[i].root;
     }
-    if (!strncmp(name, "layers.", 7) || !strncmp(name, "embed_tokens.", 13) || !strncmp(name, "norm.", 5)) lead = "model.";
-    wrapped = strstr(name, ".base_layer."); /* what PEFT calls a layer beside its adapter */
-    snprintf(out, room, "%s%.*s%s", lead, wrapped ? (int)(wrapped - name) : 0, name, wrapped ? wrapped + strlen(".base_layer") : name);
+    return name;
+}
+
+static void spell(const char *root, const char *name, char *out, size_t room)
+{
+    static const struct { const char *from, *to; } ends[] = {{".gamma", ".weight"}, {".beta", ".bias"}};
+    const char *wrapped = strstr(name, ".base_layer."); /* what PEFT calls a layer beside its adapter */
+    size_t n;
+
+    snprintf(out, room, "%s%.*s%s", root, wrapped ? (int)(wrapped - name) : 0, name, wrapped ? wrapped + strlen(".base_layer") : name);
+    n = strlen(out);
+    for (size_t i = 0; i < 2; i++) {
+        size_t k = strlen(ends[i].from);
+        if (n > k && !strcmp(out + n - k, ends[i].from)) snprintf(out + n - k, room - n + k, "%s", ends[i].to);
+    }
+}
+
+/* The row of a tensor by any of its names. */
+static bool find_row(const cad_params *p, const cad_map *rows, const char *name, int64_t *row)
+{
+    char root[64] = "", spelled[640];
+    bool rooted;
+
+    snprintf(root, sizeof root, "%.*s", p->row[0].root, p->row[0].name);
+    name = without_wrappers(name, &rooted);
+    spell(rooted ? root : "", name, spelled, sizeof spelled);
+    if (cad_map_get(rows, spelled, strlen(spelled), row)) return true;
+    spell(root, name, spelled, sizeof spelled);
+    return cad_map_get(rows, spelled, strlen(spelled), row);
 }
 
 static void show_shape(char *out, size_t room, const int64_t *shape, int dims)
@@ -42,16 +67,22 @@ static void show_shape(char *out, size_t room, const int64_t *shape, int dims)
 static cad_status wrong_shape(const cad_st *st, const cad_param *p, const cad_st_tensor *t)
 {
     char expected[64], found[256];
+    int64_t shape[3];
+    int dims = cad_param_shape(p, shape);
 
-    show_shape(expected, sizeof expected, p->dims == 1 ? &p->cols : (int64_t[]){p->rows, p->cols}, p->dims);
+    show_shape(expected, sizeof expected, shape, dims);
     show_shape(found, sizeof found, t->shape, t->dims);
     return cad_fail(CAD_EMODEL, "tensor %s in %s: expected shape %s, found %s", t->name, cad_st_file(st, t->file), expected, found);
 }
 
 static bool shape_fits(const cad_param *p, const cad_st_tensor *t)
 {
-    if (t->dims != p->dims) return false;
-    return p->dims == 1 ? t->shape[0] == p->cols : t->shape[0] == p->rows && t->shape[1] == p->cols;
+    int64_t shape[3];
+    int dims = cad_param_shape(p, shape);
+
+    for (int i = 0; i < dims && t->dims == dims; i++)
+        if (t->shape[i] != shape[i]) return false;
+    return t->dims == dims;
 }
 
 /* Half an adapter must not be left behind in silence. */
@@ -63,14 +94,11 @@ static cad_status without_place(const cad_source *s, const cad_st *st, const cad
 
 static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *rows)
 {
-    char name[512];
-
     for (int i = 0; st && i < cad_st_count(st); i++) {
         const cad_st_tensor *t = cad_st_at(st, i);
         int64_t row;
 
-        canonical(t->name, name, sizeof name);
-        if (!cad_map_get(rows, name, strlen(name), &row)) {
+        if (!find_row(s->params, rows, t->name, &row)) {
             CAD_TRY(without_place(s, st, t));
             continue;
         }
@@ -101,11 +129,11 @@ static cad_status check_complete(cad_source *s, const char *dir, const char *ada
 {
     for (int i = 0; i < s->params->count; i++) {
         const cad_param *p = &s->params->row[i];
-        bool adapter = p->piece == CAD_PIECE_A || p->piece == CAD_PIECE_B;
+        bool adapter = p->piece >= CAD_PIECE_A;
 
-        if (s->tensor[i]) continue;
+        if (s->tensor[i] || p->idle) continue;
         if (adapter && !adapter_dir) continue;
-        if (p->role == CAD_ROLE_HEAD && head_may_be_missing) s->head_is_new = true;
+        if ((p->role == CAD_ROLE_HEAD || p->role == CAD_ROLE_POOLER) && head_may_be_missing) s->head_is_new = true;
         else
             return cad_fail(CAD_EMODEL, "tensor %s: expected in %s, found no such tensor", p->name, adapter ? adapter_dir : dir);
     }
@@ -143,13 +171,44 @@ void cad_source_set_draw(cad_source *s, uint64_t seed, double initializer_range)
     s->head_sd = initializer_range;
 }
 
-/* What no file holds: A uniform within 1 / sqrt(in) (PEFT's kaiming with a = sqrt 5), B zero, norms one, biases zero, the rest normal. */
+static bool is_norm(const cad_param *p)
+{
+    switch (p->role) {
+    case CAD_ROLE_ATTN_NORM: case CAD_ROLE_MLP_NORM: case CAD_ROLE_FINAL_NORM: case CAD_ROLE_EMBED_NORM: case CAD_ROLE_Q_NORM: case CAD_ROLE_K_NORM: case CAD_ROLE_ATTN_OUT_NORM: case CAD_ROLE_MLP_OUT_NORM: return true;
+    default: return false;
+    }
+}
+
+/* What no file holds. Adapters: A uniform within 1 / sqrt(in) (PEFT's kaiming with a = sqrt 5), B zero; on a table of words A zero and B normal. Norms one
+ * (or zero where the gain is 1 + w), biases zero, the rest normal. */
 static float drawn(const cad_source *s, int row, const cad_param *p, int64_t i)
 {
-    if (p->piece == CAD_PIECE_A) return (float)((2 * cad_rng_uniform(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i) - 1) / sqrt((double)p->cols));
-    if (p->piece == CAD_PIECE_B || p->piece == CAD_PIECE_BIAS) return 0;
-    if (p->role == CAD_ROLE_ATTN_NORM || p->role == CAD_ROLE_MLP_NORM || p->role == CAD_ROLE_FINAL_NORM) return 1;
+    bool table = p->role == CAD_ROLE_EMBED;
+
+    if (p->piece == CAD_PIECE_A && !table) return (float)((2 * cad_rng_uniform(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i) - 1) / sqrt((double)p->cols));
+    if (p->piece == CAD_PIECE_B && table) return (float)cad_rng_normal(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i);
+    if (p->piece == CAD_PIECE_A || p->piece == CAD_PIECE_B || p->piece == CAD_PIECE_BIAS) return 0;
+    if (is_norm(p)) return s->params->gain_plus_one ? 0 : 1;
     return (float)(s->head_sd * cad_rng_normal(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i));
+}
+
+/* A new magnitude: the norm of its row of the weight, to which B = 0 adds nothing (families 11.8). */
+static cad_status magnitude(const cad_source *s, const cad_param *p, int64_t from, int64_t n, float *out)
+{
+    int weight = s->params->find[p->unit][p->role][CAD_PIECE_WEIGHT];
+    int64_t cols = s->params->row[weight].cols;
+    float *w;
+    cad_status status = CAD_OK;
+
+    CAD_TRY(cad_alloc(&w, (size_t)cols, sizeof *w, "a row of a weight"));
+    for (int64_t i = 0; i < n && !status; i++) {
+        double sum = 0;
+        status = cad_source_read(s, weight, (from + i) * cols, cols, CAD_F32, w);
+        for (int64_t j = 0; j < cols; j++) sum += (double)w[j] * (double)w[j];
+        out[i] = (float)sqrt(sum);
+    }
+    cad_free(&w);
+    return status;
 }
 
 cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out)
@@ -159,7 +218,9 @@ cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n
 
     if (s->tensor[row]) return cad_st_read(s->tensor[row], from, n, as, out);
     for (int64_t i = 0; i < n; i++) {
-        float x = drawn(s, row, &s->params->row[row], from + i);
+        float x;
+        if (s->params->row[row].piece == CAD_PIECE_MAGNITUDE) CAD_TRY(magnitude(s, &s->params->row[row], from + i, 1, &x));
+        else x = drawn(s, row, &s->params->row[row], from + i);
         if (as == CAD_F32) wide[i] = x;
         else half[i] = cad_f32_to_bf16(x);
     }

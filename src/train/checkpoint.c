@@ -21,12 +21,13 @@ static cad_status write_state_of(cadp_keeper *k, cad_h5 *h, int row, cad_state w
 {
     const cad_run *r = k->run;
     const cad_param *p = &r->params->row[row];
-    const int64_t shape[2] = {p->rows, p->cols};
+    int64_t shape[3];
+    int dims = cad_param_shape(p, shape);
     cad_str full = {0};
 
     if (cadp_keeper_writes(k)) k->failed = cadp_file_name(name, &r->method, p);
     if (cadp_keeper_writes(k)) k->failed = cad_str_addf(&full, "/%s/%s%s", what == CAD_STATE_PARAM ? "model" : "optimizer", name->data, format);
-    if (cadp_keeper_writes(k)) k->failed = cad_h5_begin(h, full.data, CAD_F32, p->dims == 1 ? &shape[1] : shape, p->dims);
+    if (cadp_keeper_writes(k)) k->failed = cad_h5_begin(h, full.data, CAD_F32, shape, dims);
     cad_str_close(&full);
     CAD_TRY(cadp_collect(k, row, what, write_piece, h));
     if (cadp_keeper_writes(k)) k->failed = cad_h5_end(h);

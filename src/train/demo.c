@@ -111,8 +111,11 @@ static cad_status write_rows(cad_st_writer *w, const cad_source *s, const cad_pa
     float *values;
     cad_status status = CAD_OK;
 
-    for (int i = 0; i < p->count; i++)
-        if (p->row[i].role != CAD_ROLE_HEAD) CAD_TRY(cad_st_declare(w, p->row[i].name, CAD_F32, p->row[i].dims == 1 ? &p->row[i].cols : (int64_t[]){p->row[i].rows, p->row[i].cols}, p->row[i].dims));
+    for (int i = 0; i < p->count; i++) {
+        int64_t shape[3];
+        int dims = cad_param_shape(&p->row[i], shape);
+        if (p->row[i].role != CAD_ROLE_HEAD) CAD_TRY(cad_st_declare(w, p->row[i].name, CAD_F32, shape, dims));
+    }
     for (int i = 0; i < p->count && !status; i++) {
         if (p->row[i].role == CAD_ROLE_HEAD) continue;
         CAD_TRY(cad_alloc(&values, (size_t)p->row[i].elems, sizeof *values, "random weights"));

@@ -35,8 +35,8 @@ cad_status cadp_file_name(cad_str *out, const cad_method *m, const cad_param *p)
 
     out->size = 0;
     if (m->lora && p->wrapped) return cad_param_adapter_name(out, p);
-    if (!m->custom_head || strncmp(name, "model.", 6)) return cad_str_addf(out, "%s%s", prefix, name);
-    return cad_str_addf(out, "%sbackbone.%s", prefix, name + 6);
+    if (!m->custom_head || !p->root) return cad_str_addf(out, "%s%s", prefix, name);
+    return cad_str_addf(out, "%sbackbone.%s", prefix, name + p->root);
 }
 
 /* ---- tensors ---- */
@@ -56,9 +56,11 @@ static cad_status declare_all(tensors *t, const char *dir)
 
     for (int i = 0; i < r->params->count && !status; i++) {
         const cad_param *p = &r->params->row[i];
+        int64_t shape[3];
+        int dims = cad_param_shape(p, shape);
         if (!p->trains) continue;
         status = cadp_file_name(&name, &r->method, p);
-        if (!status) status = cad_st_declare(t->writer, name.data, t->dtype, p->dims == 1 ? &p->cols : (int64_t[]){p->rows, p->cols}, p->dims);
+        if (!status) status = cad_st_declare(t->writer, name.data, t->dtype, shape, dims);
     }
     cad_str_close(&name);
     return status;

@@ -11,12 +11,12 @@ static cad_status among(const char *option, const cad_words *w, const char *cons
     return CAD_OK;
 }
 
-static cad_status refuse_methods(const cad_options *o)
+static cad_status refuse_methods(const cad_options *o, bool decoder)
 {
     static const char *const patterns[] = {"score", "classifier", "head", NULL};
 
     if (o->model.load_in_4bit || o->model.load_in_8bit) return cad_fail(CAD_EUSAGE, "load_in_4bit, load_in_8bit: expected false, found true: this version trains unquantised models");
-    if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
+    if (o->model.pooling == CAD_POOL_CLS && decoder) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
     if (!o->model.lora.enabled) return CAD_OK;
     if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
     if (o->model.lora.init_lora_weights && strcmp(o->model.lora.init_lora_weights, "true"))
@@ -34,5 +34,5 @@ cad_status cadp_refuse_later(const cad_run *r)
         return cad_fail(CAD_EUSAGE, "head_columns, offset_column: expected none, found some: in this version a prediction follows from the text alone");
     if (!r->rank && (o->training.optim == CAD_OPTIM_8BIT || o->training.optim == CAD_OPTIM_PAGED_8BIT))
         cad_warn("optim", "optim: this version holds AdamW's moments in 32 bits, not in 8");
-    return refuse_methods(o);
+    return refuse_methods(o, r->arch.causal);
 }

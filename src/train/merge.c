@@ -15,7 +15,9 @@ typedef struct merge {
     cad_st *base;
     cad_st_writer *writer;
     cad_dtype dtype;     /* of what the base does not hold */
-    float *w, *a, *b;    /* rows of W; all of A; rows of B */
+    float *w, *a, *b;    /* rows of W; all of A; rows of B (all of it for a table of words) */
+    double scale;        /* of the adapter at hand */
+    int64_t r;
     void *stored;
 } merge;
 
@@ -35,15 +37,19 @@ static cad_status find_head(merge *m, const cad_options *o)
 {
     cad_st *st;
     const cad_st_tensor *own, *score;
+    cad_str name = {0};
+    cad_status status;
 
     CAD_TRY(cad_st_open(&st, m->adapter_dir));
     own = cad_st_find(st, "base_model.model.classifier.classifier.weight");
-    score = cad_st_find(st, "base_model.model.score.weight");
+    status = cad_str_addf(&name, "base_model.model.%s.weight", m->arch.names.head);
+    score = status ? NULL : cad_st_find(st, name.data);
     m->method.custom_head = own || (!score && o->model.use_custom_binary_head);
     m->method.num_labels = (int)(own && own->dims == 2 ? own->shape[0] : score && score->dims == 2 ? score->shape[0] : m->arch.num_labels);
     m->method.train_head = own || score;
     cad_st_close(&st);
-    return CAD_OK;
+    cad_str_close(&name);
+    return status;
 }
 
 static cad_status describe(merge *m, const cad_options *o)
@@ -61,28 +67,28 @@ static cad_status describe(merge *m, const cad_options *o)
 
 /* ---- precision ---- */
 
-/* What follows "model." in a canonical name: file names differ before it only. */
-static bool names_same(const char *file, const char *canonical)
+/* File names differ in what stands before the part behind the root. */
+static bool names_same(const char *file, const cad_param *p)
 {
-    const char *tail = strncmp(canonical, "model.", 6) ? canonical : canonical + 6;
+    const char *tail = p->name + p->root;
     size_t n = strlen(file), t = strlen(tail);
 
     return n >= t && !strcmp(file + n - t, tail) && (n == t || file[n - t - 1] == '.');
 }
 
-static cad_dtype dtype_in_base(const merge *m, const char *canonical)
+static cad_dtype dtype_in_base(const merge *m, const cad_param *p)
 {
-    const cad_st_tensor *t = cad_st_find(m->base, canonical);
+    const cad_st_tensor *t = cad_st_find(m->base, p->name);
 
     for (int i = 0; i < cad_st_count(m->base) && !t; i++)
-        if (names_same(cad_st_at(m->base, i)->name, canonical)) t = cad_st_at(m->base, i);
+        if (names_same(cad_st_at(m->base, i)->name, p)) t = cad_st_at(m->base, i);
     return t ? t->dtype : m->dtype;
 }
 
 static void decide_dtype(merge *m)
 {
     m->dtype = CAD_F32;
-    m->dtype = dtype_in_base(m, m->params->row[m->params->find[0][CAD_ROLE_EMBED][CAD_PIECE_WEIGHT]].name);
+    m->dtype = dtype_in_base(m, &m->params->row[m->params->find[0][CAD_ROLE_EMBED][CAD_PIECE_WEIGHT]]);
     m->method.compute = m->dtype == CAD_BF16 ? CAD_BF16 : CAD_F32;
 }
 
@@ -98,21 +104,41 @@ static void store(cad_dtype dtype, const float *x, int64_t n, void *out)
 
 /* ---- arithmetic ---- */
 
-static double scale_of(const merge *m) { return m->method.alpha / (m->method.rslora ? sqrt((double)m->method.r) : (double)m->method.r); }
-
 /* W + s B A, a row at a time; each row is a sum in a fixed order whatever the threads. */
 static void add_adapter(const merge *m, int64_t rows, int64_t cols)
 {
-    double s = scale_of(m);
-    int64_t r = m->method.r;
-
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < cols; j++) {
             double sum = 0;
-            for (int64_t k = 0; k < r; k++) sum += (double)m->b[i * r + k] * (double)m->a[k * cols + j];
-            m->w[i * cols + j] = (float)((double)m->w[i * cols + j] + s * sum);
+            for (int64_t k = 0; k < m->r; k++) sum += (double)m->b[i * m->r + k] * (double)m->a[k * cols + j];
+            m->w[i * cols + j] = (float)((double)m->w[i * cols + j] + m->scale * sum);
         }
+}
+
+/* Rows [from, from + rows) of a table of words: A has a column for each word, B a row for each of its numbers. */
+static void add_to_words(const merge *m, int64_t from, int64_t rows, int64_t cols, int64_t words)
+{
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < m->r; k++) sum += (double)m->b[j * m->r + k] * (double)m->a[k * words + from + i];
+            m->w[i * cols + j] = (float)((double)m->w[i * cols + j] + m->scale * sum);
+        }
+}
+
+/* DoRA: each row is brought to its magnitude. */
+static cad_status stretch(const merge *m, int row, int64_t from, int64_t rows, int64_t cols)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        float length;
+        double sum = 0;
+        CAD_TRY(cad_source_read(m->source, row, from + i, 1, CAD_F32, &length));
+        for (int64_t j = 0; j < cols; j++) sum += (double)m->w[i * cols + j] * (double)m->w[i * cols + j];
+        for (int64_t j = 0; j < cols && sum > 0; j++) m->w[i * cols + j] = (float)((double)m->w[i * cols + j] * (double)length / sqrt(sum));
+    }
+    return CAD_OK;
 }
 
 static cad_status read_all(const merge *m, int row, float **out)
@@ -125,15 +151,18 @@ static cad_status read_all(const merge *m, int row, float **out)
 
 static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
 {
+    int magnitude = a >= 0 ? m->params->find[m->params->row[row].unit][m->params->row[row].role][CAD_PIECE_MAGNITUDE] : -1;
     const cad_param *p = &m->params->row[row];
     int64_t each = cad_max(1, BLOCK_ELEMS / p->cols);
 
     for (int64_t from = 0; from < p->rows; from += each) {
         int64_t rows = cad_min(each, p->rows - from), n = rows * p->cols;
         CAD_TRY(cad_source_read(m->source, row, from * p->cols, n, CAD_F32, m->w));
-        if (a >= 0) {
-            CAD_TRY(cad_source_read(m->source, b, from * m->method.r, rows * m->method.r, CAD_F32, m->b));
+        if (a >= 0 && p->role == CAD_ROLE_EMBED) add_to_words(m, from, rows, p->cols, p->rows);
+        else if (a >= 0) {
+            CAD_TRY(cad_source_read(m->source, b, from * m->r, rows * m->r, CAD_F32, m->b));
             add_adapter(m, rows, p->cols);
+            if (magnitude >= 0) CAD_TRY(stretch(m, magnitude, from, rows, p->cols));
         }
         store(dtype, m->w, n, m->stored);
         CAD_TRY(cad_st_write(m->writer, m->stored, (size_t)n * cad_dtype_bytes(dtype)));
@@ -148,28 +177,35 @@ static cad_status write_one(merge *m, int row)
     int a = p->piece == CAD_PIECE_WEIGHT ? pieces[CAD_PIECE_A] : -1, b = pieces[CAD_PIECE_B];
     cad_status status = CAD_OK;
 
-    if (a >= 0) status = read_all(m, a, &m->a);
-    if (!status) status = write_rows(m, row, a, b, dtype_in_base(m, p->name));
+    if (a >= 0) {
+        m->scale = m->params->row[a].scale;
+        m->r = m->params->row[a].rows;
+        status = read_all(m, a, &m->a);
+    }
+    if (a >= 0 && p->role == CAD_ROLE_EMBED && !status) status = cad_source_read(m->source, b, 0, m->params->row[b].elems, CAD_F32, m->b);
+    if (!status) status = write_rows(m, row, a, b, dtype_in_base(m, p));
     cad_free(&m->a);
     return status;
 }
 
 /* ---- writing ---- */
 
-static bool is_adapter_row(const cad_param *p) { return p->piece == CAD_PIECE_A || p->piece == CAD_PIECE_B; }
+static bool is_adapter_row(const cad_param *p) { return p->piece >= CAD_PIECE_A; }
 
 /* The widest matrix decides the room for a block of rows. */
 static cad_status take_room(merge *m)
 {
-    int64_t widest = BLOCK_ELEMS, tallest = 1;
+    int64_t widest = BLOCK_ELEMS, factors = 1, tallest = 1, ranks = 1;
 
     for (int i = 0; i < m->params->count; i++) {
         const cad_param *p = &m->params->row[i];
         widest = cad_max(widest, p->cols);
         tallest = cad_max(tallest, cad_min(p->rows, cad_max(1, BLOCK_ELEMS / p->cols)));
+        if (p->piece == CAD_PIECE_A) ranks = cad_max(ranks, p->rows);
+        if (p->piece == CAD_PIECE_B && p->role == CAD_ROLE_EMBED) factors = p->elems;
     }
     CAD_TRY(cad_alloc(&m->w, (size_t)widest, sizeof *m->w, "rows of a matrix"));
-    CAD_TRY(cad_alloc(&m->b, (size_t)(tallest * m->method.r), sizeof *m->b, "rows of an adapter"));
+    CAD_TRY(cad_alloc(&m->b, (size_t)cad_max(tallest * ranks, factors), sizeof *m->b, "rows of an adapter"));
     return cad_alloc(&m->stored, (size_t)widest, 8, "rows of a matrix");
 }
 
@@ -182,9 +218,11 @@ static cad_status declare_all(merge *m, const char *to)
     whole.lora = false;
     for (int i = 0; i < m->params->count && !status; i++) {
         const cad_param *p = &m->params->row[i];
+        int64_t shape[3];
+        int dims = cad_param_shape(p, shape);
         if (is_adapter_row(p)) continue;
         status = cadp_file_name(&name, &whole, p);
-        if (!status) status = cad_st_declare(m->writer, name.data, dtype_in_base(m, p->name), p->dims == 1 ? &p->cols : (int64_t[]){p->rows, p->cols}, p->dims);
+        if (!status) status = cad_st_declare(m->writer, name.data, dtype_in_base(m, p), shape, dims);
     }
     cad_str_close(&name);
     return status;

@@ -48,6 +48,8 @@ static void close_shadow(cad_run *s)
     if (s->comm) cad_comm_close(&s->comm);
     cad_free(&s->logits);
     cad_free(&s->nll);
+    cad_free(&s->targets);
+    cad_free(&s->target_weights);
     cad_free(&s->slots);
 }
 

@@ -230,7 +230,11 @@ static cad_status check_tensor(loader *l, const cad_param *p)
 
     if (!cad_h5_has(l->file, l->name.data)) return cad_fail(CAD_ECHECKPOINT, "%s in %s/state.h5: expected this tensor, found none: the checkpoint is of another model or method", l->name.data, l->dir);
     CAD_TRY(cad_h5_shape(l->file, l->name.data, &dtype, shape, &dims));
-    if (dtype == CAD_F32 && dims == p->dims && (dims == 1 ? shape[0] == p->cols : shape[0] == p->rows && shape[1] == p->cols)) return CAD_OK;
+    int64_t want[3];
+    int count = cad_param_shape(p, want);
+    bool same = dtype == CAD_F32 && dims == count;
+    for (int i = 0; i < dims && same; i++) same = shape[i] == want[i];
+    if (same) return CAD_OK;
     return cad_fail(CAD_ECHECKPOINT, "%s in %s/state.h5: expected F32 [%lld, %lld], found %s with %d dimensions, first %lld", l->name.data, l->dir, (long long)p->rows, (long long)p->cols, cad_dtype_name(dtype), dims,
                     dims ? (long long)shape[0] : 0);
 }

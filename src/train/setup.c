@@ -76,6 +76,7 @@ static cad_status method_from_options(cad_run *r)
         m->save_count = o->model.lora.modules_to_save.count;
     }
     m->dropout = o->model.lora.lora_dropout;
+    m->causal = r->what.purpose == CAD_RUN_SCORE;
     return CAD_OK;
 }
 
@@ -131,7 +132,7 @@ cad_status cadp_resolve_model(cad_run *r)
 
 static void decide_decay(cad_params *p)
 {
-    for (int i = 0; i < p->count; i++) p->row[i].decays = cad_decays(p->row[i].name);
+    for (int i = 0; i < p->count; i++) p->row[i].decays = !p->row[i].idle && cad_decays(p->row[i].name);
 }
 
 int cadp_threads(const cad_run *r)
@@ -152,7 +153,7 @@ static const char *device_name(const cad_options *o)
 
 static cad_limits limits_of(const cad_run *r)
 {
-    return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN};
+    return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3};
 }
 
 static cad_zero_options zero_options(const cad_run *r)
@@ -174,7 +175,11 @@ cad_status cadp_open_rooms(cad_run *r)
     CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
     CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
     CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 1)), sizeof *r->logits, "logits"));
-    CAD_TRY(cad_alloc(&r->nll, (size_t)r->facts.sequences, sizeof *r->nll, "losses"));
+    CAD_TRY(cad_alloc(&r->nll, (size_t)(r->method.causal ? r->facts.tokens : r->facts.sequences), sizeof *r->nll, "losses"));
+    if (r->method.causal) {
+        CAD_TRY(cad_alloc(&r->targets, (size_t)r->facts.tokens, sizeof *r->targets, "targets"));
+        CAD_TRY(cad_alloc(&r->target_weights, (size_t)r->facts.tokens, sizeof *r->target_weights, "targets"));
+    }
     return cad_alloc(&r->slots, (size_t)(r->facts.micros * r->size + 3), sizeof *r->slots, "losses");
 }
 
@@ -324,6 +329,8 @@ void cad_run_close(cad_run **out)
     cad_str_close(&r->notes);
     cad_free(&r->logits);
     cad_free(&r->nll);
+    cad_free(&r->targets);
+    cad_free(&r->target_weights);
     cad_free(&r->slots);
     cad_free(&r->model_dir);
     cad_free(&r->tokenizer_dir);

@@ -4,13 +4,13 @@
 #include <math.h>
 #include <stdio.h>
 
-static cad_model_batch model_batch(const cad_batch *b)
+static cad_model_batch model_batch(const cad_run *r, const cad_batch *b)
 {
     int32_t longest = 0;
 
     for (int32_t i = 0; i < b->head->sequences; i++) longest = (int32_t)cad_max(longest, b->starts[i + 1] - b->starts[i]);
     return (cad_model_batch){.tokens = b->head->tokens, .sequences = b->head->sequences, .longest = longest, .ids = b->ids, .starts = b->starts, .labels = b->labels,
-                             .weights = b->weights, .scale = b->head->scale, .seed_index = (uint64_t)b->head->seed_index};
+                             .weights = b->weights, .targets = r->targets, .target_weights = r->target_weights, .scale = b->head->scale, .seed_index = (uint64_t)b->head->seed_index};
 }
 
 static bool is_empty(const cad_batch *b) { return !b || !b->head->sequences; }
@@ -21,7 +21,7 @@ cad_status cadp_forward(cad_run *r, const cad_batch *b, bool training)
     int units = r->params->units;
 
     if (!empty) {
-        cad_model_batch m = model_batch(b);
+        cad_model_batch m = model_batch(r, b);
         CAD_TRY(cad_model_start(r->model, &m, training));
     }
     CAD_TRY(cad_zero_fetch(r->zero, 0));

@@ -75,6 +75,8 @@ struct cad_run {
     cadp_feed *feed;
     float *logits;               /* host, [sequences * labels] of one micro-batch */
     double *nll;
+    int32_t *targets;            /* of a language model: what each token of the micro-batch is to predict, and with what weight */
+    float *target_weights;
     double *slots;               /* [micros * ranks + 3]: losses of a step, tokens, flags */
     int64_t step;                /* optimizer steps done */
     int64_t tokens;              /* computed since the start of this process */

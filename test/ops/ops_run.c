@@ -75,6 +75,8 @@ static double make_value(const ops_case *c, const ops_slot *s, uint32_t site, in
     case OPS_COSINE: return cos((double)i * pow(100, -(double)j / (double)s->cols));
     case OPS_SINE: return sin((double)i * pow(100, -(double)j / (double)s->cols));
     case OPS_LABELS: return floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)c->n);
+    case OPS_ROWS: value = floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)(c->k2 + 1)); return value < (double)c->k2 ? value : INT32_MIN; /* of k2 rows, or none */
+    case OPS_STARTS: return floor((double)c->m * pow((double)j / (double)(s->cols - 1), 2));          /* the first groups are small or empty */
     case OPS_WILD: return ldexp(normal, (int)(index % 61) - 30);
     case OPS_WORDS: memcpy(&value, &word, 8); return value;
     default: return normal;

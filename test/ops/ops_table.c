@@ -48,41 +48,95 @@ static const ops_op matmul = {"matmul", fill_matmul, call_matmul, NULL, false};
 
 /* ---- rmsnorm ---- */
 
+/* kind: width; BIAS: no gain. */
+static int64_t width_of(const ops_case *c) { return c->kind ? c->kind : c->n; }
+
 static void fill_rmsnorm(const ops_case *c, ops_sheet *s)
 {
     in(s, "x", c->in, c->m, c->n);
-    in(s, "w", c->out, 1, c->n);
+    if (!(c->flags & BIAS)) in(s, "w", c->out, 1, width_of(c));
     out(s, "y", c->out, c->m, c->n, false);
-    out(s, "rstd", wide(), c->m, 1, false);
+    out(s, "rstd", wide(), c->m, c->n / width_of(c), false);
 }
 
 static cad_status call_rmsnorm(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
     return cad_rmsnorm_fwd(d, &(cad_rmsnorm_args){.y = ops_t(s, "y"), .x = ops_t(s, "x"), .w = ops_t(s, "w"), .rstd = ops_t(s, "rstd"), .eps = 1e-5,
-                                                  .plus_one = c->flags & PLUS1});
+                                                  .plus_one = c->flags & PLUS1, .width = c->kind});
 }
 
 static const ops_op rmsnorm_fwd = {"rmsnorm_fwd", fill_rmsnorm, call_rmsnorm, NULL, false};
 
+/* The gradient in the memory of the one that comes in, or in memory of its own. */
+static void fill_dx(const ops_case *c, ops_sheet *s)
+{
+    in(s, "dy", c->out, c->m, c->n);
+    if (c->flags & TWIN)
+        ops_add(s, (ops_slot){.name = "dx", .dtype = c->out, .rows = c->m, .cols = c->n, .use = OPS_OUT, .twin = s->n});
+    else
+        out(s, "dx", wide(), c->m, c->n, c->flags & ADD);
+}
+
 static void fill_rmsnorm_bwd(const ops_case *c, ops_sheet *s)
 {
     in(s, "x", c->in, c->m, c->n);
-    in(s, "w", c->out, 1, c->n);
+    if (!(c->flags & BIAS)) in(s, "w", c->out, 1, width_of(c));
     in_as(s, "y", c->out, c->m, c->n, OPS_MADE);
-    in_as(s, "rstd", wide(), c->m, 1, OPS_MADE);
-    in(s, "dy", c->out, c->m, c->n);
-    out(s, "dx", wide(), c->m, c->n, c->flags & ADD);
-    if (!(c->flags & MORE)) out(s, "dw", wide(), 1, c->n, c->flags & ADDW);
+    in_as(s, "rstd", wide(), c->m, c->n / width_of(c), OPS_MADE);
+    fill_dx(c, s);
+    if (!(c->flags & MORE)) out(s, "dw", wide(), 1, width_of(c), c->flags & ADDW);
 }
 
 static cad_status call_rmsnorm_bwd(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
     return cad_rmsnorm_bwd(d, &(cad_rmsnorm_bwd_args){.dx = ops_t(s, "dx"), .dw = ops_t(s, "dw"), .dy = ops_t(s, "dy"), .x = ops_t(s, "x"),
                                                       .w = ops_t(s, "w"), .rstd = ops_t(s, "rstd"), .plus_one = c->flags & PLUS1,
-                                                      .accumulate = c->flags & ADD, .accumulate_dw = c->flags & ADDW});
+                                                      .accumulate = c->flags & ADD, .accumulate_dw = c->flags & ADDW, .width = c->kind});
 }
 
 static const ops_op rmsnorm_bwd = {"rmsnorm_bwd", fill_rmsnorm_bwd, call_rmsnorm_bwd, call_rmsnorm, false};
+
+/* ---- layernorm ---- */
+
+static void fill_layernorm(const ops_case *c, ops_sheet *s)
+{
+    in(s, "x", c->in, c->m, c->n);
+    in(s, "w", c->out, 1, c->n);
+    in(s, "b", c->out, 1, c->n);
+    out(s, "y", c->out, c->m, c->n, false);
+    out(s, "mean", wide(), c->m, 1, false);
+    out(s, "rstd", wide(), c->m, 1, false);
+}
+
+static cad_status call_layernorm(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    (void)c;
+    return cad_layernorm_fwd(d, &(cad_layernorm_args){.y = ops_t(s, "y"), .x = ops_t(s, "x"), .w = ops_t(s, "w"), .b = ops_t(s, "b"), .mean = ops_t(s, "mean"), .rstd = ops_t(s, "rstd"), .eps = 1e-5});
+}
+
+static const ops_op layernorm_fwd = {"layernorm_fwd", fill_layernorm, call_layernorm, NULL, false};
+
+static void fill_layernorm_bwd(const ops_case *c, ops_sheet *s)
+{
+    in(s, "x", c->in, c->m, c->n);
+    in(s, "w", c->out, 1, c->n);
+    in(s, "b", c->out, 1, c->n);
+    in_as(s, "y", c->out, c->m, c->n, OPS_MADE);
+    in_as(s, "mean", wide(), c->m, 1, OPS_MADE);
+    in_as(s, "rstd", wide(), c->m, 1, OPS_MADE);
+    fill_dx(c, s);
+    if (!(c->flags & MORE)) out(s, "dw", wide(), 1, c->n, false);
+    if (!(c->flags & MORE)) out(s, "db", wide(), 1, c->n, false);
+}
+
+static cad_status call_layernorm_bwd(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    (void)c;
+    return cad_layernorm_bwd(d, &(cad_layernorm_bwd_args){.dx = ops_t(s, "dx"), .dw = ops_t(s, "dw"), .db = ops_t(s, "db"), .dy = ops_t(s, "dy"), .x = ops_t(s, "x"), .w = ops_t(s, "w"),
+                                                          .mean = ops_t(s, "mean"), .rstd = ops_t(s, "rstd")});
+}
+
+static const ops_op layernorm_bwd = {"layernorm_bwd", fill_layernorm_bwd, call_layernorm_bwd, call_layernorm, false};
 
 /* ---- rope ---- */
 
@@ -151,7 +205,7 @@ static cad_attention_args attention_of(const ops_case *c, const ops_sheet *s)
 {
     return (cad_attention_args){.q = ops_t(s, "q"), .k = ops_t(s, "k"), .v = ops_t(s, "v"), .o = ops_t(s, "y"), .lse = ops_t(s, "lse"), .head_dim = c->head,
                                 .q_heads = c->heads, .kv_heads = c->kv, .window = c->window, .scale = c->alpha, .softcap = c->softcap,
-                                .causal = c->flags & CAUSAL, .packing = &s->packing};
+                                .causal = c->flags & CAUSAL, .packing = &s->packing, .dropout = c->alpha2, .seed = 42, .index = (1u << 31) - 1, .site = 7};
 }
 
 static cad_status call_attention(cad_device *d, const ops_case *c, const ops_sheet *s)
@@ -187,7 +241,7 @@ static const ops_op attention_bwd = {"attention_bwd", fill_attention_bwd, call_a
 static void fill_glu(const ops_case *c, ops_sheet *s)
 {
     in(s, "gate", c->in, c->m, c->n);
-    in(s, "up", c->in, c->m, c->n);
+    if (!(c->flags & BIAS)) in(s, "up", c->in, c->m, c->n); /* BIAS: activation alone */
     out(s, "y", c->in, c->m, c->n, false);
 }
 
@@ -203,11 +257,11 @@ static void fill_glu_bwd(const ops_case *c, ops_sheet *s)
     bool twin = c->flags & TWIN;
 
     in(s, "gate", c->in, c->m, c->n);
-    in(s, "up", c->in, c->m, c->n);
+    if (!(c->flags & BIAS)) in(s, "up", c->in, c->m, c->n);
     in_as(s, "y", c->in, c->m, c->n, OPS_MADE);
     in(s, "dy", c->in, c->m, c->n);
     ops_add(s, (ops_slot){.name = "dgate", .dtype = c->in, .rows = c->m, .cols = c->n, .use = OPS_OUT, .twin = twin ? 1 : 0});
-    ops_add(s, (ops_slot){.name = "dup", .dtype = c->in, .rows = c->m, .cols = c->n, .use = OPS_OUT, .twin = twin ? 2 : 0});
+    if (!(c->flags & BIAS)) ops_add(s, (ops_slot){.name = "dup", .dtype = c->in, .rows = c->m, .cols = c->n, .use = OPS_OUT, .twin = twin ? 2 : 0});
     if (c->flags & MORE) out(s, "again", c->in, c->m, c->n, false);
 }
 
@@ -221,30 +275,31 @@ static const ops_op glu_bwd = {"glu_bwd", fill_glu_bwd, call_glu_bwd, call_glu, 
 
 /* ---- embed ---- */
 
+/* TA: the table lies turned. */
 static void fill_embed(const ops_case *c, ops_sheet *s)
 {
-    in(s, "table", c->in, c->m, c->n);
-    out(s, "y", wide(), s->packing.tokens, c->n, false);
+    operand(s, "table", c->in, c->flags & TA, c->m, c->n);
+    out(s, "y", wide(), s->packing.tokens, c->n, c->flags & ADD);
 }
 
 static cad_status call_embed(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
-    return cad_embed_fwd(d, &(cad_embed_args){.h = ops_t(s, "y"), .table = ops_t(s, "table"), .scale = c->alpha, .skip = -1, .packing = &s->packing});
+    return cad_embed_fwd(d, &(cad_embed_args){.h = ops_t(s, "y"), .table = ops_t(s, "table"), .scale = c->alpha, .skip = -1, .packing = &s->packing, .accumulate = c->flags & ADD, .turned = c->flags & TA});
 }
 
 static const ops_op embed_fwd = {"embed_fwd", fill_embed, call_embed, NULL, false};
 
 static void fill_embed_bwd(const ops_case *c, ops_sheet *s)
 {
-    in(s, "table", wide(), c->m, c->n);
+    operand(s, "table", wide(), c->flags & TA, c->m, c->n);
     in_as(s, "y", wide(), s->packing.tokens, c->n, OPS_MADE);
     in(s, "dy", wide(), s->packing.tokens, c->n);
-    out(s, "dtable", wide(), c->m, c->n, true);
+    out(s, "dtable", wide(), c->flags & TA ? c->n : c->m, c->flags & TA ? c->m : c->n, true);
 }
 
 static cad_status call_embed_bwd(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
-    return cad_embed_bwd(d, &(cad_embed_args){.h = ops_t(s, "dy"), .table = ops_t(s, "dtable"), .scale = c->alpha, .skip = c->kind, .packing = &s->packing});
+    return cad_embed_bwd(d, &(cad_embed_args){.h = ops_t(s, "dy"), .table = ops_t(s, "dtable"), .scale = c->alpha, .skip = c->kind, .packing = &s->packing, .turned = c->flags & TA});
 }
 
 static const ops_op embed_bwd = {"embed_bwd", fill_embed_bwd, call_embed_bwd, call_embed, false};
@@ -299,16 +354,105 @@ static void fill_xent(const ops_case *c, ops_sheet *s)
 static cad_status call_xent(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
     return cad_xent(d, &(cad_xent_args){.logits = ops_t(s, "logits"), .dlogits = ops_t(s, "dlogits"), .nll = ops_t(s, "nll"), .labels = ops_t(s, "labels"),
-                                        .weights = ops_t(s, "dy"), .scale = c->alpha});
+                                        .weights = ops_t(s, "dy"), .scale = c->alpha, .softcap = c->softcap});
 }
 
 static cad_status forward_xent(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
-    (void)c;
-    return cad_xent(d, &(cad_xent_args){.logits = ops_t(s, "logits"), .nll = ops_t(s, "y"), .labels = ops_t(s, "labels"), .scale = 1});
+    return cad_xent(d, &(cad_xent_args){.logits = ops_t(s, "logits"), .nll = ops_t(s, "y"), .labels = ops_t(s, "labels"), .scale = 1, .softcap = c->softcap});
 }
 
 static const ops_op xent = {"xent", fill_xent, call_xent, forward_xent, false};
+
+/* ---- rows by number: y [m, n] from x [k2, n], k a row; BIAS: with factors ---- */
+
+static void whole(ops_sheet *s, const char *name, int64_t rows, int64_t cols, ops_use use, ops_fill fill)
+{
+    ops_add(s, (ops_slot){.name = name, .dtype = CAD_I32, .rows = rows, .cols = cols, .use = use, .fill = fill, .fixed = true, .exact = true});
+}
+
+static void fill_gather(const ops_case *c, ops_sheet *s)
+{
+    in(s, "x", c->in, c->k2, c->n);
+    whole(s, "index", c->m, c->k, OPS_IN, OPS_ROWS);
+    if (c->flags & BIAS) in(s, "scale", wide(), c->m, c->k);
+    out(s, "y", c->out, c->m, c->n, c->flags & ADD);
+}
+
+static cad_status call_gather(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    return cad_gather(d, &(cad_gather_args){.y = ops_t(s, "y"), .x = ops_t(s, "x"), .index = ops_t(s, "index"), .scale = ops_t(s, "scale"), .accumulate = c->flags & ADD});
+}
+
+static const ops_op gather = {"gather", fill_gather, call_gather, NULL, false};
+
+/* ---- experts: m rows, k2 experts, k of them chosen ---- */
+
+static void fill_visits(const ops_case *c, ops_sheet *s, ops_use use)
+{
+    ops_fill fill = use == OPS_IN ? OPS_MADE : OPS_NORMAL;
+
+    in(s, "logits", CAD_F32, c->m, c->k2);
+    whole(s, "token", c->m * c->k, 1, use, fill);
+    whole(s, "slot", c->m, c->k, use, fill);
+    whole(s, "starts", 1, c->k2 + 1, use, fill);
+    ops_add(s, (ops_slot){.name = "score", .dtype = CAD_F32, .rows = c->m * c->k, .cols = 1, .use = use, .fill = fill});
+}
+
+static void fill_route(const ops_case *c, ops_sheet *s) { fill_visits(c, s, OPS_OUT); }
+
+static cad_status call_route(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    (void)c;
+    return cad_route_fwd(d, &(cad_route_args){.logits = ops_t(s, "logits"), .token = ops_t(s, "token"), .slot = ops_t(s, "slot"), .starts = ops_t(s, "starts"), .score = ops_t(s, "score")});
+}
+
+static const ops_op route_fwd = {"route_fwd", fill_route, call_route, NULL, false};
+
+/* y is what visits see: score x. */
+static void fill_route_bwd(const ops_case *c, ops_sheet *s)
+{
+    fill_visits(c, s, OPS_IN);
+    in(s, "x", c->in, c->m, c->n);
+    in_as(s, "y", c->in, c->m * c->k, c->n, OPS_MADE);
+    in(s, "dy", c->in, c->m * c->k, c->n);
+    out(s, "dx", wide(), c->m, c->n, true);
+    out(s, "dlogits", c->out, c->m, c->k2, false);
+}
+
+static cad_status forward_route(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    CAD_TRY(call_route(d, c, s));
+    return cad_gather(d, &(cad_gather_args){.y = ops_t(s, "y"), .x = ops_t(s, "x"), .index = ops_t(s, "token"), .scale = ops_t(s, "score")});
+}
+
+static cad_status call_route_bwd(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    (void)c;
+    return cad_route_bwd(d, &(cad_route_bwd_args){.dx = ops_t(s, "dx"), .dlogits = ops_t(s, "dlogits"), .dv = ops_t(s, "dy"), .x = ops_t(s, "x"), .slot = ops_t(s, "slot"),
+                                                  .starts = ops_t(s, "starts"), .score = ops_t(s, "score")});
+}
+
+static const ops_op route_bwd = {"route_bwd", fill_route_bwd, call_route_bwd, forward_route, false};
+
+/* m rows in k2 groups. */
+static void fill_groups(const ops_case *c, ops_sheet *s)
+{
+    bool weights = c->flags & TA;
+
+    in(s, "a", c->in, c->m, c->k);
+    if (weights) in(s, "b", c->in, c->m, c->n);
+    else operand(s, "b", c->in, false, c->k2 * (c->flags & TB ? c->n : c->k), c->flags & TB ? c->k : c->n);
+    whole(s, "starts", 1, c->k2 + 1, OPS_IN, OPS_STARTS);
+    out(s, "c", c->out, weights ? c->k2 * c->k : c->m, c->n, false);
+}
+
+static cad_status call_groups(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    return cad_matmul_groups(d, &(cad_groups_args){.c = ops_t(s, "c"), .a = ops_t(s, "a"), .b = ops_t(s, "b"), .starts = ops_t(s, "starts"), .ta = c->flags & TA, .tb = c->flags & TB, .groups = c->k2});
+}
+
+static const ops_op groups = {"matmul_groups", fill_groups, call_groups, NULL, false};
 
 /* ---- element by element ---- */
 
@@ -456,6 +600,14 @@ const ops_case ops_table[] = {
     NORM(rmsnorm_bwd, 33, 576, F32, BF16, .terms = 576, .flags = ADD), NORM(rmsnorm_bwd, 1000, 16, F32, BF16, .terms = 1000, .flags = PLUS1 | ADDW),
     NORM(rmsnorm_bwd, 5, 67, BF16, BF16, .terms = 67, .flags = MORE), NORM(rmsnorm_bwd, 2, 5000, F32, F32, .terms = 5000, .flags = MORE | ADD),
     NORM(rmsnorm_bwd, 0, 8, F32, F32, .terms = 1),
+    NORM(rmsnorm_fwd, 7, 60, F32, F32, .kind = 12, .terms = 12), NORM(rmsnorm_fwd, 5, 512, BF16, BF16, .kind = 128, .terms = 128, .flags = PLUS1), NORM(rmsnorm_fwd, 9, 48, BF16, BF16, .kind = 16, .terms = 16, .flags = BIAS),
+    NORM(rmsnorm_bwd, 4, 12, F32, F32, .kind = 4, .terms = 4, .flags = GRAD), NORM(rmsnorm_bwd, 3, 10, F32, F32, .kind = 5, .terms = 5, .flags = GRAD | PLUS1 | TWIN), NORM(rmsnorm_bwd, 3, 12, F32, F32, .kind = 6, .terms = 6, .flags = GRAD | BIAS | MORE),
+    NORM(rmsnorm_bwd, 70, 512, BF16, BF16, .kind = 64, .terms = 560, .flags = TWIN), NORM(rmsnorm_bwd, 5, 2304, F32, F32, .kind = 1152, .terms = 1152, .flags = TWIN | PLUS1), NORM(rmsnorm_bwd, 40, 64, BF16, BF16, .kind = 16, .terms = 16, .flags = TWIN | BIAS | MORE),
+
+    NORM(layernorm_fwd, 1, 1, F32, F32, .terms = 1), NORM(layernorm_fwd, 3, 577, F32, F32, .terms = 577), NORM(layernorm_fwd, 3, 768, F32, BF16, .terms = 768), NORM(layernorm_fwd, 1000, 16, BF16, BF16, .terms = 16),
+    NORM(layernorm_fwd, 2, 5000, F32, F32, .terms = 5000), NORM(layernorm_fwd, 0, 8, F32, F32, .terms = 8), NORM(layernorm_bwd, 3, 11, F32, F32, .terms = 11, .flags = GRAD), NORM(layernorm_bwd, 4, 9, F32, F32, .terms = 9, .flags = GRAD | TWIN),
+    NORM(layernorm_bwd, 33, 768, F32, BF16, .terms = 768), NORM(layernorm_bwd, 1000, 16, F32, F32, .terms = 1000, .flags = TWIN), NORM(layernorm_bwd, 2, 5000, F32, F32, .terms = 5000, .flags = MORE), NORM(layernorm_bwd, 5, 67, BF16, BF16, .terms = 67, .flags = TWIN | MORE),
+    NORM(layernorm_bwd, 0, 8, F32, F32, .terms = 1),
 
     HEADS(rope, 8, 7, 0, F32, TOKENS(5, 1, 17)), HEADS(rope, 64, 9, 0, BF16, TOKENS(1)), HEADS(rope, 128, 1, 0, BF16, TOKENS(40, 3), .flags = PAIRS),
     HEADS(rope, 2, 3, 0, F32, TOKENS(9), .flags = PAIRS | INVERSE), HEADS(rope, 64, 3, 0, BF16, TOKENS(33, 1, 1, 96), .flags = INVERSE),
@@ -474,12 +626,23 @@ const ops_case ops_table[] = {
     HEADS(attention_bwd, 128, 2, 1, BF16, TOKENS(80, 2), .flags = CAUSAL, .window = 16, .terms = 32), HEADS(attention_bwd, 64, 2, 2, BF16, TOKENS(65, 64), .softcap = 5, .terms = 65),
     HEADS(attention_bwd, 32, 4, 4, F32, TOKENS(19, 1, 40), .terms = 40), HEADS(attention_bwd, 64, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .terms = 140),
 
+    HEADS(attention_fwd, 8, 4, 2, F32, TOKENS(5, 1, 17), .alpha2 = 0.3, .terms = 17), HEADS(attention_fwd, 64, 6, 3, BF16, TOKENS(33, 1, 70), .flags = CAUSAL, .alpha2 = 0.1, .terms = 70),
+    HEADS(attention_fwd, 16, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .alpha2 = 0.5, .terms = 70), HEADS(attention_fwd, 16, 2, 2, F32, TOKENS(1100), .alpha2 = 0.1, .terms = 1100),
+    HEADS(attention_bwd, 4, 4, 2, F32, TOKENS(5, 1, 3), .flags = GRAD, .alpha2 = 0.3, .terms = 5), HEADS(attention_bwd, 4, 6, 2, F32, TOKENS(9), .flags = GRAD | CAUSAL, .window = 3, .softcap = 1.5, .alpha2 = 0.4, .terms = 9),
+    HEADS(attention_bwd, 64, 6, 3, BF16, TOKENS(33, 1, 70), .flags = CAUSAL, .alpha2 = 0.1, .terms = 140), HEADS(attention_bwd, 16, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .alpha2 = 0.5, .terms = 140),
+
     NORM(glu_fwd, 1, 1, F32, F32, .kind = CAD_ACT_SILU), NORM(glu_fwd, 9, 67, F32, F32, .kind = CAD_ACT_GELU_TANH), NORM(glu_fwd, 9, 67, BF16, BF16, .kind = CAD_ACT_SILU),
     NORM(glu_fwd, 1000, 5, BF16, BF16, .kind = CAD_ACT_GELU_ERF), NORM(glu_fwd, 3, 1536, BF16, BF16, .kind = CAD_ACT_GELU_TANH), NORM(glu_fwd, 0, 5, F32, F32, .kind = CAD_ACT_SILU),
     NORM(glu_bwd, 3, 7, F32, F32, .kind = CAD_ACT_SILU, .flags = GRAD), NORM(glu_bwd, 3, 7, F32, F32, .kind = CAD_ACT_GELU_TANH, .flags = GRAD), NORM(glu_bwd, 3, 7, F32, F32, .kind = CAD_ACT_GELU_ERF, .flags = GRAD),
     NORM(glu_bwd, 9, 67, BF16, BF16, .kind = CAD_ACT_SILU, .flags = TWIN | MORE), NORM(glu_bwd, 9, 67, F32, F32, .kind = CAD_ACT_GELU_TANH, .flags = TWIN),
     NORM(glu_bwd, 1000, 5, BF16, BF16, .kind = CAD_ACT_GELU_ERF, .flags = MORE), NORM(glu_bwd, 3, 1536, BF16, BF16, .kind = CAD_ACT_GELU_TANH),
 
+    NORM(glu_fwd, 9, 67, F32, F32, .kind = CAD_ACT_TANH, .flags = BIAS), NORM(glu_fwd, 9, 67, BF16, BF16, .kind = CAD_ACT_GELU_ERF, .flags = BIAS), NORM(glu_fwd, 9, 67, BF16, BF16, .kind = CAD_ACT_TANH),
+    NORM(glu_bwd, 3, 7, F32, F32, .kind = CAD_ACT_TANH, .flags = GRAD), NORM(glu_bwd, 3, 7, F32, F32, .kind = CAD_ACT_TANH, .flags = GRAD | BIAS), NORM(glu_bwd, 3, 7, F32, F32, .kind = CAD_ACT_GELU_ERF, .flags = GRAD | BIAS),
+    NORM(glu_bwd, 9, 67, BF16, BF16, .kind = CAD_ACT_GELU_ERF, .flags = BIAS | TWIN | MORE), NORM(glu_bwd, 9, 1500, F32, F32, .kind = CAD_ACT_TANH, .flags = BIAS | TWIN),
+
+    NORM(embed_fwd, 19, 67, F32, F32, .alpha = 1, .flags = ADD, TOKENS(5, 1, 17)), NORM(embed_fwd, 19, 7, F32, F32, .alpha = 1, .flags = TA, TOKENS(5, 1, 17)), NORM(embed_fwd, 9, 130, BF16, F32, .alpha = 3, .flags = TA | ADD, TOKENS(40)),
+    NORM(embed_bwd, 6, 5, F32, F32, .alpha = 3, .kind = -1, .flags = GRAD | TA, .terms = 9, TOKENS(5, 1, 3)), NORM(embed_bwd, 20, 130, F32, F32, .alpha = 0.5, .kind = 1, .terms = 40, .flags = TA, TOKENS(33, 7)),
     NORM(embed_fwd, 19, 67, F32, F32, .alpha = 1, TOKENS(5, 1, 17)), NORM(embed_fwd, 5, 576, BF16, F32, .alpha = 24, TOKENS(1)), NORM(embed_fwd, 1, 8, BF16, F32, .alpha = 1, TOKENS(0)),
     NORM(embed_bwd, 6, 5, F32, F32, .alpha = 3, .kind = -1, .flags = GRAD, .terms = 9, TOKENS(5, 1, 3)), NORM(embed_bwd, 3, 67, F32, F32, .alpha = 0.5, .kind = 1, .terms = 300, TOKENS(300, 7)),
     NORM(embed_bwd, 1000, 64, F32, F32, .alpha = 1, .kind = 0, .terms = 4, TOKENS(33, 1, 1, 96)), NORM(embed_bwd, 4, 3, F32, F32, .alpha = 1, .kind = -1, .terms = 1, TOKENS(0)),
@@ -493,6 +656,16 @@ const ops_case ops_table[] = {
 
     NORM(xent, 1, 1, F32, F32, .alpha = 1, .terms = 1), NORM(xent, 5, 2, F32, F32, .alpha = 1, .terms = 2, .flags = GRAD), NORM(xent, 7, 11, F32, F32, .alpha = 1, .terms = 11, .flags = GRAD),
     NORM(xent, 4, 2, F32, F32, .alpha = 0.25, .terms = 2, .flags = MORE), NORM(xent, 3, 5003, F32, BF16, .alpha = 0.1, .terms = 5003), NORM(xent, 1000, 2, F32, BF16, .alpha = 1e-3, .terms = 2),
+
+    NORM(xent, 7, 11, F32, F32, .alpha = 1, .terms = 11, .softcap = 2, .flags = GRAD), NORM(xent, 3, 5003, F32, BF16, .alpha = 0.1, .terms = 5003, .softcap = 30), NORM(xent, 4, 3, F32, F32, .alpha = 0.25, .terms = 3, .softcap = 1, .flags = MORE),
+
+    NORM(gather, 7, 11, F32, F32, .k2 = 5, .k = 1), NORM(gather, 9, 67, BF16, BF16, .k2 = 4, .k = 3, .terms = 3, .flags = BIAS), NORM(gather, 300, 1500, BF16, F32, .k2 = 40, .k = 2, .terms = 2, .flags = ADD),
+    NORM(gather, 5, 64, F32, BF16, .k2 = 5, .k = 1, .flags = BIAS | ADD), NORM(gather, 0, 3, F32, F32, .k2 = 2, .k = 1), NORM(gather, 20, 3, F32, F32, .k2 = 1, .k = 1),
+    NORM(route_fwd, 1, 1, F32, F32, .k2 = 1, .k = 1), NORM(route_fwd, 300, 1, F32, F32, .k2 = 16, .k = 1), NORM(route_fwd, 40, 1, F32, F32, .k2 = 7, .k = 3), NORM(route_fwd, 9, 1, F32, F32, .k2 = 4, .k = 4), NORM(route_fwd, 3, 1, F32, F32, .k2 = 130, .k = 2),
+    NORM(route_bwd, 5, 4, F32, F32, .k2 = 3, .k = 1, .terms = 4, .flags = GRAD), NORM(route_bwd, 6, 5, F32, F32, .k2 = 4, .k = 2, .terms = 5, .flags = GRAD), NORM(route_bwd, 70, 1100, BF16, BF16, .k2 = 16, .k = 1, .terms = 1100), NORM(route_bwd, 33, 64, F32, F32, .k2 = 5, .k = 3, .terms = 64),
+    NORM(groups, 1, 1, F32, F32, .k = 1, .k2 = 1, .terms = 1), NORM(groups, 40, 24, F32, F32, .k = 16, .k2 = 5, .terms = 16), NORM(groups, 40, 24, F32, F32, .k = 16, .k2 = 5, .terms = 16, .flags = TB), NORM(groups, 40, 24, F32, F32, .k = 16, .k2 = 5, .terms = 40, .flags = TA),
+    NORM(groups, 130, 96, BF16, BF16, .k = 64, .k2 = 16, .terms = 64), NORM(groups, 130, 96, BF16, F32, .k = 64, .k2 = 16, .terms = 64, .flags = TB), NORM(groups, 130, 96, BF16, F32, .k = 64, .k2 = 16, .terms = 130, .flags = TA),
+    NORM(groups, 3, 5, F32, F32, .k = 7, .k2 = 9, .terms = 3, .flags = TA), NORM(groups, 700, 40, BF16, F32, .k = 30, .k2 = 3, .terms = 700, .flags = TA),
 
     NORM(axpby, 1, 1, F32, F32, .alpha = 1), NORM(axpby, 9, 67, F32, BF16, .alpha = 1), NORM(axpby, 9, 67, BF16, F32, .alpha = 1, .beta = 1), NORM(axpby, 3, 1000, BF16, BF16, .alpha = 0.5, .beta = -2),
     NORM(axpby, 1000, 3, F32, F32, .alpha = -1, .beta = 0.25), NORM(axpby, 0, 3, F32, F32, .alpha = 1),

@@ -145,6 +145,22 @@ CAD_CLONES static void scale_row(float *x, float by, int64_t n)
     for (int64_t i = 0; i < n; i++) x[i] *= by;
 }
 
+/* Probabilities (or what is multiplied by them) of row r for the keys [from, to) of the span, dropped. */
+static void drop(const heads *h, const span *at, int64_t r, float *row, int64_t from, int64_t to)
+{
+    const cad_attention_args *x = h->x;
+    float factor[CADP_STRIP];
+    int64_t token = x->packing->starts[h->sequence] + at->first + r / h->group, head = h->kv * h->group + r % h->group, first = at->from + from, end = at->from + to;
+    uint64_t word = (uint64_t)(token * x->q_heads + head) * (uint64_t)cad_ceil_div(x->packing->longest, 4);
+
+    if (x->dropout <= 0) return;
+    for (int64_t key = first / 4 * 4; key < end; key += CADP_STRIP) {
+        int64_t n = cad_min(CADP_STRIP, end - key);
+        cadp_keep(factor, x->dropout, x->seed, x->index, x->site, word + (uint64_t)key / 4, n);
+        for (int64_t k = cad_max(key, first); k < key + n; k++) row[k - at->from] *= factor[k - key];
+    }
+}
+
 /* ---- forward: a task is a span and a kv head ---- */
 
 typedef struct forward { const cad_attention_args *x; const int64_t *spans; } forward; /* spans: those before each sequence */
@@ -173,6 +189,7 @@ static void soften(const heads *h, const span *at, float *s, float *inverse)
         see(h, at, r, row, &from, &to);
         top = cadp_largest(row + from, to - from);
         sum = exponentials(row + from, top, to - from);
+        drop(h, at, r, row, from, to);
         inverse[r] = 1 / sum;
         ((float *)lse.data)[(at->first + r / h->group) * lse.ld + r % h->group] = top + logf(sum);
     }
@@ -259,6 +276,26 @@ CAD_CLONES static void through_softmax(float *s, float *dp, float lse, float mea
     }
 }
 
+/* The gradients of a row of scores add up to nothing (a constant added to all scores changes no probability). What rounding left of their sum is taken out in
+ * the shares of the probabilities: a key's bias would see it as a gradient. */
+CAD_CLONES static void balance(float *dp, const float *p, int64_t n)
+{
+    double lane[16] = {0};
+    int64_t i = 0;
+    float rest;
+
+    for (; i + 16 <= n; i += 16) {
+#pragma omp simd
+        for (int l = 0; l < 16; l++) lane[l] += (double)dp[i + l];
+    }
+    for (; i < n; i++) lane[i % 16] += (double)dp[i];
+    for (int half = 8; half; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    rest = (float)lane[0];
+#pragma omp simd
+    for (int64_t k = 0; k < n; k++) dp[k] -= rest * p[k];
+}
+
 CAD_CLONES static void through_cap(float *dp, const float *s, float softcap, int64_t n)
 {
     float by = 1 / softcap;
@@ -277,13 +314,16 @@ static void soften_back(const heads *h, const span *at, const float *o, const fl
         float *row = s + r * at->ld, *slope = dp + r * at->ld, mean = dot(o + r * h->d, d_o + r * h->d, h->d);
         see(h, at, r, row, &from, &to);
         see(h, at, r, slope, &from, &ignored);
+        drop(h, at, r, slope, from, to);
         if (h->softcap > 0) {
             for (int64_t i = from; i < to; i++) slope[i] -= mean;
             mean = 0;
             through_cap(slope + from, row + from, h->softcap, to - from);
         }
         through_softmax(row + from, slope + from, ((const float *)lse.data)[(at->first + r / h->group) * lse.ld + r % h->group], mean, h->scale, to - from);
+        if (h->softcap <= 0) balance(slope + from, row + from, to - from);
         if (to - from == 1) slope[from] = 0; /* the probability of a single key stays 1 */
+        drop(h, at, r, row, from, to);
     }
 }
 

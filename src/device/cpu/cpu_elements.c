@@ -109,6 +109,25 @@ static void drop_strip(const dropout_args *a, int64_t row, int64_t col, const fl
     apply(out, in, factor, x->accumulate, n);
 }
 
+/* Words from limit on keep their element. */
+static uint32_t limit_of(double p, float *by)
+{
+    double limit = ceil(p * 0x1p32);
+
+    *by = limit >= 0x1p32 ? 0 : (float)(1 / (1 - p));
+    return limit >= 0x1p32 ? UINT32_MAX : (uint32_t)limit;
+}
+
+void cadp_keep(float *factor, double p, uint64_t seed, uint64_t index, uint32_t site, uint64_t first, int64_t n)
+{
+    uint32_t words[4][QUADS], limit;
+    float by;
+
+    limit = limit_of(p, &by);
+    draw(words, seed, site, (uint32_t)index, (uint32_t)first, cad_ceil_div(n, 4));
+    factors(factor, words, limit, by, cad_ceil_div(n, 4));
+}
+
 static void drop_rect(const void *args, int64_t i, void *work)
 {
     const dropout_args *a = args;
@@ -128,11 +147,10 @@ static void drop_rect(const void *args, int64_t i, void *work)
 
 cad_status cadp_cpu_dropout(cad_device *d, const cad_dropout_args *x, void *work)
 {
-    double limit = ceil(x->p * 0x1p32);
-    bool none = limit >= 0x1p32;
-    dropout_args a = {x, cadp_grid_of(x->x.rows, x->x.cols), none ? UINT32_MAX : (uint32_t)limit, none ? 0 : (float)(1 / (1 - x->p))};
+    dropout_args a = {.x = x, .grid = cadp_grid_of(x->x.rows, x->x.cols)};
 
     (void)work;
+    a.limit = limit_of(x->p, &a.by);
     cadp_cpu_each(d, a.grid.n, drop_rect, &a, NULL, 0);
     return CAD_OK;
 }

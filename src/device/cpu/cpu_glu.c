@@ -26,6 +26,12 @@ CAD_CLONES static void gelu_erf(float *m, const float *gate, const float *up, in
     for (int64_t i = 0; i < n; i++) m[i] = gate[i] * normal(gate[i]) * up[i];
 }
 
+CAD_CLONES static void tanh_strip(float *m, const float *gate, const float *up, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) m[i] = cadp_tanh(gate[i]) * up[i];
+}
+
 /* Strips of the backward operation; dgate may be gate, dup may be up. */
 typedef struct strips { float *dgate, *dup, *m; const float *dm, *gate, *up; int64_t n; } strips;
 
@@ -47,11 +53,21 @@ typedef struct strips { float *dgate, *dup, *m; const float *dm, *gate, *up; int
 BACKWARDS(silu_bwd, logistic(z), z * t, t * (1 + z * (1 - t)))
 BACKWARDS(gelu_tanh_bwd, swell(z), 0.5f * z * (1 + t), 0.5f * (1 + t) + 0.5f * z * (1 - t * t) * root_2_over_pi * (1 + 3 * 0.044715f * z * z))
 BACKWARDS(gelu_erf_bwd, normal(z), z * t, t + z * one_over_root_2_pi * cadp_exp(-0.5f * z * z))
+BACKWARDS(tanh_bwd, cadp_tanh(z), t, 1 - t * t)
 
 typedef void value_strip(float *m, const float *gate, const float *up, int64_t n);
 typedef void slope_strip(const strips *s);
-static value_strip *value_of(cad_activation a) { return a == CAD_ACT_SILU ? silu : a == CAD_ACT_GELU_TANH ? gelu_tanh : gelu_erf; }
-static slope_strip *slope_of(cad_activation a) { return a == CAD_ACT_SILU ? silu_bwd : a == CAD_ACT_GELU_TANH ? gelu_tanh_bwd : gelu_erf_bwd; }
+/* In the order of cad_activation. */
+static value_strip *const values[] = {silu, gelu_tanh, gelu_erf, tanh_strip};
+static slope_strip *const slopes[] = {silu_bwd, gelu_tanh_bwd, gelu_erf_bwd, tanh_bwd};
+
+/* up, or ones where there is none. */
+static const float *factors_at(cad_tensor up, int64_t row, int64_t j, int64_t n, float *room)
+{
+    if (cad_some(up)) return cadp_get(up, row, j, n, room);
+    for (int64_t i = 0; i < n; i++) room[i] = 1;
+    return room;
+}
 
 typedef struct fwd_args { const cad_glu_args *x; value_strip *value; cadp_grid grid; } fwd_args;
 
@@ -66,14 +82,14 @@ static void glu_rect(const void *args, int64_t i, void *work)
         for (int64_t j = r.col; j < r.cols_end; j += CADP_STRIP) {
             int64_t n = cad_min(CADP_STRIP, r.cols_end - j);
             float *m = cadp_slot(a->x->m, row, j, out);
-            a->value(m, cadp_get(a->x->gate, row, j, n, gate), cadp_get(a->x->up, row, j, n, up), n);
+            a->value(m, cadp_get(a->x->gate, row, j, n, gate), factors_at(a->x->up, row, j, n, up), n);
             cadp_put(a->x->m, row, j, n, m);
         }
 }
 
 cad_status cadp_cpu_glu_fwd(cad_device *d, const cad_glu_args *x, void *work)
 {
-    fwd_args a = {x, value_of(x->act), cadp_grid_of(x->gate.rows, x->gate.cols)};
+    fwd_args a = {x, values[x->act], cadp_grid_of(x->gate.rows, x->gate.cols)};
 
     (void)work;
     cadp_cpu_each(d, a.grid.n, glu_rect, &a, NULL, 0);
@@ -85,14 +101,14 @@ typedef struct bwd_args { const cad_glu_bwd_args *x; slope_strip *slope; cadp_gr
 static void glu_strip_backwards(const cad_glu_bwd_args *x, slope_strip *slope, int64_t row, int64_t j, int64_t n)
 {
     float gate[CADP_STRIP], up[CADP_STRIP], dm[CADP_STRIP], dgate[CADP_STRIP], dup[CADP_STRIP], again[CADP_STRIP];
-    strips s = {.n = n, .dm = cadp_get(x->dm, row, j, n, dm), .gate = cadp_get(x->gate, row, j, n, gate), .up = cadp_get(x->up, row, j, n, up)};
+    strips s = {.n = n, .dm = cadp_get(x->dm, row, j, n, dm), .gate = cadp_get(x->gate, row, j, n, gate), .up = factors_at(x->up, row, j, n, up)};
 
     s.dgate = cadp_slot(x->dgate, row, j, dgate);
-    s.dup = cadp_slot(x->dup, row, j, dup);
+    s.dup = cad_some(x->up) ? cadp_slot(x->dup, row, j, dup) : dup;
     s.m = cad_some(x->m) ? cadp_slot(x->m, row, j, again) : again;
     slope(&s);
     cadp_put(x->dgate, row, j, n, s.dgate);
-    cadp_put(x->dup, row, j, n, s.dup);
+    if (cad_some(x->up)) cadp_put(x->dup, row, j, n, s.dup);
     if (cad_some(x->m)) cadp_put(x->m, row, j, n, s.m);
 }
 
@@ -109,7 +125,7 @@ static void glu_rect_backwards(const void *args, int64_t i, void *work)
 
 cad_status cadp_cpu_glu_bwd(cad_device *d, const cad_glu_bwd_args *x, void *work)
 {
-    bwd_args a = {x, slope_of(x->act), cadp_grid_of(x->gate.rows, x->gate.cols)};
+    bwd_args a = {x, slopes[x->act], cadp_grid_of(x->gate.rows, x->gate.cols)};
 
     (void)work;
     cadp_cpu_each(d, a.grid.n, glu_rect_backwards, &a, NULL, 0);

@@ -25,32 +25,42 @@ CAD_CLONES static void scale_row(float *y, const float *x, const float *w, float
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * rstd * (w[i] + plus);
 }
 
-static void norm_row(const cad_rmsnorm_args *x, int64_t i)
+/* A gain of none is 0 + 1. */
+static const float nothing[CADP_STRIP];
+typedef struct gains { cad_tensor w; float plus; } gains;
+static gains gains_of(cad_tensor w, bool plus_one) { return (gains){w, (float)((plus_one ? 1 : 0) + (cad_some(w) ? 0 : 1))}; }
+static const float *gain_at(const gains *g, int64_t j, int64_t n, float *room) { return cad_some(g->w) ? cadp_get(g->w, 0, j, n, room) : nothing; }
+
+/* Columns [first, first + width) of row i, run g of it. */
+static void norm_run(const cad_rmsnorm_args *x, const gains *w, int64_t i, int64_t g, int64_t width)
 {
     float in[CADP_STRIP], gain[CADP_STRIP], out[CADP_STRIP], rstd;
-    int64_t cols = x->x.cols;
+    int64_t first = g * width;
     double sum = 0;
 
-    for (int64_t j = 0; j < cols; j += CADP_STRIP) {
-        int64_t n = cad_min(CADP_STRIP, cols - j);
-        sum += (double)sum_squares(cadp_get(x->x, i, j, n, in), n);
+    for (int64_t j = 0; j < width; j += CADP_STRIP) {
+        int64_t n = cad_min(CADP_STRIP, width - j);
+        sum += (double)sum_squares(cadp_get(x->x, i, first + j, n, in), n);
     }
-    rstd = (float)(1 / sqrt(sum / (double)cols + x->eps));
-    ((float *)x->rstd.data)[i * x->rstd.ld] = rstd;
-    for (int64_t j = 0; j < cols; j += CADP_STRIP) {
-        int64_t n = cad_min(CADP_STRIP, cols - j);
-        float *y = cadp_slot(x->y, i, j, out);
-        scale_row(y, cadp_get(x->x, i, j, n, in), cadp_get(x->w, 0, j, n, gain), rstd, x->plus_one, n);
-        cadp_put(x->y, i, j, n, y);
+    rstd = (float)(1 / sqrt(sum / (double)width + x->eps));
+    ((float *)x->rstd.data)[i * x->rstd.ld + g] = rstd;
+    for (int64_t j = 0; j < width; j += CADP_STRIP) {
+        int64_t n = cad_min(CADP_STRIP, width - j);
+        float *y = cadp_slot(x->y, i, first + j, out);
+        scale_row(y, cadp_get(x->x, i, first + j, n, in), gain_at(w, j, n, gain), rstd, w->plus, n);
+        cadp_put(x->y, i, first + j, n, y);
     }
 }
 
 static void norm_rows(const void *args, int64_t i, void *work)
 {
     const cad_rmsnorm_args *x = args;
+    int64_t width = x->width ? x->width : x->x.cols;
+    gains w = gains_of(x->w, x->plus_one);
 
     (void)work;
-    for (int64_t row = i * NORM_ROWS; row < cad_min((i + 1) * NORM_ROWS, x->x.rows); row++) norm_row(x, row);
+    for (int64_t row = i * NORM_ROWS; row < cad_min((i + 1) * NORM_ROWS, x->x.rows); row++)
+        for (int64_t g = 0; g * width < x->x.cols; g++) norm_run(x, &w, row, g, width);
 }
 
 cad_status cadp_cpu_rmsnorm_fwd(cad_device *d, const cad_rmsnorm_args *x, void *work)
@@ -98,40 +108,44 @@ CAD_CLONES static void gain_gradient(float *dw, const float *dy, const float *x,
 
 typedef struct norm_args { const cad_rmsnorm_bwd_args *x; float *partial; } norm_args;
 
-static void norm_row_backwards(const cad_rmsnorm_bwd_args *x, int64_t i, float *dw)
+static void norm_run_backwards(const cad_rmsnorm_bwd_args *x, const gains *w, int64_t i, int64_t g, int64_t width, float *dw)
 {
-    float in[CADP_STRIP], gain[CADP_STRIP], dout[CADP_STRIP], rstd = ((const float *)x->rstd.data)[i * x->rstd.ld];
-    float *dx = (float *)x->dx.data + i * x->dx.ld;
-    int64_t cols = x->x.cols;
+    float in[CADP_STRIP], gain[CADP_STRIP], dout[CADP_STRIP], room[CADP_STRIP], rstd = ((const float *)x->rstd.data)[i * x->rstd.ld + g];
+    int64_t first = g * width;
     double sum = 0;
 
-    for (int64_t j = 0; j < cols; j += CADP_STRIP) {
-        int64_t n = cad_min(CADP_STRIP, cols - j);
-        sum += dot_gain(cadp_get(x->dy, i, j, n, dout), cadp_get(x->x, i, j, n, in), cadp_get(x->w, 0, j, n, gain), x->plus_one, n);
+    for (int64_t j = 0; j < width; j += CADP_STRIP) {
+        int64_t n = cad_min(CADP_STRIP, width - j);
+        sum += dot_gain(cadp_get(x->dy, i, first + j, n, dout), cadp_get(x->x, i, first + j, n, in), gain_at(w, j, n, gain), w->plus, n);
     }
-    for (int64_t j = 0; j < cols; j += CADP_STRIP) {
-        int64_t n = cad_min(CADP_STRIP, cols - j);
-        const float *dy = cadp_get(x->dy, i, j, n, dout), *v = cadp_get(x->x, i, j, n, in);
-        input_gradient(dx + j, dy, v, cadp_get(x->w, 0, j, n, gain), x->plus_one, (double)rstd, sum * (double)rstd / (double)cols, x->accumulate, n);
-        if (dw) gain_gradient(dw + j, dy, v, rstd, n);
+    for (int64_t j = 0; j < width; j += CADP_STRIP) {
+        int64_t n = cad_min(CADP_STRIP, width - j);
+        const float *dy = cadp_get(x->dy, i, first + j, n, dout), *v = cadp_get(x->x, i, first + j, n, in);
+        float *dx = cadp_slot(x->dx, i, first + j, room);
+        if (dw) gain_gradient(dw + j, dy, v, rstd, n); /* before dx, which may be dy */
+        if (x->accumulate) (void)cadp_get(x->dx, i, first + j, n, room);
+        input_gradient(dx, dy, v, gain_at(w, j, n, gain), w->plus, (double)rstd, sum * (double)rstd / (double)width, x->accumulate, n);
+        cadp_put(x->dx, i, first + j, n, dx);
     }
 }
 
 static void norm_rows_backwards(const void *args, int64_t i, void *work)
 {
     const norm_args *a = args;
-    int64_t cols = a->x->x.cols;
-    float *dw = cad_some(a->x->dw) ? a->partial + i * cols : NULL;
+    int64_t cols = a->x->x.cols, width = a->x->width ? a->x->width : cols;
+    float *dw = cad_some(a->x->dw) ? a->partial + i * width : NULL;
+    gains w = gains_of(a->x->w, a->x->plus_one);
 
     (void)work;
-    if (dw) memset(dw, 0, (size_t)cols * sizeof *dw);
-    for (int64_t row = i * NORM_ROWS; row < cad_min((i + 1) * NORM_ROWS, a->x->x.rows); row++) norm_row_backwards(a->x, row, dw);
+    if (dw) memset(dw, 0, (size_t)width * sizeof *dw);
+    for (int64_t row = i * NORM_ROWS; row < cad_min((i + 1) * NORM_ROWS, a->x->x.rows); row++)
+        for (int64_t g = 0; g * width < cols; g++) norm_run_backwards(a->x, &w, row, g, width, dw);
 }
 
 int64_t cadp_cpu_rmsnorm_bwd_work(const cad_device *d, const cad_rmsnorm_bwd_args *x)
 {
     (void)d;
-    return cad_some(x->dw) ? cad_ceil_div(x->x.rows, NORM_ROWS) * x->x.cols * (int64_t)sizeof(float) : 0;
+    return cad_some(x->dw) ? cad_ceil_div(x->x.rows, NORM_ROWS) * x->dw.cols * (int64_t)sizeof(float) : 0;
 }
 
 cad_status cadp_cpu_rmsnorm_bwd(cad_device *d, const cad_rmsnorm_bwd_args *x, void *work)

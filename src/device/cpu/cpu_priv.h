@@ -53,6 +53,9 @@ int64_t cadp_widen_floats(cad_dtype dtype, int64_t rows, int64_t cols);
 /* to = from, to compact F32, by all threads. */
 void cadp_widen_all(const cad_device *d, cad_tensor from, float *to);
 
+/* n factors of dropout, 0 or 1 / (1 - p), of elements from word `first` on: those cad_dropout applies (cpu_elements.c). n <= CADP_STRIP. */
+void cadp_keep(float *factor, double p, uint64_t seed, uint64_t index, uint32_t site, uint64_t first, int64_t n);
+
 /* y [1, cols] F32 = (or +=) the sum of `tiles` rows, in order (cpu_sums.c). */
 void cadp_sum_partials(const cad_device *d, cad_tensor y, const float *from, int64_t tiles, bool accumulate);
 
@@ -98,4 +101,7 @@ int64_t cadp_cpu_attention_bwd_work(const cad_device *d, const cad_attention_bwd
 int64_t cadp_cpu_rmsnorm_bwd_work(const cad_device *d, const cad_rmsnorm_bwd_args *x);
 int64_t cadp_cpu_sum_rows_work(const cad_device *d, const cad_sum_rows_args *x);
 int64_t cadp_cpu_fixed_add_work(const cad_device *d, const cad_fixed_args *x);
+int64_t cadp_cpu_layernorm_bwd_work(const cad_device *d, const cad_layernorm_bwd_args *x);
+int64_t cadp_cpu_route_fwd_work(const cad_device *d, const cad_route_args *x);
+int64_t cadp_cpu_matmul_groups_work(const cad_device *d, const cad_groups_args *x);
 #endif

@@ -9,17 +9,33 @@ CAD_CLONES static void scale(float *to, const float *from, float by, int64_t n)
     for (int64_t i = 0; i < n; i++) to[i] = by * from[i];
 }
 
+/* Column `id` of a table that lies turned. */
+static void embed_turned(const cad_embed_args *x, int64_t t)
+{
+    float one;
+
+    for (int64_t j = 0; j < x->h.cols; j++) {
+        float *h = (float *)x->h.data + t * x->h.ld + j, v = (float)x->scale * *cadp_get(x->table, j, x->packing->ids_dev[t], 1, &one);
+        *h = x->accumulate ? *h + v : v;
+    }
+}
+
 static void embed_tokens(const void *args, int64_t i, void *work)
 {
     const cad_embed_args *x = args;
     float room[CADP_STRIP];
 
     (void)work;
-    for (int64_t t = i * EMBED_TOKENS; t < cad_min((i + 1) * EMBED_TOKENS, x->packing->tokens); t++)
-        for (int64_t j = 0; j < x->h.cols; j += CADP_STRIP) {
+    for (int64_t t = i * EMBED_TOKENS; t < cad_min((i + 1) * EMBED_TOKENS, x->packing->tokens); t++) {
+        if (x->turned) embed_turned(x, t);
+        for (int64_t j = 0; !x->turned && j < x->h.cols; j += CADP_STRIP) {
             int64_t n = cad_min(CADP_STRIP, x->h.cols - j);
-            scale((float *)x->h.data + t * x->h.ld + j, cadp_get(x->table, x->packing->ids_dev[t], j, n, room), (float)x->scale, n);
+            float *to = (float *)x->h.data + t * x->h.ld + j;
+            const float *from = cadp_get(x->table, x->packing->ids_dev[t], j, n, room);
+            if (x->accumulate) cadp_add_scaled(to, from, (float)x->scale, n);
+            else scale(to, from, (float)x->scale, n);
         }
+    }
 }
 
 cad_status cadp_cpu_embed_fwd(cad_device *d, const cad_embed_args *x, void *work)
@@ -38,7 +54,8 @@ static void embed_columns(const void *args, int64_t i, void *work)
     (void)work;
     for (int32_t t = 0; t < x->packing->tokens; t++) {
         int32_t id = x->packing->ids_dev[t];
-        if (id != x->skip) cadp_add_scaled((float *)x->table.data + id * x->table.ld + j, (const float *)x->h.data + t * x->h.ld + j, (float)x->scale, n);
+        for (int64_t c = j; x->turned && id != x->skip && c < j + n; c++) ((float *)x->table.data)[c * x->table.ld + id] += (float)x->scale * ((const float *)x->h.data)[t * x->h.ld + c];
+        if (!x->turned && id != x->skip) cadp_add_scaled((float *)x->table.data + id * x->table.ld + j, (const float *)x->h.data + t * x->h.ld + j, (float)x->scale, n);
     }
 }
 

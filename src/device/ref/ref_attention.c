@@ -20,7 +20,7 @@ cad_status cadp_ref_rope(cad_device *d, const cad_rope_args *x, void *work)
 }
 
 /* One head of one sequence: rows are its tokens. */
-typedef struct head { cad_tensor q, k, v, o, lse; int64_t n, window; double scale, softcap; bool causal; } head;
+typedef struct head { cad_tensor q, k, v, o, lse; int64_t n, window; double scale, softcap; bool causal; const cad_attention_args *x; int32_t first; int64_t number; } head; /* first: token; number: of the query head */
 
 static cad_tensor cut(cad_tensor t, const cad_packing *p, int32_t s, int64_t column, int64_t width)
 {
@@ -33,7 +33,7 @@ static head head_of(const cad_attention_args *x, int32_t s, int64_t h)
     const cad_packing *p = x->packing;
 
     return (head){cut(x->q, p, s, h, d), cut(x->k, p, s, kv, d), cut(x->v, p, s, kv, d), cut(x->o, p, s, h, d), cut(x->lse, p, s, h, 1),
-                  p->starts[s + 1] - p->starts[s], x->window, x->scale, x->softcap, x->causal};
+                  p->starts[s + 1] - p->starts[s], x->window, x->scale, x->softcap, x->causal, x, p->starts[s], h};
 }
 
 /* Query i sees keys [first, behind). */
@@ -55,6 +55,18 @@ static double score(const head *h, int64_t i, int64_t k)
     return h->softcap > 0 ? h->softcap * tanh(s / h->softcap) : s;
 }
 
+/* What dropout makes of the probability of (query i, key k). */
+static double keep(const head *h, int64_t i, int64_t k)
+{
+    const cad_attention_args *x = h->x;
+    uint64_t row = (uint64_t)(h->first + i) * (uint64_t)x->q_heads + (uint64_t)h->number, word = row * (uint64_t)cad_ceil_div(x->packing->longest, 4) + (uint64_t)k / 4;
+    uint32_t words[4];
+
+    if (x->dropout <= 0) return 1;
+    cad_rng_words(x->seed, CAD_RNG_DROPOUT, x->site, x->index << 32 | word, words);
+    return (double)words[k % 4] >= x->dropout * 0x1p32 ? 1 / (1 - x->dropout) : 0;
+}
+
 static void attend(const head *h, int64_t i, double *s)
 {
     int64_t from = first_key(h, i), to = behind_key(h, i);
@@ -64,7 +76,7 @@ static void attend(const head *h, int64_t i, double *s)
     for (int64_t k = from; k < to; k++) sum += s[k] = exp(s[k] - top);
     for (int64_t c = 0; c < h->o.cols; c++) {
         double o = 0;
-        for (int64_t k = from; k < to; k++) o += s[k] / sum * cadp_load(h->v, k, c);
+        for (int64_t k = from; k < to; k++) o += s[k] / sum * keep(h, i, k) * cadp_load(h->v, k, c);
         cadp_store(h->o, i, c, o);
     }
     cadp_store(h->lse, i, 0, top + log(sum));
@@ -95,10 +107,10 @@ static void add_query(const head *h, cad_tensor d_o, cad_tensor dq, cad_tensor d
 
     memset(q, 0, (size_t)dq.cols * sizeof *q);
     for (int64_t k = first_key(h, i); k < behind_key(h, i); k++) {
-        double s = score(h, i, k), p = exp(s - lse), ds = p * (dot_rows(d_o, i, h->v, k) - mean) * h->scale;
+        double s = score(h, i, k), p = exp(s - lse), kept = keep(h, i, k), ds = p * (kept * dot_rows(d_o, i, h->v, k) - mean) * h->scale;
         if (h->softcap > 0) ds *= 1 - s / h->softcap * (s / h->softcap);
         for (int64_t c = 0; c < h->q.cols; c++) {
-            ((double *)dv.data)[k * dv.ld + c] += p * cadp_load(d_o, i, c);
+            ((double *)dv.data)[k * dv.ld + c] += p * kept * cadp_load(d_o, i, c);
             ((double *)dk.data)[k * dk.ld + c] += ds * cadp_load(h->q, i, c);
             q[c] += ds * cadp_load(h->k, k, c);
         }

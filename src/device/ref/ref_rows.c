@@ -2,11 +2,14 @@
 
 #include <math.h>
 
+static cad_tensor element(const cad_embed_args *x, int32_t id, int64_t j) { return x->turned ? cad_columns(cad_slice(x->table, j, 1), id, 1) : cad_columns(cad_slice(x->table, id, 1), j, 1); }
+
 cad_status cadp_ref_embed_fwd(cad_device *d, const cad_embed_args *x, void *work)
 {
     (void)d, (void)work;
     for (int32_t t = 0; t < x->packing->tokens; t++)
-        for (int64_t j = 0; j < x->h.cols; j++) cadp_store(x->h, t, j, x->scale * cadp_load(x->table, x->packing->ids_dev[t], j));
+        for (int64_t j = 0; j < x->h.cols; j++)
+            cadp_store(x->h, t, j, x->scale * cadp_load(element(x, x->packing->ids_dev[t], j), 0, 0) + (x->accumulate ? cadp_load(x->h, t, j) : 0));
     return CAD_OK;
 }
 
@@ -15,8 +18,7 @@ cad_status cadp_ref_embed_bwd(cad_device *d, const cad_embed_args *x, void *work
     (void)d, (void)work;
     for (int32_t t = 0; t < x->packing->tokens; t++) {
         int32_t id = x->packing->ids_dev[t];
-        for (int64_t j = 0; id != x->skip && j < x->h.cols; j++)
-            cadp_store(x->table, id, j, cadp_load(x->table, id, j) + x->scale * cadp_load(x->h, t, j));
+        for (int64_t j = 0; id != x->skip && j < x->h.cols; j++) cadp_store(element(x, id, j), 0, 0, cadp_load(element(x, id, j), 0, 0) + x->scale * cadp_load(x->h, t, j));
     }
     return CAD_OK;
 }
@@ -63,17 +65,27 @@ cad_status cadp_ref_pool_bwd(cad_device *d, const cad_pool_args *x, void *work)
     return CAD_OK;
 }
 
+/* The logit after the cap, and the slope of the cap there. */
+static double capped(const cad_xent_args *x, int64_t i, int64_t j)
+{
+    double z = cadp_load(x->logits, i, j);
+
+    return x->softcap > 0 ? x->softcap * tanh(z / x->softcap) : z;
+}
+
+static double slope(const cad_xent_args *x, double z) { return x->softcap > 0 ? 1 - z / x->softcap * (z / x->softcap) : 1; }
+
 static void xent_row(const cad_xent_args *x, int64_t i, int64_t label)
 {
     double top = -INFINITY, sum = 0, lse;
 
-    for (int64_t j = 0; j < x->logits.cols; j++) top = fmax(top, cadp_load(x->logits, i, j));
-    for (int64_t j = 0; j < x->logits.cols; j++) sum += exp(cadp_load(x->logits, i, j) - top);
+    for (int64_t j = 0; j < x->logits.cols; j++) top = fmax(top, capped(x, i, j));
+    for (int64_t j = 0; j < x->logits.cols; j++) sum += exp(capped(x, i, j) - top);
     lse = top + log(sum);
-    cadp_store(x->nll, i, 0, lse - cadp_load(x->logits, i, label));
+    cadp_store(x->nll, i, 0, lse - capped(x, i, label));
     for (int64_t j = 0; cad_some(x->dlogits) && j < x->logits.cols; j++) {
-        double p = exp(cadp_load(x->logits, i, j) - lse);
-        cadp_store(x->dlogits, i, j, x->scale * cadp_load(x->weights, i, 0) * (p - (j == label)));
+        double z = capped(x, i, j), p = exp(z - lse);
+        cadp_store(x->dlogits, i, j, x->scale * cadp_load(x->weights, i, 0) * (p - (j == label)) * slope(x, z));
     }
 }
 

@@ -101,15 +101,38 @@ static cad_status norm(world *w)
 {
     cad_tensor x = in32(w, TOKENS, COLS), g = in(w, 1, COLS), y = out(w, TOKENS, COLS), rstd = out32(w, TOKENS, 1), dy = in(w, TOKENS, COLS);
 
-    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){y, x, g, rstd, 1e-6, false}));
-    return cad_rmsnorm_bwd(w->d, &(cad_rmsnorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), dy, x, g, rstd, false, true, true});
+    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){y, x, g, rstd, 1e-6, false, 0}));
+    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){out(w, TOKENS, 128), in(w, TOKENS, 128), in(w, 1, 32), out32(w, TOKENS, 4), 1e-6, true, 32}));
+    return cad_rmsnorm_bwd(w->d, &(cad_rmsnorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), dy, x, g, rstd, false, true, true, 0});
+}
+
+static cad_status centred_norm(world *w)
+{
+    cad_tensor x = in32(w, TOKENS, COLS), g = in(w, 1, COLS), mean = out32(w, TOKENS, 1), rstd = out32(w, TOKENS, 1);
+
+    CAD_TRY(cad_layernorm_fwd(w->d, &(cad_layernorm_args){out(w, TOKENS, COLS), x, g, in(w, 1, COLS), mean, rstd, 1e-12}));
+    return cad_layernorm_bwd(w->d, &(cad_layernorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), out32(w, 1, COLS), in(w, TOKENS, COLS), x, g, mean, rstd});
+}
+
+static cad_status experts(world *w)
+{
+    enum { E = 8, CHOSEN = 2, VISITS = TOKENS * CHOSEN };
+    cad_tensor token = add(w, CAD_I32, VISITS, 1, true), slot = add(w, CAD_I32, TOKENS, CHOSEN, true), first = add(w, CAD_I32, 1, E + 1, true), score = out32(w, VISITS, 1);
+    cad_tensor x = in(w, TOKENS, 96), seen = out(w, VISITS, 96), y = out(w, VISITS, 64);
+
+    CAD_TRY(cad_route_fwd(w->d, &(cad_route_args){in32(w, TOKENS, E), token, slot, first, score}));
+    CAD_TRY(cad_gather(w->d, &(cad_gather_args){seen, x, token, score, false}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){y, seen, in(w, E * 96, 64), first, false, false, E}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){out32(w, E * 96, 64), seen, y, first, true, false, E}));
+    CAD_TRY(cad_gather(w->d, &(cad_gather_args){out32(w, TOKENS, 64), y, slot, {0}, true}));
+    return cad_route_bwd(w->d, &(cad_route_bwd_args){out32(w, TOKENS, 96), out(w, TOKENS, E), seen, x, slot, first, score});
 }
 
 static cad_status attention(world *w)
 {
     enum { D = 64, H = 6, KV = 2 };
     cad_attention_bwd_args x = {{in(w, TOKENS, H * D), in(w, TOKENS, KV * D), in(w, TOKENS, KV * D), out(w, TOKENS, H * D), out32(w, TOKENS, H), D, H, KV, 0, 0.125, 0, true,
-                                 &w->packing}, out(w, TOKENS, H * D), out(w, TOKENS, KV * D), out(w, TOKENS, KV * D), in(w, TOKENS, H * D)};
+                                 &w->packing, 0.1, 7, 8, 9}, out(w, TOKENS, H * D), out(w, TOKENS, KV * D), out(w, TOKENS, KV * D), in(w, TOKENS, H * D)};
     cad_rope_args r = {x.f.q, in32(w, 300, D / 2), in32(w, 300, D / 2), D, false, false, &w->packing};
 
     w->result[0] = true;
@@ -122,7 +145,7 @@ static cad_status windows(world *w)
 {
     enum { D = 32, H = 5 };
     cad_attention_bwd_args x = {{in(w, TOKENS, H * D), in(w, TOKENS, H * D), in(w, TOKENS, H * D), out(w, TOKENS, H * D), out32(w, TOKENS, H), D, H, H, 50, 0.2, 4, true,
-                                 &w->packing}, out(w, TOKENS, H * D), out(w, TOKENS, H * D), out(w, TOKENS, H * D), in(w, TOKENS, H * D)};
+                                 &w->packing, 0, 0, 0, 0}, out(w, TOKENS, H * D), out(w, TOKENS, H * D), out(w, TOKENS, H * D), in(w, TOKENS, H * D)};
 
     CAD_TRY(cad_attention_fwd(w->d, &x.f));
     return cad_attention_bwd(w->d, &x);
@@ -130,7 +153,7 @@ static cad_status windows(world *w)
 
 static cad_status gates(world *w)
 {
-    for (int act = CAD_ACT_SILU; act <= CAD_ACT_GELU_ERF; act++) {
+    for (int act = CAD_ACT_SILU; act <= CAD_ACT_TANH; act++) {
         cad_tensor gate = in(w, 40, COLS), up = in(w, 40, COLS);
         CAD_TRY(cad_glu_fwd(w->d, &(cad_glu_args){out(w, 40, COLS), gate, up, (cad_activation)act}));
         CAD_TRY(cad_glu_bwd(w->d, &(cad_glu_bwd_args){out(w, 40, COLS), out(w, 40, COLS), in(w, 40, COLS), gate, up, {0}, (cad_activation)act}));
@@ -142,11 +165,11 @@ static cad_status tokens(world *w)
 {
     cad_tensor table = in(w, 50, COLS), h = out32(w, TOKENS, COLS), y = out(w, SEQUENCES, COLS);
 
-    CAD_TRY(cad_embed_fwd(w->d, &(cad_embed_args){h, table, 2, -1, &w->packing}));
-    CAD_TRY(cad_embed_bwd(w->d, &(cad_embed_args){h, out32(w, 50, COLS), 0.5, 3, &w->packing}));
+    CAD_TRY(cad_embed_fwd(w->d, &(cad_embed_args){h, table, 2, -1, &w->packing, false, false}));
+    CAD_TRY(cad_embed_bwd(w->d, &(cad_embed_args){h, out32(w, 50, COLS), 0.5, 3, &w->packing, false, false}));
     CAD_TRY(cad_pool_fwd(w->d, &(cad_pool_args){y, h, CAD_POOLING_MEAN, &w->packing}));
     CAD_TRY(cad_pool_bwd(w->d, &(cad_pool_args){y, out(w, TOKENS, COLS), CAD_POOLING_LAST, &w->packing}));
-    CAD_TRY(cad_xent(w->d, &(cad_xent_args){h, out(w, TOKENS, COLS), add(w, CAD_F64, TOKENS, 1, true), add(w, CAD_I32, TOKENS, 1, false), in32(w, TOKENS, 1), 0.1}));
+    CAD_TRY(cad_xent(w->d, &(cad_xent_args){h, out(w, TOKENS, COLS), add(w, CAD_F64, TOKENS, 1, true), add(w, CAD_I32, TOKENS, 1, false), in32(w, TOKENS, 1), 0.1, 5}));
     return cad_sum_rows(w->d, &(cad_sum_rows_args){out32(w, 1, COLS), in(w, TOKENS, COLS), true});
 }
 
@@ -174,7 +197,7 @@ static cad_status flat(world *w)
 
 typedef struct trial { const char *name; cad_status (*run)(world *w); } trial;
 static const trial trials[] = {{"forward product", forward_product}, {"product", input_product}, {"weight product", weight_product}, {"narrow product", narrow_product}, {"few rows", few_rows},
-                               {"norm", norm}, {"attention", attention}, {"window", windows}, {"gates", gates}, {"tokens", tokens}, {"elements", elements}, {"flat", flat}};
+                               {"norm", norm}, {"centred norm", centred_norm}, {"experts", experts}, {"attention", attention}, {"window", windows}, {"gates", gates}, {"tokens", tokens}, {"elements", elements}, {"flat", flat}};
 enum { PRODUCTS = 5, TRIALS = sizeof trials / sizeof *trials };
 
 /* ---- runs ---- */

@@ -43,9 +43,9 @@ static inline void tiny_arch(cad_arch *out, const char *family, int layers, cons
 static inline double tiny_value(const cad_param *p, int row, int64_t i)
 {
     double x = cad_rng_normal(5, CAD_RNG_TEST, (uint32_t)row, (uint64_t)i);
-    bool gain = p->dims == 1 && p->piece == CAD_PIECE_WEIGHT;
+    bool gain = p->dims == 1 && (p->piece == CAD_PIECE_WEIGHT || p->piece == CAD_PIECE_MAGNITUDE);
 
-    return gain ? 1 + 0.25 * x : p->dims == 1 ? 0.3 * x : p->role == CAD_ROLE_EMBED ? x : (p->piece == CAD_PIECE_B ? 0.3 : 1.2) * x / sqrt((double)p->cols);
+    return gain ? 1 + 0.25 * x : p->dims == 1 ? 0.3 * x : p->role == CAD_ROLE_EMBED ? x : (p->piece == CAD_PIECE_B ? 0.3 : 1.2) * x / sqrt((double)(p->groups > 1 ? p->rows / p->groups : p->cols));
 }
 
 static inline char *tiny_flat(const tiny *t, const cad_param *p) { return p->trains ? t->view[p->unit].train : t->view[p->unit].frozen; }
@@ -68,7 +68,7 @@ static inline void tiny_draw(tiny *t)
 /* t->arch and t->method are set. */
 static inline void tiny_open(tiny *t, const char *device, bool train)
 {
-    cad_limits limits = {TINY_TOKENS, TINY_SEQUENCES, 64, train};
+    cad_limits limits = {TINY_TOKENS, TINY_SEQUENCES, 64, train, true};
 
     t->each = cad_dtype_bytes(t->method.compute);
     t->real = t->each == 8 ? 8 : 4;
@@ -98,7 +98,11 @@ static inline void tiny_close(tiny *t)
     OK(cad_device_close(&t->device));
 }
 
-typedef struct tiny_batch { int32_t ids[TINY_TOKENS], starts[TINY_SEQUENCES + 1], labels[TINY_SEQUENCES]; float weights[TINY_SEQUENCES]; cad_model_batch b; } tiny_batch;
+typedef struct tiny_batch {
+    int32_t ids[TINY_TOKENS], starts[TINY_SEQUENCES + 1], labels[TINY_SEQUENCES], targets[TINY_TOKENS];
+    float weights[TINY_SEQUENCES], target_weights[TINY_TOKENS];
+    cad_model_batch b;
+} tiny_batch;
 
 /* Sequences of the given lengths; the pad id occurs inside; weights and labels by position. */
 static inline void tiny_fill(tiny_batch *x, const int *lengths, int n)
@@ -112,19 +116,27 @@ static inline void tiny_fill(tiny_batch *x, const int *lengths, int n)
         x->weights[s] = s % 2 ? 3.0f : 0.625f;
     }
     for (int32_t i = 0; i < x->starts[n]; i++) x->ids[i] = (2 * i * i + TINY_PAD) % TINY_VOCAB;
+    for (int s = 0; s < n; s++)
+        for (int32_t t = x->starts[s]; t < x->starts[s + 1]; t++) {
+            x->targets[t] = t + 1 < x->starts[s + 1] && t % 4 != 2 ? x->ids[t + 1] : -1;
+            x->target_weights[t] = t % 2 ? 1.5f : 0.5f;
+        }
     x->b = (cad_model_batch){.tokens = x->starts[n], .sequences = n, .longest = longest, .ids = x->ids, .starts = x->starts, .labels = x->labels, .weights = x->weights,
-                             .scale = 0.25, .seed_index = 77};
+                             .targets = x->targets, .target_weights = x->target_weights, .scale = 0.25, .seed_index = 77};
 }
 
 /* Forward from unit `from` on; what lies before is kept from the last time. The weighted loss. */
 static inline double tiny_loss_from(tiny *t, const cad_model_batch *b, int from, bool training)
 {
-    double nll[TINY_SEQUENCES], loss = 0;
+    double nll[TINY_TOKENS], loss = 0;
+    int n = 0;
 
     if (!from) OK(cad_model_start(t->model, b, training));
     for (int u = from; u < t->params->units; u++) OK(cad_model_forward(t->model, u, t->view[u]));
     OK(cad_model_nll(t->model, nll));
-    for (int i = 0; i < b->sequences; i++) loss += b->scale * (double)b->weights[i] * nll[i];
+    for (int i = 0; i < b->sequences && !t->method.causal; i++) loss += b->scale * (double)b->weights[i] * nll[i];
+    for (int i = 0; i < b->tokens && t->method.causal; i++)
+        if (b->targets[i] >= 0) loss += b->scale * (double)b->target_weights[i] * nll[n++];
     return loss;
 }
 

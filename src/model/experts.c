@@ -1,0 +1,66 @@
+/* Routed experts: visits sorted by expert, products of groups. The router's score stands before the experts (families 5.7). */
+#include "model_priv.h"
+
+static cad_tensor weight(const cad_model *m, int block, cad_unit_view w, cad_role role) { return cadp_weight(m, w, cadp_find(m, block + 1, role, CAD_PIECE_WEIGHT)); }
+
+/* As many rows as there are visits. */
+static cad_tensor visits(const cad_model *m, cad_tensor t) { return cad_slice(t, 0, m->packing.tokens * m->arch->chosen); }
+
+static cad_tensor token_of(const cad_model *m, const cadp_visits *v) { return visits(m, v->token); }
+
+/* What visits see: score x. */
+static cad_status seen(cad_model *m, const cadp_visits *v, cad_tensor x)
+{
+    return cad_gather(m->device, &(cad_gather_args){.y = visits(m, m->visit), .x = x, .index = token_of(m, v), .scale = visits(m, v->score)});
+}
+
+static cad_status multiply(cad_model *m, const cadp_visits *v, cad_tensor c, cad_tensor a, cad_tensor b, bool ta, bool tb)
+{
+    return cad_matmul_groups(m->device, &(cad_groups_args){.c = c, .a = a, .b = b, .starts = v->starts, .ta = ta, .tb = tb, .groups = m->arch->experts});
+}
+
+cad_status cadp_experts_visit(cad_model *m, int block, cad_unit_view w, cadp_visits *v, cad_tensor x)
+{
+    cad_tensor logits = cadp_rows(m, m->scores);
+
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = x, .b = weight(m, block, w, CAD_ROLE_ROUTER), .tb = true, .alpha = 1}));
+    CAD_TRY(cad_route_fwd(m->device, &(cad_route_args){.logits = logits, .token = token_of(m, v), .slot = cadp_rows(m, v->slot), .starts = v->starts, .score = visits(m, v->score)}));
+    CAD_TRY(seen(m, v, x));
+    return multiply(m, v, visits(m, v->gu), visits(m, m->visit), weight(m, block, w, CAD_ROLE_EXPERT_GATE_UP), false, false);
+}
+
+cad_status cadp_experts_forward(cad_model *m, int block, cad_unit_view w, cadp_visits *v, cad_tensor out)
+{
+    int64_t n = m->arch->intermediate;
+    cad_tensor gu = visits(m, v->gu), hidden = visits(m, m->hidden);
+
+    CAD_TRY(cad_glu_fwd(m->device, &(cad_glu_args){.m = hidden, .gate = cad_columns(gu, 0, n), .up = cad_columns(gu, n, n), .act = m->arch->act}));
+    CAD_TRY(multiply(m, v, visits(m, m->visit), hidden, weight(m, block, w, CAD_ROLE_EXPERT_DOWN), false, false));
+    return cad_gather(m->device, &(cad_gather_args){.y = out, .x = visits(m, m->visit), .index = cadp_rows(m, v->slot), .accumulate = true});
+}
+
+/* m->visit takes turns: the gradient of what visits give, what they saw, the gradient of that. */
+static cad_status inside_backward(cad_model *m, int block, cad_unit_view w, void *grads, cadp_visits *v, cad_tensor x, cad_tensor dy)
+{
+    int64_t n = m->arch->intermediate;
+    cad_tensor gu = visits(m, v->gu), gate = cad_columns(gu, 0, n), up = cad_columns(gu, n, n), hidden = visits(m, m->hidden), dhidden = cad_columns(visits(m, m->dm), 0, n), visit = visits(m, m->visit);
+    cad_tensor d_down = cadp_grad(m, grads, cadp_find(m, block + 1, CAD_ROLE_EXPERT_DOWN, CAD_PIECE_WEIGHT)), d_gu = cadp_grad(m, grads, cadp_find(m, block + 1, CAD_ROLE_EXPERT_GATE_UP, CAD_PIECE_WEIGHT));
+
+    CAD_TRY(cad_gather(m->device, &(cad_gather_args){.y = visit, .x = dy, .index = token_of(m, v)}));
+    CAD_TRY(multiply(m, v, dhidden, visit, weight(m, block, w, CAD_ROLE_EXPERT_DOWN), false, true));
+    CAD_TRY(cad_glu_bwd(m->device, &(cad_glu_bwd_args){.dgate = gate, .dup = up, .dm = dhidden, .gate = gate, .up = up, .m = hidden, .act = m->arch->act}));
+    if (cad_some(d_down)) CAD_TRY(multiply(m, v, d_down, hidden, visit, true, false));
+    if (cad_some(d_gu)) CAD_TRY(seen(m, v, x));
+    if (cad_some(d_gu)) CAD_TRY(multiply(m, v, d_gu, visit, gu, true, false));
+    return multiply(m, v, visit, gu, weight(m, block, w, CAD_ROLE_EXPERT_GATE_UP), false, true);
+}
+
+cad_status cadp_experts_backward(cad_model *m, int block, cad_unit_view w, void *grads, cadp_visits *v, cad_tensor x, cad_tensor dy, cad_tensor dx)
+{
+    cad_tensor dlogits = cadp_rows(m, m->dscores), d_router = cadp_grad(m, grads, cadp_find(m, block + 1, CAD_ROLE_ROUTER, CAD_PIECE_WEIGHT));
+
+    CAD_TRY(inside_backward(m, block, w, grads, v, x, dy));
+    CAD_TRY(cad_route_bwd(m->device, &(cad_route_bwd_args){.dx = dx, .dlogits = dlogits, .dv = visits(m, m->visit), .x = x, .slot = cadp_rows(m, v->slot), .starts = v->starts, .score = visits(m, v->score)}));
+    if (cad_some(d_router)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = d_router, .a = dlogits, .ta = true, .b = x, .alpha = 1}));
+    return cad_matmul(m->device, &(cad_matmul_args){.c = dx, .a = dlogits, .b = weight(m, block, w, CAD_ROLE_ROUTER), .alpha = 1, .beta = 1});
+}
