@@ -33,7 +33,7 @@ EMULATED_OBJ := $(KERNELS:%.cu=$(OBJ)/%.emulated.o)
 ifeq ($(CUDA),1)
 CUDA_OBJ := $(patsubst %.cu,$(BUILD)/cuda/%.o,$(KERNELS) $(sort $(wildcard src/device/cuda/nvcc_*.cu)))
 LEFT_OUT := src/device/cuda/cuda_absent.c
-LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lrt -ldl
+LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lstdc++ -lrt -ldl
 OUT := $(OBJ)-cuda
 else
 OUT := $(OBJ)
@@ -81,7 +81,7 @@ $(OBJ)/%.emulated.o: %.cu
 $(BUILD)/cuda/%.o: %.cu
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  NVCC $<")
-	$(Q)$(NVCC) $(NVCCFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(NVCC) $(NVCCFLAGS) -Xptxas -v -MMD -MP -c -o $@ $< 2>$@.usage || { cat $@.usage; exit 1; }
 
 $(OUT)/libcadtrain.a: $(LIB_OBJ) $(EMULATED_OBJ) $(CUDA_OBJ) $(OBJ)/embedded.o
 	@mkdir -p $(@D)

@@ -36,14 +36,36 @@ static void store(cad_tensor t, int64_t i, int64_t j, float v)
         ((uint16_t *)t.data)[at] = cad_f32_to_bf16(v);
 }
 
-enum { STRIP = 256 };
+enum { STRIP = 256, SIDE_BY_SIDE = 16 };
+
+/* Of two rows that both lie along the terms: sums side by side, joined in one order. */
+static float dot(cad_tensor a, int64_t i, cad_tensor b, int64_t j)
+{
+    float lane[SIDE_BY_SIDE] = {0};
+    int64_t k = 0;
+
+    if (a.dtype == CAD_F32) {
+        const float *x = (const float *)a.data + i * a.ld, *y = (const float *)b.data + j * b.ld;
+        for (; k + SIDE_BY_SIDE <= a.cols; k += SIDE_BY_SIDE)
+            for (int l = 0; l < SIDE_BY_SIDE; l++) lane[l] += x[k + l] * y[k + l];
+    } else {
+        const uint16_t *x = (const uint16_t *)a.data + i * a.ld, *y = (const uint16_t *)b.data + j * b.ld;
+        for (; k + SIDE_BY_SIDE <= a.cols; k += SIDE_BY_SIDE)
+            for (int l = 0; l < SIDE_BY_SIDE; l++) lane[l] += cad_bf16_to_f32(x[k + l]) * cad_bf16_to_f32(y[k + l]);
+    }
+    for (; k < a.cols; k++) lane[k % SIDE_BY_SIDE] += element(a, i, k) * element(b, j, k);
+    for (int half = SIDE_BY_SIDE / 2; half; half /= 2)
+        for (int l = 0; l < half; l++) lane[l] += lane[l + half];
+    return lane[0];
+}
 
 static void multiply_row(const cadp_product *p, int64_t i, int64_t from, int64_t n)
 {
     int64_t terms = p->ta ? p->a.rows : p->a.cols;
     float sum[STRIP] = {0};
 
-    for (int64_t k = 0; k < terms; k++) {
+    for (int64_t j = 0; j < n && !p->ta && p->tb; j++) sum[j] = dot(p->a, i, p->b, from + j);
+    for (int64_t k = 0; k < terms && (p->ta || !p->tb); k++) {
         float a = p->ta ? element(p->a, k, i) : element(p->a, i, k);
         for (int64_t j = 0; j < n; j++) sum[j] += a * (p->tb ? element(p->b, from + j, k) : element(p->b, k, from + j));
     }
