@@ -61,6 +61,8 @@ extern const int ops_cases;
 
 /* Elements after each row that nobody may touch: 3, so that rows lie at odd places; 8, so that they may be read sixteen bytes at a time. */
 extern int ops_rim;
+/* Rows of one operation only, where it is not NULL. */
+extern const char *ops_only;
 
 /* Slot by name; it must be there. */
 cad_tensor ops_t(const ops_sheet *s, const char *name);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+const char *ops_only;
+
 /* Unit roundoff. */
 static double roundoff(cad_dtype dtype)
 {
@@ -123,7 +125,7 @@ int ops_against_doubles(const char *device, int threads)
     int bad = 0;
 
     for (int row = 0; row < ops_cases; row++)
-        if (!row_against_doubles(&ops_table[row], device, threads, &worst)) {
+        if (!(ops_only && strcmp(ops_only, ops_table[row].op->name)) && !row_against_doubles(&ops_table[row], device, threads, &worst)) {
             bad++;
             printf("  ^ %s on %s\n", ops_describe(&ops_table[row], row), device);
         }

@@ -64,38 +64,49 @@ template <int LD> ON_DEVICE const bf16 *rows_of_a(const bf16 *tile) { return til
 template <int LD> ON_DEVICE const bf16 *rows_of_b(const bf16 *tile) { return tile + ((here_lane() >> 4) * 8 + (here_lane() & 7)) * LD + ((here_lane() >> 3) & 1) * 8; }
 template <int LD> ON_DEVICE const bf16 *rows_of_turned_b(const bf16 *tile) { return tile + (((here_lane() >> 3) & 1) * 8 + (here_lane() & 7)) * LD + (here_lane() >> 4) * 8; }
 
-/* C [16, 8 NT] += A [16, D] B^T, both rows of D elements in shared memory (B: 8 NT rows). */
-template <int D, int NT> ON_DEVICE void add_scores(float c[NT][4], const bf16 *a, const bf16 *b)
+/* C [MT 16, 8 NT] += A [MT 16, D] B^T, both rows of D elements in shared memory (B: 8 NT rows). A fragment of B serves all of A. */
+template <int D, int MT, int NT> ON_DEVICE void add_scores(float c[MT][NT][4], const bf16 *a, const bf16 *b)
 {
     enum { LD = D + 8 };
     const bf16 *left = rows_of_a<LD>(a), *right = rows_of_b<LD>(b);
 
 #pragma unroll
     for (int k = 0; k < D; k += 16) {
-        uint32_t x[4], y[4];
-        load_matrices(x, left + k, false);
+        uint32_t x[MT][4], y[4];
+#pragma unroll
+        for (int m = 0; m < MT; m++) load_matrices(x[m], left + m * 16 * LD + k, false);
 #pragma unroll
         for (int n = 0; n < NT; n += 2) {
             load_matrices(y, right + n * 8 * LD + k, false);
-            multiply_add(c[n], x, y[0], y[1]);
-            multiply_add(c[n + 1], x, y[2], y[3]);
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                multiply_add(c[m][n], x[m], y[0], y[1]);
+                multiply_add(c[m][n + 1], x[m], y[2], y[3]);
+            }
         }
     }
 }
 
-/* C [16, 8 DT] += P [16, 8 NT] B [8 NT, 8 DT]: P is in registers as products left it, rounded to bf16; rows of B lie LD apart. */
-template <int LD, int NT, int DT> ON_DEVICE void add_weighted(float c[DT][4], const float p[NT][4], const bf16 *b)
+/* C [MT 16, 8 DT] += P [MT 16, 8 NT] B [8 NT, 8 DT]: P is in registers as products left it, rounded to bf16; rows of B lie LD apart. */
+template <int LD, int MT, int NT, int DT> ON_DEVICE void add_weighted(float c[MT][DT][4], const float p[MT][NT][4], const bf16 *b)
 {
     const bf16 *right = rows_of_turned_b<LD>(b);
 
 #pragma unroll
     for (int k = 0; k < NT; k += 2) {
-        uint32_t x[4] = {pack_bf16(p[k][0], p[k][1]), pack_bf16(p[k][2], p[k][3]), pack_bf16(p[k + 1][0], p[k + 1][1]), pack_bf16(p[k + 1][2], p[k + 1][3])}, y[4];
+        uint32_t x[MT][4], y[4];
+#pragma unroll
+        for (int m = 0; m < MT; m++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) x[m][i] = pack_bf16(p[m][k + i / 2][i % 2 * 2], p[m][k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
         for (int n = 0; n < DT; n += 2) {
             load_matrices(y, right + k * 8 * LD + n * 8, true);
-            multiply_add(c[n], x, y[0], y[1]);
-            multiply_add(c[n + 1], x, y[2], y[3]);
+#pragma unroll
+            for (int m = 0; m < MT; m++) {
+                multiply_add(c[m][n], x[m], y[0], y[1]);
+                multiply_add(c[m][n + 1], x[m], y[2], y[3]);
+            }
         }
     }
 }

@@ -23,7 +23,7 @@ template <int D, int KEYS> KERNEL(FLASH_THREADS, 1) query_gradient(flash f)
     int first = (here_blocks().x - 1 - here_block().x) * QUERIES, own = first + here_warp() * 16, row = own + here_lane() / 4;
     const bf16 *keys = f.k + start * f.ldk + head / f.group * D, *values = f.v + start * f.ldv + head / f.group * D;
     int from = first_key(f, first) / KEYS * KEYS, to = f.causal && first + QUERIES < n ? first + QUERIES : n, stage = 0;
-    float dq[DT][4] = {}, lse2[2], delta[2];
+    float dq[1][DT][4] = {}, lse2[2], delta[2];
 
     if (first >= n) return;
     for (int h = 0; h < 2; h++) {
@@ -40,7 +40,7 @@ template <int D, int KEYS> KERNEL(FLASH_THREADS, 1) query_gradient(flash f)
         const bf16 *k = stages + stage * STAGE, *v = k + KEYS * LD;
         bf16 *next = stages + (stage ^ 1) * STAGE;
         bool whole = own + 15 < n && key + KEYS <= n && key >= first_key(f, own + 15) && key + KEYS <= behind_key(f, own, n);
-        float s[NT][4] = {}, dp[NT][4] = {};
+        float s[1][NT][4] = {}, dp[1][NT][4] = {};
         if (key + KEYS < to) {
             fetch<D, KEYS>(next, keys, f.ldk, key + KEYS, n, f.wide);
             fetch<D, KEYS>(next + KEYS * LD, values, f.ldv, key + KEYS, n, f.wide);
@@ -48,18 +48,18 @@ template <int D, int KEYS> KERNEL(FLASH_THREADS, 1) query_gradient(flash f)
         copy_commit();
         copy_wait<1>();
         block_barrier();
-        add_scores<D, NT>(s, q + here_warp() * 16 * LD, k);
-        add_scores<D, NT>(dp, d_o + here_warp() * 16 * LD, v);
+        add_scores<D, 1, NT>(s, q + here_warp() * 16 * LD, k);
+        add_scores<D, 1, NT>(dp, d_o + here_warp() * 16 * LD, v);
 #pragma unroll
         for (int t = 0; t < NT; t++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                through_softmax(f, &s[t][i], &dp[t][i], lse2[i / 2], delta[i / 2], row + 8 * (i / 2), key + 8 * t + 2 * (here_lane() % 4) + i % 2, n, whole);
-        add_weighted<LD, NT, DT>(dq, dp, k);
+                through_softmax(f, &s[0][t][i], &dp[0][t][i], lse2[i / 2], delta[i / 2], row + 8 * (i / 2), key + 8 * t + 2 * (here_lane() % 4) + i % 2, n, whole);
+        add_weighted<LD, 1, NT, DT>(dq, dp, k);
         block_barrier(); /* this stage may be overwritten */
     }
     copy_wait<0>();
-    put_rows<LD, DT>(q + here_warp() * 16 * LD, dq, f.scale, f.scale);
+    put_rows<LD, DT>(q + here_warp() * 16 * LD, dq[0], f.scale, f.scale);
     warp_barrier();
     store_rows<D, LD>(f.dq + start * f.lddq + head * D, f.lddq, q + here_warp() * 16 * LD, own, n, f.wide);
 }
@@ -87,7 +87,7 @@ template <int D, int WIDTH, int QUERIES> KERNEL(FLASH_THREADS, 1) key_gradient(f
     int first = here_block().x / (D / WIDTH) * KEYS, column = here_block().x % (D / WIDTH) * WIDTH, row = first + here_warp() * 16 + here_lane() / 4;
     int last = first + KEYS < n ? first + KEYS - 1 : n - 1, from = f.causal ? first / QUERIES * QUERIES : 0, to = f.window && last + f.window < n ? last + f.window : n;
     int across = (to - from + QUERIES - 1) / QUERIES;
-    float dk[DT][4] = {}, dv[DT][4] = {};
+    float dk[1][DT][4] = {}, dv[1][DT][4] = {};
 
     if (first >= n) return;
     fetch<D, KEYS>(k, f.k + start * f.ldk + kv * D, f.ldk, first, n, f.wide);
@@ -99,27 +99,27 @@ template <int D, int WIDTH, int QUERIES> KERNEL(FLASH_THREADS, 1) key_gradient(f
         const float *lse = (const float *)(d_o + QUERIES * LD), *delta = lse + QUERIES;
         int query = from + i % across * QUERIES, next = i + 1;
         bool whole = query + QUERIES <= n && first + KEYS <= n && first >= first_key(f, query + QUERIES - 1) && first + KEYS <= behind_key(f, query, n);
-        float s[NT][4] = {}, dp[NT][4] = {};
+        float s[1][NT][4] = {}, dp[1][NT][4] = {};
         if (next < across * f.group) fetch_queries<D, QUERIES>(f, stages + next % 2 * STAGE, kv * f.group + next / across, start, from + next % across * QUERIES, n);
         copy_commit();
         copy_wait<1>();
         block_barrier();
-        add_scores<D, NT>(s, mine, q);
-        add_scores<D, NT>(dp, v + here_warp() * 16 * LD, d_o);
+        add_scores<D, 1, NT>(s, mine, q);
+        add_scores<D, 1, NT>(dp, v + here_warp() * 16 * LD, d_o);
 #pragma unroll
         for (int t = 0; t < NT; t++)
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 int c = 8 * t + 2 * (here_lane() % 4) + e % 2;
-                through_softmax(f, &s[t][e], &dp[t][e], lse[c] * LOG2_E, delta[c], query + c, row + 8 * (e / 2), n, whole);
+                through_softmax(f, &s[0][t][e], &dp[0][t][e], lse[c] * LOG2_E, delta[c], query + c, row + 8 * (e / 2), n, whole);
             }
-        add_weighted<LD, NT, DT>(dv, s, d_o + column);
-        add_weighted<LD, NT, DT>(dk, dp, q + column);
+        add_weighted<LD, 1, NT, DT>(dv, s, d_o + column);
+        add_weighted<LD, 1, NT, DT>(dk, dp, q + column);
         block_barrier();
     }
     copy_wait<0>();
-    put_rows<LD, DT>(mine, dk, f.scale, f.scale);
-    put_rows<LD, DT>(v + here_warp() * 16 * LD, dv, 1, 1);
+    put_rows<LD, DT>(mine, dk[0], f.scale, f.scale);
+    put_rows<LD, DT>(v + here_warp() * 16 * LD, dv[0], 1, 1);
     warp_barrier();
     store_rows<WIDTH, LD>(f.dk + start * f.lddk + kv * D + column, f.lddk, mine, first + here_warp() * 16, n, f.wide);
     store_rows<WIDTH, LD>(f.dv + start * f.lddv + kv * D + column, f.lddv, v + here_warp() * 16 * LD, first + here_warp() * 16, n, f.wide);

@@ -59,8 +59,7 @@ template <int D, int MT, int KEYS> KERNEL(FLASH_THREADS, 1) attend(flash f)
         block_barrier();
         fetch<D, KEYS>(v, values, f.ldv, key, n, f.wide);
         copy_commit();
-#pragma unroll
-        for (int m = 0; m < MT; m++) add_scores<D, NT>(s[m], mine + m * 16 * LD, k);
+        add_scores<D, MT, NT>(s, mine, k);
         copy_wait<0>();
         block_barrier();
         if (key + KEYS < to) fetch<D, KEYS>(k, keys, f.ldk, key + KEYS, n, f.wide);
@@ -70,8 +69,8 @@ template <int D, int MT, int KEYS> KERNEL(FLASH_THREADS, 1) attend(flash f)
             int query = own + 16 * m;
             bool whole = key + KEYS <= n && key >= first_key(f, query + 15) && key + KEYS <= behind_key(f, query, n);
             soften<NT, DT>(f, s[m], o[m], top[m], sum[m], query, key, n, whole);
-            add_weighted<LD, NT, DT>(o[m], s[m], v);
         }
+        add_weighted<LD, MT, NT, DT>(o, s, v);
     }
     copy_wait<0>();
     block_barrier(); /* nobody reads q any more: its rows take the results */
@@ -114,7 +113,7 @@ extern "C" cad_status GRID(flash_fwd)(cad_device *d, const cad_attention_args *x
     switch (x->head_dim) {
     case 64: return run<64, 2, 64>(d, x, &f);
     case 80: return run<80, 2, 64>(d, x, &f);
-    case 96: return run<96, 2, 64>(d, x, &f);
+    case 96: return run<96, 2, 32>(d, x, &f);
     case 128: return run<128, 2, 32>(d, x, &f);
     default: return run<256, 1, 32>(d, x, &f);
     }
