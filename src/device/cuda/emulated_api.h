@@ -78,7 +78,7 @@ ON_DEVICE void load_matrices(uint32_t out[4], const void *row, bool turned)
 /* mma.sync.m16n8k16, row.col, bf16 into fp32 (PTX ISA, "Matrix fragments for mma.m16n8k16"). With g = lane / 4, t = 2 (lane % 4):
  * a[0] = A(g, t..t+1), a[1] = A(g + 8, t..), a[2] = A(g, t + 8..), a[3] = A(g + 8, t + 8..); b[0] = B(t..t+1, g), b[1] = B(t + 8.., g);
  * c[0..1] = C(g, t..t+1), c[2..3] = C(g + 8, t..t+1). */
-ON_DEVICE void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
+__attribute__((no_sanitize("address", "undefined"))) ON_DEVICE void multiply_add(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 {
     uint32_t mine[6] = {a[0], a[1], a[2], a[3], b0, b1}, other[6];
     const unsigned char *all = cadp_exchange(mine, sizeof mine);
