@@ -19,14 +19,37 @@ LDFLAGS := -pie -Wl,-z,relro,-z,now -fopenmp $(LDFLAGS_$(MODE))
 LIBS := $(MPI_LIBS) $(PKG_LIBS) -ldnnl -lm -lpthread
 Q := $(if $(V),,@)
 
-SRC := $(shell find src -name '*.c' | sort)
+CUDA_HOME ?= /usr/local/cuda
+NVCC ?= $(CUDA_HOME)/bin/nvcc
+CUDA_TARGETS ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+CXX := $(if $(findstring clang,$(CC)),clang++,g++)
+CXXFLAGS := -std=c++20 -D_GNU_SOURCE -Wall -Wextra -Wshadow -Wno-unknown-pragmas -Wno-pass-failed -Werror -fno-exceptions -fno-rtti -fno-strict-aliasing $(HARD) -fopenmp -ffp-contract=off \
+  -fno-math-errno $(CFLAGS_$(MODE)) -Iinclude $(EXTRA_CFLAGS)
+NVCCFLAGS := -std=c++20 -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wextra,-fPIE,-fno-exceptions,-O2 -Iinclude $(CUDA_TARGETS)
+
+# Kernels are compiled for the host (device "emulated"), and with CUDA=1 by nvcc too.
+KERNELS := $(sort $(wildcard src/device/cuda/cuda_*.cu))
+EMULATED_OBJ := $(KERNELS:%.cu=$(OBJ)/%.emulated.o)
+ifeq ($(CUDA),1)
+$(if $(shell command -v $(NVCC)),,$(error CUDA=1 needs nvcc: expected $(NVCC); set CUDA_HOME to the toolkit, or NVCC to the compiler))
+$(if $(wildcard $(CUDA_HOME)/include/cublasLt.h),,$(error CUDA=1 needs cuBLASLt: expected $(CUDA_HOME)/include/cublasLt.h; install libcublas-dev of the toolkit))
+CUDA_OBJ := $(patsubst %.cu,$(BUILD)/cuda/%.o,$(KERNELS) $(sort $(wildcard src/device/cuda/nvcc_*.cu)))
+LEFT_OUT := src/device/cuda/cuda_absent.c
+LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lstdc++ -lrt -ldl
+OUT := $(OBJ)-cuda
+else
+OUT := $(OBJ)
+LEFT_OUT := src/device/cuda/cuda_present.c
+endif
+
+SRC := $(filter-out $(LEFT_OUT),$(shell find src -name '*.c' | sort))
 LIB_SRC := $(filter-out src/cli/main.c,$(SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o)
 UNIT_SRC := $(shell find test/unit -name 'test_*.c' 2>/dev/null | sort)
-UNIT_BIN := $(UNIT_SRC:%.c=$(OBJ)/%)
+UNIT_BIN := $(UNIT_SRC:%.c=$(OUT)/%)
 MPI_SRC := $(shell find test/mpi -name 'mpi_*.c' 2>/dev/null | sort)
-MPI_BIN := $(MPI_SRC:%.c=$(OBJ)/%)
-BENCH_BIN := $(patsubst %.c,$(OBJ)/%,$(wildcard benchmarks/*.c))
+MPI_BIN := $(MPI_SRC:%.c=$(OUT)/%)
+BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c))
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
@@ -53,28 +76,39 @@ $(OBJ)/%.o: %.c
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OBJ)/libcadtrain.a: $(LIB_OBJ) $(OBJ)/embedded.o
+$(OBJ)/%.emulated.o: %.cu
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CXX $<")
+	$(Q)$(CXX) $(CXXFLAGS) -x c++ -MMD -MP -c -o $@ $<
+$(BUILD)/cuda/%.o: %.cu
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  NVCC $<")
+	$(Q)$(NVCC) $(NVCCFLAGS) -Xptxas -v -MMD -MP -c -o $@ $< 2>$@.usage || { cat $@.usage; exit 1; }
+
+$(OUT)/libcadtrain.a: $(LIB_OBJ) $(EMULATED_OBJ) $(CUDA_OBJ) $(OBJ)/embedded.o
+	@mkdir -p $(@D)
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(BUILD)/libcadtrain.a: $(OBJ)/libcadtrain.a
-	$(Q)cp $< $@
-$(OBJ)/cadtrain: $(OBJ)/src/cli/main.o $(OBJ)/libcadtrain.a
+$(BUILD)/libcadtrain.a: $(OUT)/libcadtrain.a FORCE
+	$(Q)cmp -s $< $@ || cp $< $@
+$(OUT)/cadtrain: $(OBJ)/src/cli/main.o $(OUT)/libcadtrain.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS)
-$(BUILD)/cadtrain: $(OBJ)/cadtrain
-	$(Q)cp $< $@
+$(BUILD)/cadtrain: $(OUT)/cadtrain FORCE
+	$(Q)cmp -s $< $@ || cp $< $@
+FORCE:
 
-$(OBJ)/test/unit/%: test/unit/%.c $(OBJ)/libcadtrain.a
+$(OUT)/test/unit/%: test/unit/%.c $(OUT)/libcadtrain.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
-	$(Q)$(CC) $(CFLAGS) -Itest -MMD -MP -o $@ $< $(OBJ)/libcadtrain.a $(LDFLAGS) -lcmocka $(LIBS)
-$(OBJ)/test/mpi/%: test/mpi/%.c $(OBJ)/libcadtrain.a
+	$(Q)$(CC) $(CFLAGS) -Itest -MMD -MP -o $@ $< $(OUT)/libcadtrain.a $(LDFLAGS) -lcmocka $(LIBS)
+$(OUT)/test/mpi/%: test/mpi/%.c $(OUT)/libcadtrain.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
-	$(Q)$(CC) $(CFLAGS) -Itest -MMD -MP -o $@ $< $(OBJ)/libcadtrain.a $(LDFLAGS) -lcmocka $(LIBS)
+	$(Q)$(CC) $(CFLAGS) -Itest -MMD -MP -o $@ $< $(OUT)/libcadtrain.a $(LDFLAGS) -lcmocka $(LIBS)
 
-$(OBJ)/benchmarks/%: benchmarks/%.c $(OBJ)/libcadtrain.a
+$(OUT)/benchmarks/%: benchmarks/%.c $(OUT)/libcadtrain.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
-	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(OBJ)/libcadtrain.a $(LDFLAGS) $(LIBS)
+	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(OUT)/libcadtrain.a $(LDFLAGS) $(LIBS)
 
 unit: $(UNIT_BIN) ## build the unit tests (run them with test/run.sh)
 mpi: $(MPI_BIN) ## build the tests that run on several ranks
@@ -85,7 +119,7 @@ test: ## every test that needs no GPU
 asan: ## the tests under the address and undefined-behaviour sanitizers
 	@./test/run.sh --asan
 bench: all $(BENCH_BIN) ## speed and memory, as JSON (PEER=1: beside Transformers + PEFT)
-	@BUILD=$(BUILD) BENCH=$(OBJ)/benchmarks ./benchmarks/run.sh $(if $(PEER),--peer)
+	@BUILD=$(BUILD) BENCH=$(OUT)/benchmarks ./benchmarks/run.sh $(if $(PEER),--peer)
 install: all ## into PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/cadtrain
 	install -m 755 $(BUILD)/cadtrain $(DESTDIR)$(PREFIX)/bin/
@@ -94,4 +128,4 @@ install: all ## into PREFIX
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
--include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
+-include $(shell find $(OBJ) $(OUT) $(BUILD)/cuda -name '*.d' 2>/dev/null)

@@ -33,7 +33,7 @@ static const cadp_word samplings[] = {{"random", 0}, {"group_by_length", 1}, {0}
 static const cadp_word sinks[] = {
     {"tensorboard", 0}, {"csv", 1}, {"jsonl", 2}, {"none", 3}, {"wandb", -1}, {"mlflow", -1}, {"comet_ml", -1}, {"neptune", -1}, {"clearml", -1},
     {"swanlab", -1}, {"trackio", -1}, {"azure_ml", -1}, {0}};
-static const cadp_word devices[] = {{"auto", 0}, {"cpu", 1}, {"cuda", 2}, {0}};
+static const cadp_word devices[] = {{"auto", 0}, {"cpu", 1}, {"cuda", 2}, {"emulated", 3}, {0}};
 static const cadp_word offloads[] = {{"none", CAD_OFFLOAD_NONE}, {"cpu", CAD_OFFLOAD_CPU}, {0}};
 
 enum { SOME = 1000000000 }; /* a generous bound for counts */

@@ -1,42 +1,66 @@
 #include "device_priv.h"
 
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 typedef struct row { const char *name; const cadp_device_if *table, *inner; } row;
 
 static const row devices[] = {
     {"cpu", &cadp_device_cpu, NULL},
+    {"cuda", &cadp_device_cuda, NULL},
+    {"emulated", &cadp_device_emulated, NULL},
     {"ref", &cadp_device_ref, NULL},
     {"check", &cadp_device_check, &cadp_device_ref},
     {"check:ref", &cadp_device_check, &cadp_device_ref},
     {"check:cpu", &cadp_device_check, &cadp_device_cpu},
+    {"check:emulated", &cadp_device_check, &cadp_device_emulated},
     {"plan", &cadp_device_plan, &cadp_device_cpu},
     {"plan:cpu", &cadp_device_plan, &cadp_device_cpu},
     {"plan:ref", &cadp_device_plan, &cadp_device_ref},
+    {"plan:emulated", &cadp_device_plan, &cadp_device_emulated},
+    {"plan:cuda", &cadp_device_plan, &cadp_device_emulated}, /* asks for the same work space, and needs no GPU */
 };
 
-static const row *find(const char *name)
+static bool is_called(const char *name, const char *known, int *index)
+{
+    size_t n = strlen(known);
+    char *end;
+    long number;
+
+    *index = 0;
+    if (strncmp(name, known, n)) return false;
+    if (!name[n]) return true;
+    if (n < 4 || strcmp(known + n - 4, "cuda") || name[n] != ':' || !name[n + 1] || strspn(name + n + 1, "0123456789") != strlen(name + n + 1)) return false;
+    number = strtol(name + n + 1, &end, 10);
+    *index = (int)cad_min(number, INT_MAX);
+    return true;
+}
+
+static const row *find(const char *name, int *index)
 {
     for (size_t i = 0; i < sizeof devices / sizeof *devices; i++)
-        if (!strcmp(devices[i].name, name)) return &devices[i];
+        if (is_called(name, devices[i].name, index)) return &devices[i];
     return NULL;
 }
 
 cad_status cad_device_open(cad_device **out, const char *name, int threads)
 {
-    const row *r = find(name);
+    int index;
+    const row *r = find(name, &index);
     cad_device *d;
     cad_status status;
 
     *out = NULL;
-    if (!r) return cad_fail(CAD_EUSAGE, "device: expected cpu, ref, check, check:cpu, plan:cpu or plan:ref, found \"%s\"", name);
+    if (!r) return cad_fail(CAD_EUSAGE, "device: expected cpu, cuda, cuda:N, emulated, ref, check, check:cpu, plan:cpu or plan:ref, found \"%s\"", name);
     if (threads < 0) return cad_fail(CAD_EUSAGE, "device %s: expected threads >= 0, found %d", name, threads);
     CAD_TRY(cad_alloc(&d, 1, sizeof *d, "a device"));
     d->table = r->table;
     d->inner = r->inner;
+    d->index = index;
     d->threads = threads ? threads : omp_get_max_threads();
-    snprintf(d->name, sizeof d->name, "%s", r->name);
+    snprintf(d->name, sizeof d->name, "%s", name);
     snprintf(d->description, sizeof d->description, "%s, %d threads", r->name, d->threads);
     if ((status = d->table->open(d)))
         cad_free(&d);

@@ -37,7 +37,7 @@ struct cad_device {
     const cadp_device_if *table; /* its own rows */
     const cadp_device_if *inner; /* check, plan: the backend they wrap or stand for */
     char name[32], description[256];
-    int threads;
+    int threads, index;          /* index: N of "cuda:N" */
     void *own;                   /* the (inner) backend's state */
     void *outer;                 /* the state of check or plan round it */
     void *reserve;
@@ -58,5 +58,5 @@ const cadp_block *cadp_block_before(const cad_device *d, const void *p);
 CAD_CHECKED cad_status cadp_block_add(cad_device *d, void *at, int64_t bytes, const char *what);
 void cadp_block_drop(cad_device *d, const void *at);
 
-extern const cadp_device_if cadp_device_cpu, cadp_device_ref, cadp_device_check, cadp_device_plan;
+extern const cadp_device_if cadp_device_cpu, cadp_device_ref, cadp_device_check, cadp_device_plan, cadp_device_emulated, cadp_device_cuda;
 #endif

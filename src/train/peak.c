@@ -32,7 +32,7 @@ cad_status cadp_measure_peak(cad_run *r)
 
     CAD_TRY(cad_comm_barrier(r->comm));
     CAD_TRY(cad_device_open(&d, cad_device_name(r->device), cad_device_threads(r->device)));
-    if (!(status = cad_device_reserve(d, 16 << 20))) status = time_products(d, r->method.compute, &rate);
+    if (!(status = cad_device_reserve(d, 32 << 20))) status = time_products(d, r->method.compute, &rate);
     if (cad_device_close(&d) && !status) status = CAD_EINTERNAL;
     CAD_TRY(status);
     CAD_TRY(cad_comm_allreduce(r->comm, &rate, 1, CAD_NUM_F64, CAD_SUM));

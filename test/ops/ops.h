@@ -59,6 +59,11 @@ struct ops_case {
 extern const ops_case ops_table[];
 extern const int ops_cases;
 
+/* Elements after each row that nobody may touch: 3, so that rows lie at odd places; 8, so that they may be read sixteen bytes at a time. */
+extern int ops_rim;
+/* Rows of one operation only, where it is not NULL. */
+extern const char *ops_only;
+
 /* Slot by name; it must be there. */
 cad_tensor ops_t(const ops_sheet *s, const char *name);
 void ops_add(ops_sheet *s, ops_slot slot);
@@ -75,4 +80,6 @@ bool ops_run(ops_sheet *s, const ops_case *c, const char *device, int threads, c
 int ops_against_doubles(const char *device, int threads);
 int ops_against_differences(void);
 int ops_same_bits(const char *device);
+/* Bits with and without a variable of the environment. */
+int ops_same_bits_where(const char *device, const char *variable, const char *value);
 #endif

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+const char *ops_only;
+
 /* Unit roundoff. */
 static double roundoff(cad_dtype dtype)
 {
@@ -123,7 +125,7 @@ int ops_against_doubles(const char *device, int threads)
     int bad = 0;
 
     for (int row = 0; row < ops_cases; row++)
-        if (!row_against_doubles(&ops_table[row], device, threads, &worst)) {
+        if (!(ops_only && strcmp(ops_only, ops_table[row].op->name)) && !row_against_doubles(&ops_table[row], device, threads, &worst)) {
             bad++;
             printf("  ^ %s on %s\n", ops_describe(&ops_table[row], row), device);
         }
@@ -158,6 +160,39 @@ int ops_same_bits(const char *device)
 
     for (int row = 0; row < ops_cases; row++)
         if (!row_same_bits(&ops_table[row], device)) {
+            bad++;
+            printf("  ^ %s on %s\n", ops_describe(&ops_table[row], row), device);
+        }
+    return bad;
+}
+
+static bool row_same_bits_where(const ops_case *c, const char *device, const char *variable, const char *value)
+{
+    ops_sheet with, without;
+    bool good;
+
+    ops_sheet_open(&with, c, false);
+    ops_sheet_open(&without, c, false);
+    good = make(&with, c) && make(&without, c) && ops_run(&without, c, device, 1, c->op->call);
+    setenv(variable, value, 1);
+    good = good && ops_run(&with, c, device, 1, c->op->call);
+    unsetenv(variable);
+    for (int k = 0; k < with.n && good; k++)
+        if (memcmp(with.value[k], without.value[k], (size_t)(with.slot[k].rows * with.slot[k].cols) * sizeof(double))) {
+            printf("%s: bits differ with %s=%s\n", with.slot[k].name, variable, value);
+            good = false;
+        }
+    ops_sheet_close(&with);
+    ops_sheet_close(&without);
+    return good;
+}
+
+int ops_same_bits_where(const char *device, const char *variable, const char *value)
+{
+    int bad = 0;
+
+    for (int row = 0; row < ops_cases; row++)
+        if (!row_same_bits_where(&ops_table[row], device, variable, value)) {
             bad++;
             printf("  ^ %s on %s\n", ops_describe(&ops_table[row], row), device);
         }

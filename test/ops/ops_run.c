@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { RIM = 3, SENTINEL = 0x5a }; /* elements after each row that nobody may touch */
+enum { SENTINEL = 0x5a };
+int ops_rim = 3;
 
 cad_tensor ops_t(const ops_sheet *s, const char *name)
 {
@@ -125,7 +126,7 @@ void ops_sheet_close(ops_sheet *s)
     *s = (ops_sheet){0};
 }
 
-static int64_t pitch(const ops_slot *o) { return o->cols + RIM; }
+static int64_t pitch(const ops_slot *o) { return o->cols + ops_rim; }
 static int64_t slot_bytes(const ops_slot *o) { return (o->rows + 1) * pitch(o) * (int64_t)cad_dtype_bytes(o->dtype); }
 static unsigned char *element(ops_sheet *s, int k, int64_t e)
 {
@@ -247,7 +248,7 @@ static cad_status run_on(ops_sheet *s, const ops_case *c, const char *name, int 
 /* What the plan says of the same call, the work space above all, is what the real run must repeat. */
 bool ops_run(ops_sheet *s, const ops_case *c, const char *device, int threads, cad_status (*what)(cad_device *, const ops_case *, const ops_sheet *))
 {
-    const char *planned = strstr(device, "cpu") ? "plan:cpu" : "plan:ref";
+    const char *planned = strstr(device, "cpu") ? "plan:cpu" : strstr(device, "cuda") || strstr(device, "emulated") ? "plan:cuda" : "plan:ref";
     account first, plan, real;
     cad_status status = run_on(s, c, planned, threads, 0, what, &first);
 

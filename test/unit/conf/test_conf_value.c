@@ -120,7 +120,7 @@ static const struct { const char *text, *says; } wrong[] = {
     {"runtime: {report_to: wandb}\n", "runtime.report_to: \"wandb\" sends data over the network, which cadtrain never does; the offline sinks are tensorboard, csv and jsonl"},
     {"runtime: {report_to: [csv, mlflow]}\n", "\"mlflow\" sends data over the network"},
     {"runtime: {report_to: [csv, jsonn]}\n", "found \"jsonn\"; did you mean \"jsonl\"?"},
-    {"runtime: {device: gpu}\n", "runtime.device: expected one of auto, cpu or cuda, found \"gpu\""},
+    {"runtime: {device: gpu}\n", "runtime.device: expected one of auto, cpu, cuda or emulated, found \"gpu\""},
     {"runtime: {zero_stage: 1}\n", "runtime.zero_stage: expected 0, 2 or 3, found 1: stage 2 computes the same with less memory"},
     {"runtime: {zero_stage: 4}\n", "found 4"},
     {"runtime: {offload_optimizer: nvme}\n", "runtime.offload_optimizer: expected one of none or cpu (or null), found \"nvme\""},

@@ -56,7 +56,7 @@ static void an_unknown_name_is_refused(void **state)
     (void)state;
     assert_int_equal(cad_device_open(&d, "gpu", 0), CAD_EUSAGE);
     assert_null(d);
-    assert_string_equal(cad_reason(), "device: expected cpu, ref, check, check:cpu, plan:cpu or plan:ref, found \"gpu\"");
+    assert_string_equal(cad_reason(), "device: expected cpu, cuda, cuda:N, emulated, ref, check, check:cpu, plan:cpu or plan:ref, found \"gpu\"");
     cad_clear();
     assert_int_equal(cad_device_open(&d, "ref", -1), CAD_EUSAGE);
     cad_clear();

@@ -1,0 +1,79 @@
+#include "emulated_rt.h"
+
+#include <stdio.h>
+
+struct cadp_stream { cadp_emulator *grid; };
+struct cadp_event { double at; };
+
+cadp_emulator *cadp_emulator_of(cadp_stream *s) { return s->grid; }
+
+cad_status GRID(rt_open)(int index, cadp_gpu *out)
+{
+    if (index) return cad_fail(CAD_ERESOURCE, "device emulated:%d: there is one emulated device, 0", index);
+    *out = (cadp_gpu){.name = "an emulated grid on the host", .processors = 1};
+    return CAD_OK;
+}
+
+cad_status GRID(rt_alloc)(void **out, int64_t bytes, const char *what) { return cad_alloc(out, (size_t)bytes, 1, what); }
+
+cad_status GRID(rt_free)(void *p)
+{
+    cad_free(&p);
+    return CAD_OK;
+}
+
+cad_status GRID(rt_pinned)(void **out, int64_t bytes, const char *what) { return cad_alloc(out, (size_t)bytes, 1, what); }
+cad_status GRID(rt_unpin)(void *p) { return GRID(rt_free)(p); }
+
+cad_status GRID(stream_open)(cadp_stream **out)
+{
+    cad_status status;
+
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "a stream"));
+    if ((status = cadp_emulator_open(&(*out)->grid))) cad_free(out);
+    return status;
+}
+
+void GRID(stream_close)(cadp_stream **s)
+{
+    if (*s) cadp_emulator_close(&(*s)->grid);
+    cad_free(s);
+}
+
+cad_status GRID(stream_wait)(cadp_stream *s)
+{
+    (void)s;
+    return CAD_OK;
+}
+
+cad_status GRID(stream_copy)(cadp_stream *s, void *to, const void *from, int64_t bytes)
+{
+    (void)s;
+    if (from)
+        memcpy(to, from, (size_t)bytes);
+    else
+        memset(to, 0, (size_t)bytes);
+    return CAD_OK;
+}
+
+cad_status GRID(event_open)(cadp_event **out) { return cad_alloc(out, 1, sizeof **out, "an event"); }
+void GRID(event_close)(cadp_event **e) { cad_free(e); }
+
+cad_status GRID(event_record)(cadp_event *e, cadp_stream *s)
+{
+    (void)s;
+    e->at = cad_now();
+    return CAD_OK;
+}
+
+cad_status GRID(stream_after)(cadp_stream *s, cadp_event *e)
+{
+    (void)s;
+    return e->at > 0 ? CAD_OK : cad_fail(CAD_EINTERNAL, "a stream is to wait for an event that was never recorded");
+}
+
+cad_status GRID(event_between)(cadp_event *from, cadp_event *to, float *ms)
+{
+    *ms = (float)((to->at - from->at) * 1e3);
+    return CAD_OK;
+}
