@@ -75,14 +75,13 @@ static cad_status put_query_scale(const cadp_foreign *f, cad_json *j, int64_t he
 
 /* ---- rotation ---- */
 
-/* Divisors of the frequencies as llama.cpp's converter computes them. */
-static void divisors(const cad_rope_spec *s, int64_t pairs, float *out)
+
+void cadp_foreign_divisors(const cad_rope_spec *s, int64_t pairs, float *out)
 {
-    cad_rope_spec plain = {.theta = s->theta};
     float scaled;
 
     for (int64_t j = 0; j < pairs; j++) {
-        double f = 1.0 / pow(plain.theta, (double)(2 * j) / (double)(2 * pairs)), wave = 2 * 3.14159265358979323846 / f;
+        double f = 1.0 / pow(s->theta, (double)(2 * j) / (double)(2 * pairs)), wave = 2 * 3.14159265358979323846 / f;
         double low = s->original / s->low, high = s->original / s->high;
         if (wave < high) scaled = 1;
         else if (wave > low) scaled = (float)s->factor;
@@ -94,10 +93,25 @@ static void divisors(const cad_rope_spec *s, int64_t pairs, float *out)
     }
 }
 
-/* The file keeps only the divisors; the words of config.json that give them are one of the known sets. */
+/* The file keeps only the divisors. Which words of config.json give them is found by trying: scaling all three words changes nothing, so low is 1. */
+static bool find_bands(cad_rope_spec *s, const float *given, float *computed, int64_t pairs)
+{
+    static const double highs[] = {4, 1, 2, 8, 16};
+
+    s->low = 1;
+    for (int place = 12; place < 30; place++) /* 8192 first, then from 32 on */
+        for (size_t k = 0; k < sizeof highs / sizeof *highs; k++) {
+            bool same = true;
+            s->high = highs[k];
+            s->original = place == 12 ? 8192 : (double)(1 << (place - 8));
+            cadp_foreign_divisors(s, pairs, computed);
+            for (int64_t i = 0; i < pairs && same; i++) same = fabsf(given[i] - computed[i]) <= 1e-4f * computed[i];
+            if (same) return true;
+        }
+    return false;
+}
 static cad_status put_bands(const cadp_foreign *f, cad_json *j, const cad_st_tensor *t, double theta, int64_t head)
 {
-    static const double sets[][3] = {{1, 4, 8192}, {1, 1, 8192}};
     float *given, *computed;
     bool same = false;
     const char *word = "";
@@ -108,16 +122,11 @@ static cad_status put_bands(const cadp_foreign *f, cad_json *j, const cad_st_ten
     computed = given + head / 2;
     cad_status status = cad_st_read_f32(t, 0, t->elems, given);
     for (int64_t i = 0; i < t->elems; i++) s.factor = fmax(s.factor, (double)given[i]);
-    for (size_t k = 0; k < sizeof sets / sizeof *sets && !same; k++) {
-        s.low = sets[k][0], s.high = sets[k][1], s.original = sets[k][2];
-        divisors(&s, t->elems, computed);
-        same = true;
-        for (int64_t i = 0; i < t->elems; i++) same = same && fabsf(given[i] - computed[i]) <= 1e-4f * computed[i];
-    }
+    same = !status && find_bands(&s, given, computed, t->elems);
     cad_free(&given);
     CAD_TRY(status);
     (void)cad_get_string(f->arch, "banded", &word, "");
-    if (!same) return cad_fail(CAD_EMODEL, "tensor %s in %s: expected the frequencies of a rotation in bands from 8192 positions, found others", t->name, f->path);
+    if (!same) return cad_fail(CAD_EMODEL, "tensor %s in %s: expected the frequencies of a known rotation in bands, found others", t->name, f->path);
     CAD_TRY(cad_json_begin(j, "rope_scaling", '{'));
     CAD_TRY(cad_json_string(j, "rope_type", word));
     CAD_TRY(cad_json_real(j, "factor", s.factor));

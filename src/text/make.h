@@ -18,9 +18,9 @@ void cadp_lexicon_close(cadp_lexicon *l);
 /* Checks that every text is UTF-8 and fills `ids`. */
 CAD_CHECKED cad_status cadp_lexicon_index(cadp_lexicon *l);
 
-/* Pairs of pieces that make a piece, best first, as Transformers finds them (generate_merges): by score, by place with the longer left half first, or
- * by place with the shorter first. Appended as the items of a JSON list. */
-typedef enum cadp_merge_order { CADP_BY_SCORE, CADP_BY_PLACE_LONG, CADP_BY_PLACE_SHORT } cadp_merge_order;
+/* Pairs of pieces that make a piece, best first, as Transformers finds them (generate_merges): by score with the longer
+ * left half first, or by place with the shorter first. Appended as the items of a JSON list. */
+typedef enum cadp_merge_order { CADP_BY_SCORE, CADP_BY_PLACE } cadp_merge_order;
 CAD_CHECKED cad_status cadp_make_merges(const cadp_lexicon *l, cadp_merge_order order, cad_str *out);
 
 /* ---- pieces of JSON (make_json.c) ---- */
@@ -33,7 +33,7 @@ CAD_CHECKED cad_status cadp_make_vocab(const cadp_lexicon *l, cad_str *out);
 /* "post_processor" with ids before and after a text; -1: none. */
 CAD_CHECKED cad_status cadp_make_template(const cadp_lexicon *l, int64_t before, int64_t after, cad_str *out);
 /* normalizer, pre_tokenizer and decoder of SentencePiece's BPE. */
-typedef enum cadp_lead { CADP_LEAD_NONE, CADP_LEAD_FIRST, CADP_LEAD_ALWAYS } cadp_lead;
+typedef enum cadp_lead { CADP_LEAD_NONE, CADP_LEAD_FIRST, CADP_LEAD_ALWAYS, CADP_LEAD_PIECES } cadp_lead; /* PIECES: before every piece, whatever it begins with */
 CAD_CHECKED cad_status cadp_make_spaces(cadp_lead lead, cad_str *out);
 
 /* ---- whole files ---- */

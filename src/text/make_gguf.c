@@ -77,7 +77,7 @@ static bool only_spaces(const cad_gguf_value *v)
     return v->size > 1;
 }
 
-/* Runs of spaces are written with spaces where the vocabulary has U+2581; they come from merges, as no text has them. */
+/* Runs of spaces are written with spaces where the vocabulary has U+2581. */
 static cad_status respell(reading *r, cadp_lexeme *p, const cad_gguf_value *v, size_t *room)
 {
     if (r->bytes || !only_spaces(v)) return CAD_OK;
@@ -85,7 +85,6 @@ static cad_status respell(reading *r, cadp_lexeme *p, const cad_gguf_value *v, s
     p->size = 3 * v->size;
     for (size_t i = 0; i < v->size; i++) memcpy(r->spaces + *room + 3 * i, "\xE2\x96\x81", 3);
     *room += p->size;
-    if (p->kind == CADP_PIECE_USER) p->kind = CADP_PIECE_NORMAL;
     return CAD_OK;
 }
 
@@ -98,6 +97,15 @@ static cad_status spaces_room(reading *r, const cad_gguf_value *tokens)
         if (only_spaces(&v)) bytes += 3 * v.size;
     }
     return cad_alloc(&r->spaces, bytes, 1, "a vocabulary");
+}
+
+/* Where the scores do not tell, the order does: what the user added comes first, as its pieces all score 0, then the rest as placed. */
+static float score_of(const reading *r, int kind, int64_t i, const cad_gguf_value *scores)
+{
+    cad_gguf_value arch;
+
+    if (cad_gguf_get(r->file, "general.architecture", &arch) && lists(cad_get(r->table->root, "placed"), &arch)) return kind == CADP_PIECE_USER ? 0 : -(float)(i + 1);
+    return scores ? (float)cad_gguf_item(scores, i).real : 0;
 }
 
 static cad_status read_words(reading *r)
@@ -117,7 +125,7 @@ static cad_status read_words(reading *r)
         cad_gguf_value v = cad_gguf_item(&tokens, i);
         cadp_lexeme *p = &r->words.item[i];
         *p = (cadp_lexeme){.text = v.text, .size = v.size, .kind = has_kinds ? (int)cad_gguf_item(&kinds, i).integer : CADP_PIECE_NORMAL};
-        if (has_scores) p->score = (float)cad_gguf_item(&scores, i).real;
+        p->score = score_of(r, p->kind, i, has_scores ? &scores : NULL);
         CAD_TRY(respell(r, p, &v, &room));
     }
     CAD_TRY(cadp_lexicon_index(&r->words));
@@ -146,14 +154,13 @@ static cad_status given_merges(const reading *r, const cad_gguf_value *merges, c
 
 static cad_status put_merges(const reading *r, cad_str *out)
 {
-    cad_gguf_value merges, arch;
-    bool there, placed;
+    cad_gguf_value merges;
+    bool there;
 
     CAD_TRY(list_of(r, "tokenizer.ggml.merges", CAD_STRING, -1, &merges, &there));
     if (there) return given_merges(r, &merges, out);
     if (r->bytes) return cad_fail(CAD_EMODEL, "%s: expected \"tokenizer.ggml.merges\", found no such key", r->path);
-    placed = cad_gguf_get(r->file, "general.architecture", &arch) && lists(cad_get(r->table->root, "placed"), &arch);
-    return cadp_make_merges(&r->words, placed ? CADP_BY_PLACE_LONG : CADP_BY_SCORE, out);
+    return cadp_make_merges(&r->words, CADP_BY_SCORE, out);
 }
 
 /* ---- the steps ---- */
@@ -206,7 +213,7 @@ static cad_status put_json(reading *r, cad_str *out)
 {
     const cad_node *splitter = NULL;
     bool ignore_merges = false, bos = !r->bytes;
-    cadp_lead lead = flag_of(r, "tokenizer.ggml.add_space_prefix", true) ? CADP_LEAD_FIRST : CADP_LEAD_NONE;
+    cadp_lead lead = flag_of(r, "tokenizer.ggml.add_space_prefix", true) ? CADP_LEAD_PIECES : CADP_LEAD_NONE; /* as llama.cpp leads */
 
     if (r->bytes) CAD_TRY(find_splitter(r, &splitter));
     (void)cad_get_bool(splitter, "ignore_merges", &ignore_merges, false);

@@ -47,8 +47,10 @@ cad_status cadp_make_quoted(cad_str *out, const char *s, size_t n)
 
 /* ---- added tokens ---- */
 
-typedef struct extra { int64_t id; const char *text; size_t size; const cad_node *flags; } extra;
+typedef struct extra { int64_t id; const char *text; size_t size; const cad_node *flags; bool special; } extra;
 typedef struct extras { extra *at; int64_t count; } extras;
+
+enum { NAMED = 7 };
 
 static int by_id(const void *a, const void *b)
 {
@@ -65,27 +67,48 @@ static extra from_decoder(const cad_node *n)
     long id = strtol(n->key, &end, 10);
 
     if (end == n->key || *end || id < 0 || !content || content->kind != CAD_STRING) return (extra){.id = -1};
-    return (extra){id, content->text, content->size, n};
+    return (extra){id, content->text, content->size, n, false};
 }
 
 /* {"[PAD]": 32000} */
 static extra from_list(const cad_node *n)
 {
     if (n->kind != CAD_INT || n->integer < 0) return (extra){.id = -1};
-    return (extra){n->integer, n->key, (size_t)n->key_size, NULL};
+    return (extra){n->integer, n->key, (size_t)n->key_size, NULL, false};
 }
 
-static cad_status find_extras(const cad_tree *config, const cad_tree *more, extras *out)
+static bool is_extra(const extras *x, const cad_node *text)
+{
+    for (int64_t i = 0; i < x->count; i++)
+        if (x->at[i].size == text->size && !memcmp(x->at[i].text, text->text, text->size)) return true;
+    return false;
+}
+
+/* Special tokens that tokenizer_config.json names and nothing holds come behind everything else. */
+static void add_named(const cadp_lexicon *l, const cad_tree *config, extras *out)
+{
+    static const char *const keys[NAMED] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+    int64_t next = l->count;
+
+    if (out->count) next = cad_max(next, out->at[out->count - 1].id + 1);
+    for (int i = 0; i < NAMED; i++) {
+        const cad_node *n = cadp_config_content(config, keys[i]);
+        if (n && n->size && !cad_map_get(l->ids, n->text, n->size, NULL) && !is_extra(out, n)) out->at[out->count++] = (extra){next++, n->text, n->size, NULL, true};
+    }
+}
+
+static cad_status find_extras(const cadp_lexicon *l, const cad_tree *config, const cad_tree *more, extras *out)
 {
     const cad_node *decoder = config ? cad_get(config->root, "added_tokens_decoder") : NULL, *list = decoder ? decoder : more ? more->root : NULL;
+    bool any = list && list->kind == CAD_TABLE;
 
-    if (!list || list->kind != CAD_TABLE) return CAD_OK;
-    CAD_TRY(cad_alloc(&out->at, (size_t)list->children, sizeof *out->at, "added tokens"));
-    for (const cad_node *n = list->child; n; n = n->next) {
+    CAD_TRY(cad_alloc(&out->at, (size_t)(any ? list->children : 0) + NAMED, sizeof *out->at, "added tokens"));
+    for (const cad_node *n = any ? list->child : NULL; n; n = n->next) {
         extra e = decoder ? from_decoder(n) : from_list(n);
         if (e.id >= 0 && e.size) out->at[out->count++] = e;
     }
     if (out->count) qsort(out->at, (size_t)out->count, sizeof *out->at, by_id);
+    add_named(l, config, out);
     return CAD_OK;
 }
 
@@ -93,7 +116,7 @@ static bool flag_of(const extra *e, const char *key, bool otherwise)
 {
     bool value;
 
-    return e && cad_get_bool(e->flags, key, &value, otherwise) ? value : otherwise;
+    return e && e->flags && cad_get_bool(e->flags, key, &value, otherwise) ? value : otherwise;
 }
 
 static cad_status put_added(int64_t id, const char *text, size_t size, const extra *e, bool special, bool *any, cad_str *out)
@@ -128,14 +151,14 @@ static cad_status put_all_added(const cadp_lexicon *l, const extras *x, cad_str 
     }
     for (int64_t i = 0; i < x->count; i++)
         if (x->at[i].id >= l->count && !cad_map_get(l->ids, x->at[i].text, x->at[i].size, NULL))
-            CAD_TRY(put_added(x->at[i].id, x->at[i].text, x->at[i].size, &x->at[i], false, &any, out));
+            CAD_TRY(put_added(x->at[i].id, x->at[i].text, x->at[i].size, &x->at[i], x->at[i].special, &any, out));
     return CAD_OK;
 }
 
 cad_status cadp_make_added(const cadp_lexicon *l, const cad_tree *config, const cad_tree *more, cad_str *out)
 {
     extras x = {0};
-    cad_status status = find_extras(config, more, &x);
+    cad_status status = find_extras(l, config, more, &x);
 
     if (!status) status = add(out, "\"added_tokens\": [");
     if (!status) status = put_all_added(l, &x, out);
@@ -210,10 +233,13 @@ cad_status cadp_make_spaces(cadp_lead lead, cad_str *out)
 {
     static const char plain[] = "\"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" BLOCK "\"},\n"
                                 "\"pre_tokenizer\": {\"type\": \"Split\", \"pattern\": {\"String\": \" \"}, \"behavior\": \"MergedWithPrevious\", \"invert\": false},\n";
+    static const char pieces[] = "\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", \"prepend\": \"" BLOCK "\"}, "
+                                 "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" BLOCK "\"}]},\n\"pre_tokenizer\": null,\n";
     static const char decoder[] = "\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"" BLOCK "\"}, \"content\": \" \"}, "
                                   "{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}";
 
     if (lead == CADP_LEAD_NONE) CAD_TRY(add(out, plain));
+    else if (lead == CADP_LEAD_PIECES) CAD_TRY(add(out, pieces));
     else
         CAD_TRY(cad_str_addf(out, "\"normalizer\": null,\n\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"" BLOCK "\", \"prepend_scheme\": \"%s\", \"split\": false},\n",
                              lead == CADP_LEAD_FIRST ? "first" : "always"));

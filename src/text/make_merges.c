@@ -62,14 +62,7 @@ static int by_score(const void *a, const void *b)
     return long_first(x, y);
 }
 
-static int by_place_long(const void *a, const void *b)
-{
-    const pair *x = a, *y = b;
-
-    return x->whole != y->whole ? compare(x->whole, y->whole) : long_first(x, y);
-}
-
-static int by_place_short(const void *a, const void *b)
+static int by_place(const void *a, const void *b)
 {
     const pair *x = a, *y = b;
     int left = compare(x->left_points, y->left_points);
@@ -100,7 +93,7 @@ static cad_status write_pair(const cadp_lexicon *l, const pair *p, bool comma, c
 
 cad_status cadp_make_merges(const cadp_lexicon *l, cadp_merge_order order, cad_str *out)
 {
-    static int (*const orders[])(const void *, const void *) = {by_score, by_place_long, by_place_short};
+    static int (*const orders[])(const void *, const void *) = {by_score, by_place};
     pairs all = {0};
     cad_status status = CAD_OK;
 

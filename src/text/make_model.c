@@ -167,7 +167,7 @@ static cad_status put_model(const cadp_lexicon *l, cad_str *out)
                               "\"byte_fallback\": true, \"ignore_merges\": false,\n"));
     CAD_TRY(cadp_make_vocab(l, out));
     CAD_TRY(cad_str_addf(out, ",\n\"merges\": ["));
-    CAD_TRY(cadp_make_merges(l, CADP_BY_PLACE_SHORT, out));
+    CAD_TRY(cadp_make_merges(l, CADP_BY_PLACE, out));
     return cad_str_addf(out, "]}");
 }
 
