@@ -12,7 +12,9 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototyp
 HARD := -fstack-protector-strong -fPIE
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DCAD_NO_CLONES
+CFLAGS_fuzz := -O1 -g -Wno-pass-failed -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all -fno-omit-frame-pointer -DCAD_NO_CLONES
 LDFLAGS_asan := -fsanitize=address,undefined
+LDFLAGS_fuzz := -fsanitize=address,undefined
 CFLAGS := -std=c11 -D_GNU_SOURCE $(WARN) $(HARD) -fopenmp -ffp-contract=off -fno-math-errno $(CFLAGS_$(MODE)) \
   -Iinclude $(addprefix -isystem ,$(patsubst -I%,%,$(filter -I%,$(MPI_CFLAGS) $(PKG_CFLAGS)))) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -Wl,-z,relro,-z,now -fopenmp $(LDFLAGS_$(MODE))
@@ -49,11 +51,14 @@ UNIT_SRC := $(shell find test/unit -name 'test_*.c' 2>/dev/null | sort)
 UNIT_BIN := $(UNIT_SRC:%.c=$(OUT)/%)
 MPI_SRC := $(shell find test/mpi -name 'mpi_*.c' 2>/dev/null | sort)
 MPI_BIN := $(MPI_SRC:%.c=$(OUT)/%)
+FUZZ_SRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
+REPLAY_BIN := $(FUZZ_SRC:test/fuzz/fuzz_%.c=$(OUT)/test/fuzz/replay_%)
+FUZZ_BIN := $(FUZZ_SRC:%.c=$(OUT)/%)
 BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c))
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
-.PHONY: all test unit mpi asan bench install info help gates clean
+.PHONY: all test unit fuzz fuzzers mpi asan bench install info help gates clean
 .SECONDARY:
 all: $(BUILD)/cadtrain $(BUILD)/libcadtrain.a ## build the program and the library
 
@@ -105,12 +110,24 @@ $(OUT)/test/mpi/%: test/mpi/%.c $(OUT)/libcadtrain.a
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(CFLAGS) -Itest -MMD -MP -o $@ $< $(OUT)/libcadtrain.a $(LDFLAGS) -lcmocka $(LIBS)
 
+$(OUT)/test/fuzz/replay_%: test/fuzz/fuzz_%.c test/fuzz/replay.c test/fuzz/fuzz.h $(OUT)/libcadtrain.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(CFLAGS) -Itest -o $@ $< test/fuzz/replay.c $(OUT)/libcadtrain.a $(LDFLAGS) $(LIBS)
+$(OUT)/test/fuzz/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(OUT)/libcadtrain.a
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer -Itest -o $@ $< $(OUT)/libcadtrain.a $(LDFLAGS) $(LIBS)
+
 $(OUT)/benchmarks/%: benchmarks/%.c $(OUT)/libcadtrain.a
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(OUT)/libcadtrain.a $(LDFLAGS) $(LIBS)
 
-unit: $(UNIT_BIN) ## build the unit tests (run them with test/run.sh)
+unit: $(UNIT_BIN) $(REPLAY_BIN) ## build the unit tests (run them with test/run.sh)
+fuzzers: $(FUZZ_BIN) $(REPLAY_BIN)
+fuzz: ## the fuzz targets with clang and libFuzzer (run them with test/fuzz/run.sh)
+	@$(MAKE) CC=clang MODE=fuzz fuzzers
 mpi: $(MPI_BIN) ## build the tests that run on several ranks
 gates: ## layers, foreign headers, names
 	@sh test/gates/run.sh

@@ -76,6 +76,10 @@ fi
 for source in $(find test/unit -name 'test_*.c' | sort); do
     try "${source%.c}" 300 "$OBJ/${source%.c}"
 done
+for source in test/fuzz/fuzz_*.c; do
+    name=${source%.c}
+    try "$name" 300 "$OBJ/test/fuzz/replay_${name##*fuzz_}"
+done
 for source in $(find test/mpi -name 'mpi_*.c' | sort); do
     for n in $(ranks_of "$source"); do
         try "${source%.c} on $n" 300 env OMP_NUM_THREADS=1 ASAN_OPTIONS=fast_unwind_on_malloc=0:malloc_context_size=40 \

@@ -92,6 +92,10 @@ size_t cad_dtype_bytes(cad_dtype d);
 const char *cad_dtype_name(cad_dtype d); /* "F32", "BF16", … as safetensors spells them */
 
 enum { CAD_MAX_DIMS = 8 };
+/* Blocks of values with a scale, as GGUF files hold them. */
+typedef enum cad_pack {
+    CAD_PACK_NONE, CAD_PACK_Q4_0, CAD_PACK_Q4_1, CAD_PACK_Q5_0, CAD_PACK_Q5_1, CAD_PACK_Q8_0, CAD_PACK_Q4_K, CAD_PACK_Q5_K, CAD_PACK_Q6_K
+} cad_pack;
 typedef struct cad_st_tensor {
     char *name;
     cad_dtype dtype;
@@ -101,6 +105,9 @@ typedef struct cad_st_tensor {
     const void *data; /* mapped, read-only, maybe unaligned */
     size_t bytes;
     int file;         /* index for cad_st_file */
+    cad_pack pack;    /* how a GGUF file packs the values; then dtype is what they are read as */
+    int64_t heads;    /* 0, or the rows of each of so many heads lie in pairs: first, middle, second, middle + 1, … */
+    float minus;      /* taken from every value that is read */
 } cad_st_tensor;
 typedef struct cad_st cad_st;
 /* A file, or a directory: model.safetensors, or model.safetensors.index.json with its shards, or adapter_model.safetensors, in this order.
@@ -117,6 +124,7 @@ const char *cad_st_file(const cad_st *s, int file);
 CAD_CHECKED cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, float *out);
 /* The same as F32 or BF16 (rounded to nearest, ties to even; BF16 as it is). */
 CAD_CHECKED cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtype as, void *out);
+const char *cad_st_kind(const cad_st_tensor *t); /* "BF16", "Q4_K", … */
 
 /* Writing: declare every tensor, then give its bytes in the same order; streams, so that no tensor but the present one is in memory.
  * In a file wider elements lie first, then in declared order.
@@ -128,6 +136,55 @@ CAD_CHECKED cad_status cad_st_declare(cad_st_writer *w, const char *name, cad_dt
 CAD_CHECKED cad_status cad_st_write(cad_st_writer *w, const void *bytes, size_t n); /* any cut, in declared order */
 CAD_CHECKED cad_status cad_st_finish(cad_st_writer *w); /* CAD_EINTERNAL when bytes are missing */
 void cad_st_abandon(cad_st_writer **w);                  /* closes; removes what was not finished */
+
+/* ---- GGUF (gguf.c, gguf_head.c, gguf_write.c): what llama.cpp reads; knows no model ---- */
+
+/* A value of the metadata. Texts and lists lie in the file, not NUL-terminated, and die with it. */
+typedef struct cad_gguf_value {
+    cad_kind kind;           /* CAD_BOOL, CAD_INT, CAD_REAL, CAD_STRING, CAD_LIST */
+    bool boolean;
+    int64_t integer;
+    double real;             /* CAD_REAL, and CAD_INT as double */
+    const char *text;
+    size_t size;
+    int64_t count;           /* CAD_LIST */
+    int of;                  /* CAD_LIST: type of its items as the format numbers it */
+    const void *items;
+} cad_gguf_value;
+typedef struct cad_gguf cad_gguf;
+/* The file a path stands for: a file that ends in .gguf, or a folder without safetensors that has one model as .gguf (of several parts the
+ * first). *out NULL: none. CAD_EMODEL: more than one. The caller frees. */
+CAD_CHECKED cad_status cad_gguf_find(char **out, const char *path);
+/* Versions 2 and 3, little-endian; NAME-00001-of-0000N.gguf with its parts. Mapped. CAD_EMODEL with one sentence: sizes beyond the file, unknown
+ * types, nested lists, names that stand twice, tensors that overlap or do not follow each other, blocks that do not fill a row. */
+CAD_CHECKED cad_status cad_gguf_open(cad_gguf **out, const char *path);
+void cad_gguf_close(cad_gguf **g);
+bool cad_gguf_get(const cad_gguf *g, const char *key, cad_gguf_value *out); /* of the first part */
+cad_gguf_value cad_gguf_item(const cad_gguf_value *list, int64_t i);
+int cad_gguf_count(const cad_gguf *g);                        /* tensors of all parts */
+const cad_st_tensor *cad_gguf_at(const cad_gguf *g, int i);   /* shape as safetensors has it: rows first */
+int cad_gguf_files(const cad_gguf *g);
+const char *cad_gguf_file(const cad_gguf *g, int file);
+/* Its tensors as a set: `rename` gives each its name there (empty: left out) and may set heads and minus. Takes *g on success. */
+typedef cad_status (*cad_gguf_rename)(void *with, cad_st_tensor *t, char *name, size_t room);
+CAD_CHECKED cad_status cad_st_adopt(cad_st **out, cad_gguf **g, cad_gguf_rename rename, void *with);
+
+/* Writing: metadata, then every tensor is declared, then values of each in that order as fp32. Appears under its name at the end, 0600. */
+typedef struct cad_gguf_writer cad_gguf_writer;
+CAD_CHECKED cad_status cad_gguf_create(cad_gguf_writer **out, const char *path);
+CAD_CHECKED cad_status cad_gguf_put_int(cad_gguf_writer *w, const char *key, int64_t value); /* as uint32 */
+CAD_CHECKED cad_status cad_gguf_put_real(cad_gguf_writer *w, const char *key, double value); /* as float32 */
+CAD_CHECKED cad_status cad_gguf_put_bool(cad_gguf_writer *w, const char *key, bool value);
+CAD_CHECKED cad_status cad_gguf_put_text(cad_gguf_writer *w, const char *key, const char *value, size_t n);
+/* A list: its items follow with cad_gguf_add_*; `of` is CAD_STRING, CAD_INT (as int32), CAD_REAL (float32) or CAD_BOOL. */
+CAD_CHECKED cad_status cad_gguf_put_list(cad_gguf_writer *w, const char *key, cad_kind of, int64_t count);
+CAD_CHECKED cad_status cad_gguf_add_text(cad_gguf_writer *w, const char *value, size_t n);
+CAD_CHECKED cad_status cad_gguf_add_number(cad_gguf_writer *w, cad_kind of, double value);
+/* `kind`: "F32", "F16" or "Q8_0"; a row that 32 does not divide is kept as F16 instead of Q8_0. */
+CAD_CHECKED cad_status cad_gguf_declare(cad_gguf_writer *w, const char *name, const char *kind, const int64_t *shape, int dims);
+CAD_CHECKED cad_status cad_gguf_write(cad_gguf_writer *w, const float *values, int64_t n); /* whole rows; CAD_EMODEL: not a finite number of the kind */
+CAD_CHECKED cad_status cad_gguf_finish(cad_gguf_writer *w);
+void cad_gguf_abandon(cad_gguf_writer **w); /* closes; removes what was not finished */
 
 /* ---- HDF5 (hdf5.c, h5_*.c: the only files that see <hdf5.h>; serial, one process) ---- */
 

@@ -53,6 +53,8 @@ typedef struct cad_arch {
  * an unknown rope_type, a quantization_config, what this program does not compute. */
 CAD_CHECKED cad_status cad_arch_read(cad_arch *out, const char *dir);
 CAD_CHECKED cad_status cad_arch_parse(cad_arch *out, const char *json, size_t n, const char *path);
+/* The text of DIR/config.json, or what the metadata of a GGUF file (`dir` itself, or the one in it without safetensors) say in its form. The caller frees. */
+CAD_CHECKED cad_status cad_arch_text(char **out, size_t *n, const char *dir);
 /* Rotation frequencies [head_dim / 2] in fp32 arithmetic, as Transformers computes them. */
 void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *out);
 
@@ -165,6 +167,11 @@ double cad_flop_per_token(const cad_arch *a, const cad_params *p, double mean_le
 
 /* ---- weights on disk (weights.c) ---- */
 
+/* cad_st_open, or a GGUF file's tensors (`dir` itself, or the one in it) under the names of a Hugging Face directory, as they are there. */
+CAD_CHECKED cad_status cad_weights_open(cad_st **out, const char *dir);
+/* Writes FILE, a GGUF file for llama.cpp, from a whole model's directory; `kind` of matrices: "F16" or "Q8_0". *left_head: a classification head was
+ * left out, as llama.cpp has no place for it in this architecture. CAD_EMODEL: an architecture or tokenizer that has no form there. */
+CAD_CHECKED cad_status cad_gguf_export(const char *dir, const char *file, const char *kind, bool *left_head);
 typedef struct cad_source cad_source; /* a model directory's tensors by canonical name, and an adapter's */
 /* CAD_EMODEL: missing directory or tensors, wrong shapes (with the tensor and its file). adapter may be NULL. */
 CAD_CHECKED cad_status cad_source_open(cad_source **out, const char *dir, const char *adapter_dir, const cad_params *params, bool head_may_be_missing);

@@ -7,7 +7,7 @@ extern "C" {
 #endif
 
 typedef struct cad_tokenizer cad_tokenizer;
-/* Reads DIR/tokenizer.json (and tokenizer_config.json where it overrides). CAD_EMODEL: missing, corrupt, a part that is not
+/* Reads DIR/tokenizer.json (and tokenizer_config.json where it overrides); without one what cad_tokenizer_make makes of the other files. CAD_EMODEL: missing, corrupt, a part that is not
  * implemented (named), ids or merges out of range. Stored truncation and padding are not obeyed. Read-only afterwards: any number
  * of threads may encode. */
 CAD_CHECKED cad_status cad_tokenizer_open(cad_tokenizer **out, const char *dir);
@@ -25,6 +25,10 @@ CAD_CHECKED cad_status cad_tokenizer_encode_all(const cad_tokenizer *t, const ch
                                                 void (*progress)(void *with, int64_t done), void *with);
 /* Text of ids, special tokens skipped, as `tokenizers` decodes. */
 CAD_CHECKED cad_status cad_tokenizer_decode(const cad_tokenizer *t, const int32_t *ids, int64_t n, cad_str *out);
+/* The text of a tokenizer.json from a GGUF file at `dir`, or DIR/tokenizer.model (SentencePiece BPE), or DIR/vocab.txt (WordPiece) with the words of
+ * tokenizer_config.json and added_tokens.json; *config receives a tokenizer_config.json where `dir` has none of its own (GGUF). *json stays empty when DIR
+ * has a tokenizer.json or none of these. */
+CAD_CHECKED cad_status cad_tokenizer_make(const char *dir, cad_str *json, cad_str *config);
 int32_t cad_tokenizer_size(const cad_tokenizer *t);        /* largest id + 1, added tokens included */
 int32_t cad_tokenizer_id(const cad_tokenizer *t, const char *token); /* -1: none */
 int32_t cad_tokenizer_pad(const cad_tokenizer *t);         /* from tokenizer_config.json; -1: none */

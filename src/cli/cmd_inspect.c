@@ -9,14 +9,14 @@ typedef struct view { cad_json j; int64_t elems, bytes; bool damaged; cad_h5 *h5
 
 /* ---- tensors ---- */
 
-static cad_status put_tensor(view *v, const char *name, cad_dtype dtype, const int64_t *shape, int dims, XXH128_hash_t digest)
+static cad_status put_tensor(view *v, const char *name, const char *kind, const int64_t *shape, int dims, int64_t bytes, XXH128_hash_t digest)
 {
     char hex[40];
     int64_t elems = 1;
 
     CAD_TRY(cad_json_begin(&v->j, NULL, '{'));
     CAD_TRY(cad_json_string(&v->j, "name", name));
-    CAD_TRY(cad_json_string(&v->j, "dtype", cad_dtype_name(dtype)));
+    CAD_TRY(cad_json_string(&v->j, "dtype", kind));
     CAD_TRY(cad_json_begin(&v->j, "shape", '['));
     for (int i = 0; i < dims; i++) {
         CAD_TRY(cad_json_int(&v->j, NULL, shape[i]));
@@ -26,8 +26,13 @@ static cad_status put_tensor(view *v, const char *name, cad_dtype dtype, const i
     snprintf(hex, sizeof hex, "%016llx%016llx", (unsigned long long)digest.high64, (unsigned long long)digest.low64);
     CAD_TRY(cad_json_string(&v->j, "xxh3_128", hex));
     v->elems += elems;
-    v->bytes += elems * (int64_t)cad_dtype_bytes(dtype);
+    v->bytes += bytes;
     return cad_json_end(&v->j);
+}
+
+static cad_status put_stored(view *v, const cad_st_tensor *t)
+{
+    return put_tensor(v, t->name, cad_st_kind(t), t->shape, t->dims, (int64_t)t->bytes, XXH3_128bits(t->data, t->bytes));
 }
 
 static cad_status put_safetensors(view *v, const char *path)
@@ -38,7 +43,7 @@ static cad_status put_safetensors(view *v, const char *path)
     if (!status) status = cad_json_begin(&v->j, "tensors", '[');
     for (int i = 0; !status && i < cad_st_count(st); i++) {
         const cad_st_tensor *t = cad_st_at(st, i);
-        status = put_tensor(v, t->name, t->dtype, t->shape, t->dims, XXH3_128bits(t->data, t->bytes));
+        status = put_stored(v, t);
     }
     if (!status) status = cad_json_end(&v->j);
     cad_st_close(&st);
@@ -72,7 +77,7 @@ static cad_status put_dataset(void *with, const char *name)
     for (int i = 0; i < dims; i++) elems *= shape[i];
     CAD_TRY(cad_alloc(&d, 1, sizeof *d, "a piece of a data set"));
     st = digest_dataset(d, v->h5, name, dtype, elems);
-    if (!st) st = put_tensor(v, name, dtype, shape, dims, XXH3_128bits_digest(&d->state));
+    if (!st) st = put_tensor(v, name, cad_dtype_name(dtype), shape, dims, elems * (int64_t)cad_dtype_bytes(dtype), XXH3_128bits_digest(&d->state));
     cad_free(&d);
     return st;
 }
@@ -119,18 +124,23 @@ static cad_status put_hdf5(view *v, const char *path)
 
 /* ---- small files ---- */
 
-static cad_status put_keys(view *v, const char *path, const char *key, const char *const *names)
+static cad_status put_keys_of(view *v, const cad_tree *tree, const char *key, const char *const *names)
 {
-    cad_tree *tree = NULL;
-    cad_status st = cad_json_read(&tree, path, 16 << 20, CAD_EMODEL);
-
-    if (!st) st = cad_json_begin(&v->j, key, '{');
+    cad_status st = cad_json_begin(&v->j, key, '{');
     for (int i = 0; !st && names[i]; i++) {
         const cad_node *n = cad_get(tree->root, names[i]);
         if (!n) n = cad_get(cad_get(tree->root, "text_config"), names[i]);
         if (n) st = cad_json_node(&v->j, names[i], n);
     }
-    if (!st) st = cad_json_end(&v->j);
+    return st ? st : cad_json_end(&v->j);
+}
+
+static cad_status put_keys(view *v, const char *path, const char *key, const char *const *names)
+{
+    cad_tree *tree = NULL;
+    cad_status st = cad_json_read(&tree, path, 16 << 20, CAD_EMODEL);
+
+    if (!st) st = put_keys_of(v, tree, key, names);
     cad_tree_close(&tree);
     return st;
 }
@@ -201,12 +211,13 @@ static cad_status put_manifest(view *v, const char *dir, const char *path)
 
 /* ---- what lies at a path ---- */
 
+static const char *const config_names[] = {"architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                                        "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "num_labels", "dtype", "torch_dtype", NULL};
+
 static cad_status put_config(view *v, const char *dir, const char *path)
 {
-    static const char *const names[] = {"architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                                        "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "num_labels", "dtype", "torch_dtype", NULL};
     (void)dir;
-    return put_keys(v, path, "config", names);
+    return put_keys(v, path, "config", config_names);
 }
 
 static cad_status put_adapter_config(view *v, const char *dir, const char *path)
@@ -233,6 +244,36 @@ static cad_status put_weights(view *v, const char *dir, const char *path)
 {
     (void)path;
     return v->damaged ? CAD_OK : put_safetensors(v, dir);
+}
+
+/* ---- GGUF: one file with everything ---- */
+
+static cad_status put_gguf_config(view *v, const char *path)
+{
+    cad_tree *tree = NULL;
+    char *text;
+    size_t n;
+    cad_status st = cad_arch_text(&text, &n, path);
+
+    if (!st) st = cad_json_parse(&tree, text, n, path, CAD_EMODEL);
+    if (!st) st = put_keys_of(v, tree, "config", config_names);
+    cad_tree_close(&tree);
+    cad_free(&text);
+    return st;
+}
+
+static cad_status put_gguf(view *v, const char *path)
+{
+    cad_gguf *g = NULL;
+    cad_status st = cad_gguf_open(&g, path);
+
+    if (!st) st = put_gguf_config(v, path);
+    if (!st) st = put_tokenizer(v, path);
+    if (!st) st = cad_json_begin(&v->j, "tensors", '[');
+    for (int i = 0; !st && i < cad_gguf_count(g); i++) st = put_stored(v, cad_gguf_at(g, i));
+    if (!st) st = cad_json_end(&v->j);
+    cad_gguf_close(&g);
+    return st;
 }
 
 /* In the order in which the parts are printed; of several weights the first is taken, as when a model is loaded. */
@@ -302,12 +343,19 @@ static cad_status put_path(view *v, const char *path)
     const char *name = strrchr(path, '/');
 
     name = name ? name + 1 : path;
-    if (cad_is_dir(path)) return put_directory(v, path);
+    if (cad_is_dir(path)) {
+        char *gguf;
+        CAD_TRY(cad_gguf_find(&gguf, path));
+        cad_status st = gguf ? put_file_of_kind(v, "model", gguf, put_gguf) : put_directory(v, path);
+        cad_free(&gguf);
+        return st;
+    }
     if (!cad_is_file(path)) return cad_fail(CAD_EMODEL, "%s: expected a file or a directory, found none", path);
     if (ends_in(name, ".safetensors")) return put_file_of_kind(v, "weights", path, put_safetensors);
     if (ends_in(name, ".h5") || ends_in(name, ".hdf5")) return put_file_of_kind(v, "state", path, put_hdf5);
+    if (ends_in(name, ".gguf")) return put_file_of_kind(v, "model", path, put_gguf);
     if (!strcmp(name, "tokenizer.json")) return put_file_of_kind(v, "tokenizer", path, put_tokenizer_file);
-    return cad_fail(CAD_EMODEL, "%s: expected a directory, .safetensors, .h5 or tokenizer.json", path);
+    return cad_fail(CAD_EMODEL, "%s: expected a directory, .safetensors, .gguf, .h5 or tokenizer.json", path);
 }
 
 static cad_status describe(view *v, const char *path)

@@ -34,7 +34,8 @@ static const cad_flag inspect_flags[] = {
 static const cad_flag export_flags[] = {
     {.name = "checkpoint", .takes_value = true, .help = "Adapter, model or checkpoint directory."},
     {.name = "output", .takes_value = true, .help = "Directory to write; must be new or empty."},
-    {.name = "format", .takes_value = true, .help = "hf: whole model; peft: adapter; default: as the checkpoint is."},
+    {.name = "format", .takes_value = true, .help = "hf: whole model; peft: adapter; gguf: one file for llama.cpp; default: as the checkpoint is."},
+    {.name = "gguf-type", .takes_value = true, .help = "f16 or q8_0: how the matrices of a GGUF file are stored; default f16."},
     {.name = "merge", .help = "Fold the adapter into the model's weights."}, {0}};
 static const cad_flag report_flags[] = {
     {.name = "predictions", .takes_value = true, .many = true, .help = "Predictions (JSON, JSONL, CSV) with label and positive_probability; several files are read as one."},
@@ -60,7 +61,7 @@ const cadp_command cadp_commands[] = {
      CADP_RUN | CADP_OPTIONS, plan_flags, {0}, {0}, cadp_cmd_plan},
     {"inspect", "inspect PATH [--json]", "what a model, adapter, checkpoint or tokenizer holds: names, dtypes, shapes, digests",
      0, inspect_flags, {""}, {0}, cadp_cmd_inspect},
-    {"export", "export --checkpoint DIR --output DIR [--format hf|peft] [--merge]", "a Hugging Face or PEFT directory from a checkpoint",
+    {"export", "export --checkpoint DIR --output DIR [--format hf|peft|gguf] [--gguf-type f16|q8_0] [--merge]", "a Hugging Face or PEFT directory or a GGUF file from a checkpoint",
      CADP_OPTIONS, export_flags, {"checkpoint", "output"}, {0}, cadp_cmd_export},
     {"report", "report --predictions FILE… [--compare FILE…] --output DIR", "metrics.json and report.html from predictions",
      0, report_flags, {"predictions", "output"}, {0}, cadp_cmd_report},

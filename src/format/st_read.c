@@ -1,87 +1,16 @@
 #include "st_priv.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-typedef struct mapping { void *bytes; size_t size; char *names; } mapping;
 struct cad_st {
     cadp_listing list;
-    mapping *files;
+    cadp_mapping *files;
+    char **names;      /* [files] */
     cad_st_tensor *tensors;
     int count;
     cad_map *by_name;
+    cad_gguf *gguf;    /* of cad_st_adopt: holds the files; `names` has one entry */
 };
-
-/* A link inside a model folder may not leave it. The Hugging Face cache keeps its files as links from
- * models--ORG--NAME/snapshots/REVISION to models--ORG--NAME/blobs, so there the model's own folder is the border. */
-static void widen_to_cache(char *root)
-{
-    char *revision = strrchr(root, '/'), *snapshots, *model;
-
-    if (!revision || revision == root) return;
-    *revision = 0;
-    snapshots = strrchr(root, '/');
-    if (snapshots && snapshots != root && !strcmp(snapshots, "/snapshots")) {
-        *snapshots = 0;
-        model = strrchr(root, '/');
-        if (model && !strncmp(model, "/models--", 9)) return;
-        *snapshots = '/';
-    }
-    *revision = '/';
-}
-
-static bool lies_below(const char *path, const char *root)
-{
-    size_t n = strlen(root);
-
-    return !strncmp(path, root, n) && (path[n] == '/' || (n && root[n - 1] == '/'));
-}
-
-static cad_status check_border(const char *dir, const char *path)
-{
-    char root[PATH_MAX], real[PATH_MAX];
-
-    if (!realpath(dir, root) || !realpath(path, real)) return cad_fail(CAD_EMODEL, "%s: cannot open: %s", path, strerror(errno));
-    widen_to_cache(root);
-    if (lies_below(real, root)) return CAD_OK;
-    return cad_fail(CAD_EMODEL, "%s: is a link out of its folder; copy the file there or name the folder it lies in", path);
-}
-
-/* O_NONBLOCK: a pipe must not hang the open; it is no regular file. */
-static cad_status map_open_file(mapping *m, int fd, const char *path)
-{
-    struct stat at;
-
-    if (fstat(fd, &at)) return cad_fail(CAD_EMODEL, "%s: cannot open: %s", path, strerror(errno));
-    if (!S_ISREG(at.st_mode)) return cad_fail(CAD_EMODEL, "%s: expected a regular file", path);
-    if (at.st_size < 8) return cad_fail(CAD_EMODEL, "%s: expected a safetensors file, found %lld bytes", path, (long long)at.st_size);
-    m->bytes = mmap(NULL, (size_t)at.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (m->bytes == MAP_FAILED) {
-        m->bytes = NULL;
-        return cad_fail(CAD_ERESOURCE, "%s: cannot map %lld bytes: %s", path, (long long)at.st_size, strerror(errno));
-    }
-    m->size = (size_t)at.st_size;
-    return CAD_OK;
-}
-
-static cad_status map_file(mapping *m, const char *dir, const char *path)
-{
-    cad_status status;
-    int fd;
-
-    if (dir) CAD_TRY(check_border(dir, path));
-    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    while (fd < 0 && errno == EINTR);
-    if (fd < 0) return cad_fail(CAD_EMODEL, "%s: cannot open: %s", path, strerror(errno));
-    status = map_open_file(m, fd, path);
-    close(fd);
-    return status;
-}
 
 static cad_status check_against_map(const cad_st *s, const cad_st_tensor *t)
 {
@@ -99,14 +28,14 @@ static cad_status check_against_map(const cad_st *s, const cad_st_tensor *t)
 
 static cad_status read_file(cad_st *s, int file)
 {
-    mapping *m = &s->files[file];
+    cadp_mapping *m = &s->files[file];
     const char *path = s->list.paths[file];
     cadp_header h;
     cad_status status;
 
-    CAD_TRY(map_file(m, s->list.dir, path));
+    CAD_TRY(cadp_map_file(m, s->list.dir, path, "safetensors"));
     CAD_TRY(cadp_st_header(&h, s->by_name, file, path, m->bytes, m->size));
-    m->names = h.names;
+    s->names[file] = h.names;
     h.names = NULL;
     for (int i = 0; s->list.map && i < h.count; i++)
         if ((status = check_against_map(s, &h.tensors[i]))) goto done;
@@ -140,6 +69,7 @@ static cad_status read_all(cad_st *s, const char *path)
     CAD_TRY(cadp_st_list(&s->list, path));
     CAD_TRY(cad_map_open(&s->by_name));
     CAD_TRY(cad_alloc(&s->files, (size_t)s->list.count, sizeof *s->files, "a list of files"));
+    CAD_TRY(cad_alloc(&s->names, (size_t)s->list.count, sizeof *s->names, "a list of files"));
     for (int i = 0; i < s->list.count; i++) CAD_TRY(read_file(s, i));
     if (s->list.tree) CAD_TRY(check_all_found(s));
     cad_tree_close(&s->list.tree);
@@ -161,13 +91,15 @@ cad_status cad_st_open(cad_st **out, const char *path)
     return status;
 }
 
+static int files_of(const cad_st *s) { return s->gguf ? cad_gguf_files(s->gguf) : s->list.count; }
+
 void cad_st_close(cad_st **s)
 {
     if (!*s) return;
-    for (int i = 0; (*s)->files && i < (*s)->list.count; i++) {
-        if ((*s)->files[i].bytes) munmap((*s)->files[i].bytes, (*s)->files[i].size);
-        cad_free(&(*s)->files[i].names);
-    }
+    for (int i = 0; (*s)->files && i < (*s)->list.count; i++) cadp_unmap(&(*s)->files[i]);
+    for (int i = 0; (*s)->names && i < files_of(*s); i++) cad_free(&(*s)->names[i]);
+    cad_gguf_close(&(*s)->gguf);
+    cad_free(&(*s)->names);
     cad_free(&(*s)->files);
     cad_free(&(*s)->tensors);
     cad_map_close(&(*s)->by_name);
@@ -192,8 +124,8 @@ const cad_st_tensor *cad_st_find(const cad_st *s, const char *name)
 
 const char *cad_st_file(const cad_st *s, int file)
 {
-    CAD_ASSERT(file >= 0 && file < s->list.count);
-    return s->list.paths[file];
+    CAD_ASSERT(file >= 0 && file < files_of(s));
+    return s->gguf ? cad_gguf_file(s->gguf, file) : s->list.paths[file];
 }
 
 cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtype as, void *out)
@@ -203,7 +135,7 @@ cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtyp
 
     CAD_ASSERT(as == CAD_F32 || as == CAD_BF16);
     if (as == CAD_F32) return cad_st_read_f32(t, from, n, out);
-    if (t->dtype == CAD_BF16) {
+    if (t->dtype == CAD_BF16 && !t->heads && !t->minus) {
         CAD_ASSERT(from >= 0 && n >= 0 && from <= t->elems && n <= t->elems - from);
         memcpy(out, (const unsigned char *)t->data + 2 * (size_t)from, 2 * (size_t)n);
         return CAD_OK;
@@ -216,6 +148,30 @@ cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtyp
     return CAD_OK;
 }
 
+static void read_stored(const cad_st_tensor *t, int64_t from, int64_t n, float *out)
+{
+    if (t->pack) cadp_unpack_values(t->pack, t->data, from, n, out);
+    else cadp_to_f32(t->dtype, (const unsigned char *)t->data + (size_t)from * cad_dtype_bytes(t->dtype), n, out);
+}
+
+/* Row (head, half, j) of the tensor lies where (head, j, half) stands. */
+static int64_t stored_row(const cad_st_tensor *t, int64_t row)
+{
+    int64_t each = t->shape[0] / t->heads, half = each / 2, r = row % each;
+
+    return row - r + 2 * (r % half) + r / half;
+}
+
+static void read_rows(const cad_st_tensor *t, int64_t from, int64_t n, float *out)
+{
+    int64_t cols = t->elems / t->shape[0];
+
+    for (int64_t count; n > 0; n -= count, from += count, out += count) {
+        count = cad_min(n, cols - from % cols);
+        read_stored(t, stored_row(t, from / cols) * cols + from % cols, count, out);
+    }
+}
+
 cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, float *out)
 {
     char shown[64];
@@ -224,6 +180,73 @@ cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, floa
     if (t->dtype != CAD_F32 && t->dtype != CAD_BF16 && t->dtype != CAD_F16 && t->dtype != CAD_F64)
         return cad_fail(CAD_EMODEL, "tensor '%s': expected F32, BF16, F16 or F64 values, found %s", cadp_show(shown, t->name, strlen(t->name)),
             cad_dtype_name(t->dtype));
-    cadp_to_f32(t->dtype, (const unsigned char *)t->data + (size_t)from * cad_dtype_bytes(t->dtype), n, out);
+    if (t->heads) read_rows(t, from, n, out);
+    else read_stored(t, from, n, out);
+    for (int64_t i = 0; t->minus != 0 && i < n; i++) out[i] -= t->minus;
+    return CAD_OK;
+}
+
+const char *cad_st_kind(const cad_st_tensor *t) { return t->pack ? cadp_pack_name(t->pack) : cad_dtype_name(t->dtype); }
+
+/* ---- a GGUF file's tensors ---- */
+
+static cad_status take_name(cad_st *s, cad_st_tensor *t, const char *name, cad_str *names)
+{
+    size_t at = names->size;
+
+    CAD_TRY(cad_str_add(names, name, strlen(name) + 1));
+    t->name = (char *)(uintptr_t)at; /* becomes a pointer when `names` has stopped moving */
+    s->tensors[s->count++] = *t;
+    return CAD_OK;
+}
+
+static cad_status take_tensors(cad_st *s, const cad_gguf *g, cad_gguf_rename rename, void *with, cad_str *names)
+{
+    char name[256];
+
+    CAD_TRY(cad_alloc(&s->tensors, (size_t)cad_gguf_count(g), sizeof *s->tensors, "a list of tensors"));
+    for (int i = 0; i < cad_gguf_count(g); i++) {
+        cad_st_tensor t = *cad_gguf_at(g, i);
+        name[0] = 0;
+        CAD_TRY(rename(with, &t, name, sizeof name));
+        if (name[0]) CAD_TRY(take_name(s, &t, name, names));
+    }
+    return CAD_OK;
+}
+
+static cad_status index_names(cad_st *s, const cad_gguf *g, cad_str *names)
+{
+    char shown[64];
+    bool had;
+
+    for (int i = 0; i < s->count; i++) {
+        cad_st_tensor *t = &s->tensors[i];
+        t->name = names->data + (uintptr_t)t->name;
+        CAD_TRY(cad_map_set(s->by_name, t->name, strlen(t->name), i, &had));
+        if (had) return cad_fail(CAD_EMODEL, "tensor '%s' in %s: the name stands twice", cadp_show(shown, t->name, strlen(t->name)), cad_gguf_file(g, t->file));
+    }
+    return CAD_OK;
+}
+
+cad_status cad_st_adopt(cad_st **out, cad_gguf **g, cad_gguf_rename rename, void *with)
+{
+    cad_str names = {0};
+    cad_st *s;
+    cad_status status;
+
+    *out = NULL;
+    CAD_TRY(cad_alloc(&s, 1, sizeof *s, "a set of tensors"));
+    if (!(status = cad_map_open(&s->by_name)) && !(status = cad_alloc(&s->names, (size_t)cad_gguf_files(*g), sizeof *s->names, "a list of files")) &&
+        !(status = take_tensors(s, *g, rename, with, &names)))
+        status = index_names(s, *g, &names);
+    if (status) {
+        cad_str_close(&names);
+        cad_st_close(&s);
+        return status;
+    }
+    s->names[0] = names.data;
+    s->gguf = *g;
+    *g = NULL;
+    *out = s;
     return CAD_OK;
 }

@@ -364,7 +364,7 @@ cad_status cad_arch_read(cad_arch *out, const char *dir)
     cad_status status;
 
     CAD_TRY(cad_path_join(&path, dir, "config.json"));
-    status = cad_read_file(&text, &n, path, 16 << 20, CAD_EMODEL);
+    status = cad_arch_text(&text, &n, dir);
     if (!status) status = cad_arch_parse(out, text, n, path);
     cad_free(&text);
     cad_free(&path);

@@ -149,7 +149,7 @@ cad_status cad_source_open(cad_source **out, const char *dir, const char *adapte
     s = *out;
     s->params = params;
     s->head_sd = 0.02;
-    if (!(status = cad_alloc(&s->tensor, (size_t)params->count, sizeof *s->tensor, "the weights")) && !(status = dir ? cad_st_open(&s->model, dir) : CAD_OK) &&
+    if (!(status = cad_alloc(&s->tensor, (size_t)params->count, sizeof *s->tensor, "the weights")) && !(status = dir ? cad_weights_open(&s->model, dir) : CAD_OK) &&
         !(status = adapter_dir ? cad_st_open(&s->adapter, adapter_dir) : CAD_OK) && !(status = match(s)) && dir)
         status = check_complete(s, dir, adapter_dir, head_may_be_missing);
     if (status) cad_source_close(out);

@@ -218,12 +218,12 @@ static cad_status config_template(cad_tokenizer *t, const cad_tree *config, cons
 }
 
 /* Transformers 5 builds the template anew from bos_token and eos_token as soon as one of the two flags is written in the file. */
-cad_status cadp_load_config(cad_tokenizer *t, const cad_tree *config)
+cad_status cadp_load_config(cad_tokenizer *t, const cad_tree *config, bool made)
 {
     bool named;
 
     t->pad = config_token(t, config->root, "pad_token", &named);
-    if (!cad_get(config->root, "add_bos_token") && !cad_get(config->root, "add_eos_token")) return CAD_OK;
+    if (made || (!cad_get(config->root, "add_bos_token") && !cad_get(config->root, "add_eos_token"))) return CAD_OK;
     CAD_TRY(config_template(t, config, "add_bos_token", "bos_token", &t->before));
     return config_template(t, config, "add_eos_token", "eos_token", &t->after);
 }

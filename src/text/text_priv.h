@@ -133,7 +133,7 @@ CAD_CHECKED cad_status cadp_load_model(cad_tokenizer *t, const cad_tree *tree); 
 CAD_CHECKED cad_status cadp_load_steps(cad_tokenizer *t, const cad_tree *tree);   /* load_steps.c: normalizer, pre_tokenizer, decoder */
 CAD_CHECKED cad_status cadp_load_added(cad_tokenizer *t, const cad_tree *tree);   /* load_added.c */
 CAD_CHECKED cad_status cadp_load_template(cad_tokenizer *t, const cad_tree *tree); /* load_added.c: post_processor */
-CAD_CHECKED cad_status cadp_load_config(cad_tokenizer *t, const cad_tree *config); /* tokenizer_config.json */
+CAD_CHECKED cad_status cadp_load_config(cad_tokenizer *t, const cad_tree *config, bool made); /* tokenizer_config.json; made: its flags are in the template already */
 /* A tokenizer from the bytes of a tokenizer.json (without digest). */
 CAD_CHECKED cad_status cadp_tokenizer_parse(cad_tokenizer **out, const char *text, size_t n, const char *path);
 /* The byte that ByteLevel writes as this code point, or -1; and the reverse. */

@@ -1,4 +1,5 @@
 #include "text_priv.h"
+#include "make.h"
 
 enum { MOST_BYTES = 512 * 1024 * 1024 };
 
@@ -83,7 +84,7 @@ void cad_tokenizer_close(cad_tokenizer **tokenizer)
     cad_free(tokenizer);
 }
 
-static cad_status load(cad_tokenizer *t, const cad_tree *tree, const cad_tree *config)
+static cad_status load(cad_tokenizer *t, const cad_tree *tree, const cad_tree *config, bool made)
 {
     if (tree->root->kind != CAD_TABLE)
         return cad_fail(CAD_EMODEL, "%s:%d:%d: expected a table, found %s", tree->path, tree->root->line, tree->root->column, cad_kind_name(tree->root->kind));
@@ -92,7 +93,7 @@ static cad_status load(cad_tokenizer *t, const cad_tree *tree, const cad_tree *c
     CAD_TRY(cadp_unicode_open(&t->unicode));
     CAD_TRY(cadp_load_added(t, tree));
     CAD_TRY(cadp_load_template(t, tree));
-    return config ? cadp_load_config(t, config) : CAD_OK;
+    return config ? cadp_load_config(t, config, made) : CAD_OK;
 }
 
 static cad_status begin(cad_tokenizer **out)
@@ -112,7 +113,7 @@ cad_status cadp_tokenizer_parse(cad_tokenizer **out, const char *text, size_t n,
 
     CAD_TRY(begin(out));
     status = cad_json_parse(&tree, text, n, path, CAD_EMODEL);
-    if (!status) status = load(*out, tree, NULL);
+    if (!status) status = load(*out, tree, NULL, false);
     cad_tree_close(&tree);
     if (status) cad_tokenizer_close(out);
     return status;
@@ -140,23 +141,50 @@ static cad_status digest(cad_tokenizer *t, const char *config)
     return CAD_OK;
 }
 
+/* What was made of other files: the digest of the texts it was made into. */
+static cad_status load_made(cad_tokenizer *t, const cad_str *json, const cad_str *made_config, const cad_tree *config)
+{
+    cad_tree *tree = NULL, *own = NULL;
+    cad_sha256 sum;
+    cad_status status = cad_json_parse(&tree, json->data, json->size, t->path, CAD_EMODEL);
+
+    if (!status && made_config->size) status = cad_json_parse(&own, made_config->data, made_config->size, t->path, CAD_EMODEL);
+    if (!status) status = load(t, tree, own ? own : config, true);
+    cad_tree_close(&tree);
+    cad_tree_close(&own);
+    cad_sha256_begin(&sum);
+    cad_sha256_add(&sum, json->data, json->size);
+    cad_sha256_end(&sum, t->digest);
+    return status;
+}
+
+static cad_status load_own(cad_tokenizer *t, const cad_tree *config, const char *config_path)
+{
+    cad_tree *tree = NULL;
+    cad_status status = cad_json_read(&tree, t->path, MOST_BYTES, CAD_EMODEL);
+
+    if (!status) status = load(t, tree, config, false);
+    cad_tree_close(&tree);
+    return status ? status : digest(t, config ? config_path : NULL);
+}
+
 static cad_status open_files(cad_tokenizer *t, const char *dir)
 {
-    cad_tree *tree = NULL, *config = NULL;
+    cad_tree *config = NULL;
     char *config_path = NULL;
+    cad_str json = {0}, made_config = {0};
     cad_status status;
 
     if ((status = cad_path_join(&t->path, dir, "tokenizer.json"))) goto done;
     if ((status = cad_path_join(&config_path, dir, "tokenizer_config.json"))) goto done;
-    if (!cad_is_file(config_path)) cad_free(&config_path);
-    if ((status = cad_json_read(&tree, t->path, MOST_BYTES, CAD_EMODEL))) goto done;
-    if (config_path && (status = cad_json_read(&config, config_path, MOST_BYTES, CAD_EMODEL))) goto done;
-    if ((status = load(t, tree, config))) goto done;
-    status = digest(t, config_path);
+    if ((status = cad_tokenizer_make(dir, &json, &made_config))) goto done;
+    if (cad_is_file(config_path) && (status = cad_json_read(&config, config_path, MOST_BYTES, CAD_EMODEL))) goto done;
+    status = json.size ? load_made(t, &json, &made_config, config) : load_own(t, config, config_path);
 done:
-    cad_tree_close(&tree);
     cad_tree_close(&config);
     cad_free(&config_path);
+    cad_str_close(&json);
+    cad_str_close(&made_config);
     return status;
 }
 

@@ -103,35 +103,43 @@ static cad_status copy_classifier(const char *from, const char *to)
 
 /* ---- which of them ---- */
 
-typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED } form;
+typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED, FORM_GGUF, FORM_GGUF_MERGED } form;
+
+static const char *gguf_kind(const char *format)
+{
+    if (!format || strncmp(format, "gguf-", 5)) return NULL;
+    return !strcmp(format + 5, "f16") ? "F16" : !strcmp(format + 5, "q8_0") ? "Q8_0" : NULL;
+}
 
 static cad_status choose_form(form *out, const char *source, const char *format, bool merge)
 {
-    bool adapter = cad_is_adapter(source), peft = format && !strcmp(format, "peft");
+    bool adapter = cad_is_adapter(source), peft = format && !strcmp(format, "peft"), gguf = gguf_kind(format);
 
-    if (format && !peft && strcmp(format, "hf")) return cad_fail(CAD_EUSAGE, "--format: expected hf or peft, found \"%.40s\"", format);
+    if (format && !peft && !gguf && strcmp(format, "hf")) return cad_fail(CAD_EUSAGE, "--format: expected hf, peft or gguf, found \"%.40s\"", format);
     if (merge && !adapter) return cad_fail(CAD_EUSAGE, "--merge: expected an adapter, found a whole model in %s", source);
     if (merge && peft) return cad_fail(CAD_EUSAGE, "--merge makes a whole model: expected --format hf, found peft");
     if (peft && !adapter) return cad_fail(CAD_EUSAGE, "--format peft: expected an adapter, found a whole model in %s", source);
-    if (format && !peft && adapter && !merge) return cad_fail(CAD_EUSAGE, "--format hf: %s holds an adapter; --merge folds it into its base", source);
-    *out = merge ? FORM_MERGED : adapter ? FORM_ADAPTER : FORM_CLASSIFIER;
+    if (format && !peft && adapter && !merge) return cad_fail(CAD_EUSAGE, "--format %s: %s holds an adapter; --merge folds it into its base", gguf ? "gguf" : "hf", source);
+    if (gguf) *out = merge ? FORM_GGUF_MERGED : FORM_GGUF;
+    else *out = merge ? FORM_MERGED : adapter ? FORM_ADAPTER : FORM_CLASSIFIER;
     return CAD_OK;
 }
 
-static cad_status write_form(form f, const cad_options *o, const char *source, const char *to)
+static cad_status write_form(form f, const cad_options *o, const char *source, const char *format, const char *to)
 {
+    if (f >= FORM_GGUF) return cadp_export_gguf(o, source, to, gguf_kind(format), f == FORM_GGUF_MERGED);
     if (f == FORM_ADAPTER) return copy_adapter(source, to);
     return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to);
 }
 
-static cad_status write_aside(form f, const cad_options *o, const char *source, const char *output)
+static cad_status write_aside(form f, const cad_options *o, const char *source, const char *format, const char *output)
 {
     cad_str aside = {0};
     cad_status status = name_aside(&aside, output);
 
     if (!status) status = cad_remove_tree(aside.data);
     if (!status) status = cad_mkdirs(aside.data);
-    if (!status) status = write_form(f, o, source, aside.data);
+    if (!status) status = write_form(f, o, source, format, aside.data);
     if (!status) status = cad_publish_dir(aside.data, output);
     if (status && aside.data && cad_remove_tree(aside.data)) cad_debug("%s is left behind", aside.data);
     cad_str_close(&aside);
@@ -146,7 +154,7 @@ cad_status cad_export(const cad_options *o, const char *checkpoint, const char *
 
     if (!status) status = choose_form(&f, source.data, format, merge);
     if (!status) status = check_target(output);
-    if (!status) status = write_aside(f, o, source.data, output);
+    if (!status) status = write_aside(f, o, source.data, format, output);
     if (!status) cad_info("Written to %s", output);
     cad_str_close(&source);
     return status;

@@ -23,10 +23,25 @@ cad_status cadp_copy_if_there(const char *from, const char *to, const char *name
     return status;
 }
 
+/* A GGUF file holds its tokenizer inside: it is written as files of its own. */
+static cad_status write_made(const char *from, const char *to)
+{
+    cad_str json = {0}, config = {0}, path = {0};
+    cad_status status = cad_tokenizer_make(from, &json, &config);
+
+    if (!status && config.size && !(status = cadp_join(&path, to, "tokenizer.json")) && !(status = cad_write_file(path.data, json.data, json.size)) &&
+        !(status = cadp_join(&path, to, "tokenizer_config.json")))
+        status = cad_write_file(path.data, config.data, config.size);
+    cad_str_close(&json);
+    cad_str_close(&config);
+    cad_str_close(&path);
+    return status;
+}
+
 cad_status cadp_copy_tokenizer(const char *from, const char *to)
 {
     for (int i = 0; cadp_tokenizer_files[i]; i++) CAD_TRY(cadp_copy_if_there(from, to, cadp_tokenizer_files[i]));
-    return CAD_OK;
+    return write_made(from, to);
 }
 
 cad_status cadp_file_name(cad_str *out, const cad_method *m, const cad_param *p)

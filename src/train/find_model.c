@@ -75,13 +75,20 @@ static cad_status look_everywhere(char **out, const char *folder, const char *ca
     return CAD_OK;
 }
 
+static bool is_model_file(const char *path)
+{
+    size_t n = strlen(path);
+
+    return n > 5 && !strcmp(path + n - 5, ".gguf") && cad_is_file(path);
+}
+
 cad_status cad_find_model(char **out, const char *name_or_path, const char *cache_dir)
 {
     cad_str folder = {0};
     cad_status status;
 
     *out = NULL;
-    if (cad_is_dir(name_or_path)) return cad_strdup(out, name_or_path);
+    if (cad_is_dir(name_or_path) || is_model_file(name_or_path)) return cad_strdup(out, name_or_path);
     if (!is_hub_name(name_or_path)) return cad_fail(CAD_EMODEL, "%s: expected a model directory, found none", name_or_path);
     status = hub_folder(&folder, name_or_path);
     if (!status) status = look_everywhere(out, folder.data, cache_dir);

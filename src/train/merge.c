@@ -62,7 +62,7 @@ static cad_status describe(merge *m, const cad_options *o)
     CAD_TRY(find_head(m, o));
     CAD_TRY(cad_params_open(&m->params, &m->arch, &m->method));
     CAD_TRY(cad_source_open(&m->source, m->base_dir, m->adapter_dir, m->params, false));
-    return cad_st_open(&m->base, m->base_dir);
+    return cad_weights_open(&m->base, m->base_dir);
 }
 
 /* ---- precision ---- */
@@ -249,9 +249,8 @@ static cad_status write_config(const merge *m, const char *to)
     cad_str path = {0};
     char *text = NULL;
     size_t n;
-    cad_status status = cadp_join(&path, m->base_dir, "config.json");
+    cad_status status = cad_arch_text(&text, &n, m->base_dir);
 
-    if (!status) status = cad_read_file(&text, &n, path.data, 16 << 20, CAD_EMODEL);
     if (!status) status = cadp_join(&path, to, "config.json");
     if (!status) status = cad_classifier_config_write(path.data, text, &m->arch, &m->method);
     cad_free(&text);

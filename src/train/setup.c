@@ -6,18 +6,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static cad_status read_text(char **out, const char *dir, const char *name)
-{
-    char *path;
-    size_t n;
-    cad_status status;
-
-    CAD_TRY(cad_path_join(&path, dir, name));
-    status = cad_read_file(out, &n, path, 16 << 20, CAD_EMODEL);
-    cad_free(&path);
-    return status;
-}
-
 static cad_pooling pooling_of(int option)
 {
     return option == CAD_POOL_MEAN ? CAD_POOLING_MEAN : option == CAD_POOL_CLS ? CAD_POOLING_FIRST : CAD_POOLING_LAST;
@@ -121,9 +109,11 @@ static cad_status resolve_tokenizer(cad_run *r)
 
 cad_status cadp_resolve_model(cad_run *r)
 {
+    size_t n;
+
     CAD_TRY(r->what.checkpoint ? resolve_checkpoint(r) : resolve_start(r));
     CAD_TRY(resolve_tokenizer(r));
-    CAD_TRY(read_text(&r->source_config, r->model_dir, "config.json"));
+    CAD_TRY(cad_arch_text(&r->source_config, &n, r->model_dir));
     CAD_TRY(cad_arch_read(&r->arch, r->model_dir));
     return method_from_options(r);
 }

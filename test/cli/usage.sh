@@ -29,7 +29,7 @@ refused no_checkpoint 2 'checkpoint: expected a value, which eval needs' eval
 refused no_input 2 'input: expected a value' predict --checkpoint x
 refused no_path 2 'inspect: expected an argument' inspect
 refused wrong_pooling 2 'pooling: expected last, mean or cls, found "max"' embed --input x --pooling max
-refused wrong_format 2 'format: expected hf or peft, found "gguf"' export --checkpoint x --output y --format gguf
+refused wrong_format 2 'format: expected hf, peft or gguf, found "onnx"' export --checkpoint x --output y --format onnx
 refused wrong_memory 2 'device-memory: expected bytes.*found "80 cows"' plan --device-memory '80 cows'
 refused wrong_world 2 'world-size: expected a whole number.*found "0"' plan --world-size 0
 refused missing_experiment 2 'nowhere.yaml' nowhere.yaml

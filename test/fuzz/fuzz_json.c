@@ -1,7 +1,16 @@
 /* Any bytes: refused, or a tree whose JSON reads back to the same JSON. */
+#include "fuzz.h"
+
 #include <cadtrain/format.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+const int fuzz_near = 3000;
+
+bool fuzz_seed(int i, cad_str *out)
+{
+    static const char *const texts[] = {"{\"a\": [1, -2.5e-3, true, null, \"\\u00e9\\n\"], \"b\": {\"c\": \"\"}}", "[[[[]]]]", "123456789012345678901234567890", "{\"a\": NaN}"};
+
+    return fuzz_text(texts, 4, i, out);
+}
 
 static cad_status emit(cad_json *j, const cad_tree *t) { return cad_json_node(j, NULL, t->root); }
 

@@ -1,7 +1,16 @@
 /* The first byte picks the form by name; the rest is refused, or a table whose every cell can be read. */
+#include "fuzz.h"
+
 #include <cadtrain/format.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+const int fuzz_near = 3000;
+
+bool fuzz_seed(int i, cad_str *out)
+{
+    static const char *const texts[] = {"0a,b\n1,\"x\"\"y\"\n,\"\"\n", "1a\tb\r\n1\t2\r\n", "2{\"a\": 1}\n{\"a\": \"x\", \"b\": [1]}\n", "2[{\"input\": \"t\", \"output\": 0}]"};
+
+    return fuzz_text(texts, 4, i, out);
+}
 
 static void read_cell(const cad_rows *r, int64_t row, int column)
 {

@@ -1,10 +1,28 @@
 /* Bytes before the first NUL: a tokenizer.json; behind it: a text, encoded and decoded with what was accepted. Nothing before the NUL: tokenizers of our
  * own. Runs from the repository root. */
 #include "../../src/text/text_priv.h"
+#include "fuzz.h"
 #include <stdio.h>
 #include <stdlib.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+const int fuzz_near = 150;
+
+bool fuzz_seed(int i, cad_str *out)
+{
+    static const char *const files[] = {"llama3", "legacy", "metaspace_first", "bert_uncased"};
+    static const char text[] = "\0Caf\xC3\xA9 won't 12345  <s> [CLS]\r\n\xE2\x96\x81x";
+    char path[256], *bytes;
+    size_t n;
+
+    if (i > 4) return false;
+    if (i < 4) {
+        snprintf(path, sizeof path, "test/unit/text/data/%s/tokenizer.json", files[i]);
+        CAD_ASSERT(!cad_read_file(&bytes, &n, path, 1 << 20, CAD_EMODEL) && !cad_str_add(out, bytes, n));
+        cad_free(&bytes);
+    }
+    CAD_ASSERT(!cad_str_add(out, text, sizeof text - 1));
+    return true;
+}
 
 static cad_status use(const cad_tokenizer *t, const char *text, size_t n)
 {

@@ -1,7 +1,16 @@
 /* Any bytes: refused, or a tree whose JSON is JSON. */
+#include "fuzz.h"
+
 #include <cadtrain/format.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+const int fuzz_near = 3000;
+
+bool fuzz_seed(int i, cad_str *out)
+{
+    static const char *const texts[] = {"a: 1\nb: [x, \"y\", 3e-5]\nc:\n  d: {e: null, f: true}\n  g: |\n    text\n", "- 1\n- {a: b}\n", "a: &x 1\nb: *x\n", "? a\n: b\n"};
+
+    return fuzz_text(texts, 4, i, out);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {

@@ -194,7 +194,7 @@ static void what_makes_no_sense_is_refused_before_anything_is_written(void **sta
     const struct { const char *from, *to, *format; bool merge; cad_status status; const char *reason; } cases[] = {
         {"base", "o", NULL, true, CAD_EUSAGE, "expected an adapter"},          {"base", "o", "peft", false, CAD_EUSAGE, "expected an adapter"},
         {"adapter", "o", "hf", false, CAD_EUSAGE, "--merge folds it"},         {"adapter", "o", "peft", true, CAD_EUSAGE, "expected --format hf"},
-        {"adapter", "o", "gguf", false, CAD_EUSAGE, "expected hf or peft"},    {"adapter", "full", NULL, false, CAD_EUSAGE, "expected an empty folder"},
+        {"adapter", "o", "onnx", false, CAD_EUSAGE, "expected hf, peft or gguf"},    {"adapter", "full", NULL, false, CAD_EUSAGE, "expected an empty folder"},
         {"empty", "o", NULL, false, CAD_ECHECKPOINT, "expected a model"},      {"absent", "o", NULL, false, CAD_ECHECKPOINT, "expected a folder"},
         {"adapter", "o", NULL, true, CAD_EMODEL, "huggingface-cli download Org/Base"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
