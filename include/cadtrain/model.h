@@ -183,11 +183,22 @@ typedef struct cad_adapter_config {
     bool rslora, train_bias, adapted_bias_only, target_is_regex, saves_head;
     char **targets;
     int target_count;
+    char **excluded; /* exclude_modules */
+    int exclude_count;
+    bool exclude_is_regex, dora;
+    int *only_layers; /* layers_to_transform */
+    int only_count;
+    char **layers_pattern;
+    int layers_pattern_count;
+    cad_module_number *ranks, *alphas; /* rank_pattern, alpha_pattern, in the order of the file */
+    int rank_count, alpha_count;
 } cad_adapter_config;
 bool cad_is_adapter(const char *dir); /* has an adapter_config.json */
 /* CAD_EMODEL: unreadable, no LoRA, or something in it that this program does not compute (named). */
 CAD_CHECKED cad_status cad_adapter_config_read(cad_adapter_config *out, const char *dir);
 void cad_adapter_config_close(cad_adapter_config *c);
+/* The shape that the file gives the adapter, into a method; borrows the lists until close. */
+void cad_method_take_adapter(cad_method *m, const cad_adapter_config *c);
 /* Writes DIR/adapter_config.json as PEFT does. */
 CAD_CHECKED cad_status cad_adapter_config_write(const char *dir, const char *base_model, const cad_arch *arch, const cad_method *method);
 /* config.json of a sequence classifier: the source's, with architectures, num_labels, labels and dtype set. */
