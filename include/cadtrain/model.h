@@ -53,6 +53,8 @@ typedef struct cad_arch {
  * an unknown rope_type, a quantization_config, what this program does not compute. */
 CAD_CHECKED cad_status cad_arch_read(cad_arch *out, const char *dir);
 CAD_CHECKED cad_status cad_arch_parse(cad_arch *out, const char *json, size_t n, const char *path);
+/* The row of facts as an object. */
+CAD_CHECKED cad_status cad_arch_json(cad_json *j, const char *key, const cad_arch *a);
 /* Rotation frequencies [head_dim / 2] in fp32 arithmetic, as Transformers computes them. */
 void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *out);
 
