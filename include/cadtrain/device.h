@@ -152,6 +152,12 @@ CAD_CHECKED cad_status cad_axpby(cad_device *d, const cad_axpby_args *x);
 /* y [1, cols] F32 (F64) = (or +=) sum of the rows of x, in row order (bias gradients). */
 typedef struct cad_sum_rows_args { cad_tensor y, x; bool accumulate; } cad_sum_rows_args;
 CAD_CHECKED cad_status cad_sum_rows(cad_device *d, const cad_sum_rows_args *x);
+/* y = (accumulate: +=) x * w, column by column, + b. y may be x. y, x real; w, b (or none) [1, cols] real. */
+typedef struct cad_scale_cols_args { cad_tensor y, x, w, b; bool accumulate; } cad_scale_cols_args;
+CAD_CHECKED cad_status cad_scale_cols(cad_device *d, const cad_scale_cols_args *x);
+/* w [1, cols] F32 (F64) = the sum over the rows of x * y, real. */
+typedef struct cad_dot_cols_args { cad_tensor w, x, y; } cad_dot_cols_args;
+CAD_CHECKED cad_status cad_dot_cols(cad_device *d, const cad_dot_cols_args *x);
 /* y = (accumulate: +=) x * keep / (1 - p), keep(row, col) a pure function: cad_rng_words(seed, CAD_RNG_DROPOUT, site,
  * index << 32 | (row * ceil(cols / 4) + col / 4))[col % 4] >= p * 2^32. index < 2^31, rows * ceil(cols / 4) < 2^32. y may be x. */
 typedef struct cad_dropout_args { cad_tensor y, x; double p; uint64_t seed, index; uint32_t site; bool accumulate; } cad_dropout_args;

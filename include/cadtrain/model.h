@@ -55,6 +55,8 @@ CAD_CHECKED cad_status cad_arch_read(cad_arch *out, const char *dir);
 CAD_CHECKED cad_status cad_arch_parse(cad_arch *out, const char *json, size_t n, const char *path);
 /* The text of DIR/config.json, or what the metadata of a GGUF file (`dir` itself, or the one in it without safetensors) say in its form. The caller frees. */
 CAD_CHECKED cad_status cad_arch_text(char **out, size_t *n, const char *dir);
+/* The row of facts as an object. */
+CAD_CHECKED cad_status cad_arch_json(cad_json *j, const char *key, const cad_arch *a);
 /* Rotation frequencies [head_dim / 2] in fp32 arithmetic, as Transformers computes them. */
 void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *out);
 
@@ -194,11 +196,22 @@ typedef struct cad_adapter_config {
     int save_count;
     char **targets;
     int target_count;
+    char **excluded; /* exclude_modules */
+    int exclude_count;
+    bool exclude_is_regex, dora;
+    int *only_layers; /* layers_to_transform */
+    int only_count;
+    char **layers_pattern;
+    int layers_pattern_count;
+    cad_module_number *ranks, *alphas; /* rank_pattern, alpha_pattern, in the order of the file */
+    int rank_count, alpha_count;
 } cad_adapter_config;
 bool cad_is_adapter(const char *dir); /* has an adapter_config.json */
 /* CAD_EMODEL: unreadable, no LoRA, or something in it that this program does not compute (named). */
 CAD_CHECKED cad_status cad_adapter_config_read(cad_adapter_config *out, const char *dir);
 void cad_adapter_config_close(cad_adapter_config *c);
+/* The shape that the file gives the adapter, into a method; borrows the lists until close. */
+void cad_method_take_adapter(cad_method *m, const cad_adapter_config *c);
 /* Writes DIR/adapter_config.json as PEFT does. */
 CAD_CHECKED cad_status cad_adapter_config_write(const char *dir, const char *base_model, const cad_arch *arch, const cad_method *method);
 /* config.json of a sequence classifier: the source's, with architectures, num_labels, labels and dtype set. */

@@ -214,10 +214,28 @@ static cad_status put_manifest(view *v, const char *dir, const char *path)
 static const char *const config_names[] = {"architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
                                         "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "num_labels", "dtype", "torch_dtype", NULL};
 
+/* What the family's row and config.json come to; a model that is not computed is inspected nevertheless. */
+static cad_status put_facts(view *v, const char *dir)
+{
+    cad_arch *a;
+    cad_status st;
+
+    CAD_TRY(cad_alloc(&a, 1, sizeof *a, "the architecture"));
+    if (!cad_arch_read(a, dir)) st = cad_arch_json(&v->j, "facts", a);
+    else {
+        char reason[512];
+        snprintf(reason, sizeof reason, "%s", cad_reason());
+        cad_clear();
+        st = cad_json_string(&v->j, "refused", reason);
+    }
+    cad_free(&a);
+    return st;
+}
+
 static cad_status put_config(view *v, const char *dir, const char *path)
 {
-    (void)dir;
-    return put_keys(v, path, "config", config_names);
+    CAD_TRY(put_keys(v, path, "config", config_names));
+    return put_facts(v, dir);
 }
 
 static cad_status put_adapter_config(view *v, const char *dir, const char *path)

@@ -49,6 +49,8 @@ cad_status cad_pool_bwd(cad_device *d, const cad_pool_args *x) { return door_poo
 cad_status cad_xent(cad_device *d, const cad_xent_args *x) { return door_xent(d, x); }
 cad_status cad_axpby(cad_device *d, const cad_axpby_args *x) { return door_axpby(d, x); }
 cad_status cad_sum_rows(cad_device *d, const cad_sum_rows_args *x) { return door_sum_rows(d, x); }
+cad_status cad_scale_cols(cad_device *d, const cad_scale_cols_args *x) { return door_scale_cols(d, x); }
+cad_status cad_dot_cols(cad_device *d, const cad_dot_cols_args *x) { return door_dot_cols(d, x); }
 cad_status cad_dropout(cad_device *d, const cad_dropout_args *x) { return door_dropout(d, x); }
 cad_status cad_gather(cad_device *d, const cad_gather_args *x) { return door_gather(d, x); }
 cad_status cad_route_fwd(cad_device *d, const cad_route_args *x) { return door_route_fwd(d, x); }

@@ -159,6 +159,25 @@ cad_status cadp_describe_sum_rows(cadp_call *c, const cad_sum_rows_args *x)
     return CAD_OK;
 }
 
+cad_status cadp_describe_scale_cols(cadp_call *c, const cad_scale_cols_args *x)
+{
+    c->mixed = true;
+    (x->accumulate ? cadp_update : cadp_write)(c, "y", x->y, CADP_REAL, x->x.rows, x->x.cols);
+    cadp_twin(c, "x");
+    cadp_read(c, "x", x->x, CADP_REAL, x->x.rows, x->x.cols);
+    cadp_read(c, "w", x->w, CADP_REAL, 1, x->x.cols);
+    if (cad_some(x->b)) cadp_read(c, "b", x->b, CADP_REAL, 1, x->x.cols);
+    return CAD_OK;
+}
+
+cad_status cadp_describe_dot_cols(cadp_call *c, const cad_dot_cols_args *x)
+{
+    cadp_write(c, "w", x->w, CADP_WIDE, 1, x->x.cols);
+    cadp_read(c, "x", x->x, CADP_REAL, x->x.rows, x->x.cols);
+    cadp_read(c, "y", x->y, CADP_REAL, x->x.rows, x->x.cols);
+    return CAD_OK;
+}
+
 cad_status cadp_describe_dropout(cadp_call *c, const cad_dropout_args *x)
 {
     double words = (double)x->x.rows * (double)cad_ceil_div(x->x.cols, 4);

@@ -13,7 +13,7 @@ bool cad_is_adapter(const char *dir)
 /* Keys that change the arithmetic in ways this program does not compute: they must be absent, null, false, zero or empty. */
 static cad_status check_plain(const cad_node *root, const char *path)
 {
-    static const char *const keys[] = {"use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "layers_to_transform", "layer_replication", "target_parameters", "exclude_modules", "lora_bias", "use_qalora", "use_bdlora", "trainable_token_indices", "alora_invocation_tokens"};
+    static const char *const keys[] = {"fan_in_fan_out", "layer_replication", "target_parameters", "lora_bias", "use_qalora", "use_bdlora", "trainable_token_indices", "alora_invocation_tokens"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const cad_node *n = cad_get(root, keys[i]);
@@ -33,35 +33,82 @@ static cad_status check_beginning(const cad_node *root, const char *path)
                     n->column, n->text);
 }
 
-static cad_status read_targets(cad_adapter_config *out, const cad_node *n, const char *path)
+/* A list of words, or one word (is_word); absent or null: none. */
+static cad_status read_words(const cad_node *n, const char *key, const char *path, char ***out, int *count, bool *is_word)
 {
-    if (!n || (n->kind != CAD_STRING && n->kind != CAD_LIST)) return cad_fail(CAD_EMODEL, "%s: target_modules: expected a list or a word, found %s", path, n ? cad_kind_name(n->kind) : "nothing");
-    CAD_TRY(cad_alloc(&out->targets, (size_t)n->children + 1, sizeof *out->targets, "target modules"));
-    if (n->kind == CAD_STRING) {
-        out->target_is_regex = strcmp(n->text, "all-linear") != 0;
-        out->target_count = 1;
-        return cad_strdup(&out->targets[0], n->text);
-    }
-    for (const cad_node *c = n->child; c; c = c->next) {
-        if (c->kind != CAD_STRING) return cad_fail(CAD_EMODEL, "%s:%d:%d: target_modules: expected words, found %s", path, c->line, c->column, cad_kind_name(c->kind));
-        CAD_TRY(cad_strdup(&out->targets[out->target_count], c->text));
-        out->target_count++;
+    *is_word = n && n->kind == CAD_STRING;
+    if (!n || n->kind == CAD_NULL) return CAD_OK;
+    if (!*is_word && n->kind != CAD_LIST) return cad_fail(CAD_EMODEL, "%s:%d:%d: %s: expected a list or a word, found %s", path, n->line, n->column, key, cad_kind_name(n->kind));
+    CAD_TRY(cad_alloc(out, (size_t)n->children + 1, sizeof **out, key));
+    for (const cad_node *c = *is_word ? n : n->child; c; c = *is_word ? NULL : c->next) {
+        if (c->kind != CAD_STRING) return cad_fail(CAD_EMODEL, "%s:%d:%d: %s: expected words, found %s", path, c->line, c->column, key, cad_kind_name(c->kind));
+        CAD_TRY(cad_strdup(&(*out)[*count], c->text));
+        ++*count;
     }
     return CAD_OK;
 }
 
 static cad_status read_saves(cad_adapter_config *out, const cad_node *n, const char *path)
 {
+    bool word;
+
+    CAD_TRY(read_words(n, "modules_to_save", path, &out->saves, &out->save_count, &word));
+    for (int i = 0; i < out->save_count; i++) out->saves_head |= !strcmp(out->saves[i], "score") || !strcmp(out->saves[i], "classifier");
+    return CAD_OK;
+}
+
+static cad_status read_targets(cad_adapter_config *out, const cad_node *n, const char *path)
+{
+    bool word;
+
+    if (!n || n->kind == CAD_NULL) return cad_fail(CAD_EMODEL, "%s: target_modules: expected a list or a word, found %s", path, n ? cad_kind_name(n->kind) : "nothing");
+    CAD_TRY(read_words(n, "target_modules", path, &out->targets, &out->target_count, &word));
+    out->target_is_regex = word && strcmp(n->text, "all-linear") != 0;
+    return CAD_OK;
+}
+
+/* {"module": number}; whole numbers for ranks. */
+static cad_status read_pattern(const cad_node *n, const char *key, const char *path, bool whole, cad_module_number **out, int *count)
+{
     if (!n || n->kind == CAD_NULL) return CAD_OK;
-    if (n->kind != CAD_LIST) return cad_fail(CAD_EMODEL, "%s:%d:%d: modules_to_save: expected a list, found %s", path, n->line, n->column, cad_kind_name(n->kind));
-    CAD_TRY(cad_alloc(&out->saves, (size_t)n->children + 1, sizeof *out->saves, "modules_to_save"));
+    if (n->kind != CAD_TABLE) return cad_fail(CAD_EMODEL, "%s:%d:%d: %s: expected a table, found %s", path, n->line, n->column, key, cad_kind_name(n->kind));
+    CAD_TRY(cad_alloc(out, (size_t)n->children + 1, sizeof **out, key));
     for (const cad_node *c = n->child; c; c = c->next) {
-        if (c->kind != CAD_STRING) return cad_fail(CAD_EMODEL, "%s:%d:%d: modules_to_save: expected words, found %s", path, c->line, c->column, cad_kind_name(c->kind));
-        CAD_TRY(cad_strdup(&out->saves[out->save_count], c->text));
-        out->save_count++;
-        out->saves_head |= !strcmp(c->text, "score") || !strcmp(c->text, "classifier");
+        bool number = c->kind == CAD_INT || (!whole && c->kind == CAD_REAL && isfinite(c->real));
+        if (!number || (whole && (c->integer < 1 || c->integer > 4096)))
+            return cad_fail(CAD_EMODEL, "%s:%d:%d: %s: expected %s, found something else", path, c->line, c->column, key, whole ? "whole numbers from 1 to 4096" : "numbers");
+        CAD_TRY(cad_strdup(&(*out)[*count].pattern, c->key));
+        (*out)[(*count)++].value = c->real;
     }
     return CAD_OK;
+}
+
+static cad_status read_layers(cad_adapter_config *out, const cad_node *n, const char *path)
+{
+    bool one = n && n->kind == CAD_INT;
+
+    if (!n || n->kind == CAD_NULL) return CAD_OK;
+    if (!one && n->kind != CAD_LIST) return cad_fail(CAD_EMODEL, "%s:%d:%d: layers_to_transform: expected a whole number or a list of them, found %s", path, n->line, n->column, cad_kind_name(n->kind));
+    CAD_TRY(cad_alloc(&out->only_layers, (size_t)n->children + 1, sizeof *out->only_layers, "layers_to_transform"));
+    for (const cad_node *c = one ? n : n->child; c; c = one ? NULL : c->next) {
+        if (c->kind != CAD_INT || c->integer < 0 || c->integer >= CAD_MAX_LAYERS)
+            return cad_fail(CAD_EMODEL, "%s:%d:%d: layers_to_transform: expected layers from 0 to %d, found something else", path, c->line, c->column, CAD_MAX_LAYERS - 1);
+        out->only_layers[out->only_count++] = (int)c->integer;
+    }
+    return CAD_OK;
+}
+
+/* What says where the adapter is and how large. */
+static cad_status read_places(cad_adapter_config *out, const cad_node *root, const char *path)
+{
+    bool word;
+
+    CAD_TRY(read_words(cad_get(root, "exclude_modules"), "exclude_modules", path, &out->excluded, &out->exclude_count, &out->exclude_is_regex));
+    CAD_TRY(read_words(cad_get(root, "layers_pattern"), "layers_pattern", path, &out->layers_pattern, &out->layers_pattern_count, &word));
+    CAD_TRY(read_layers(out, cad_get(root, "layers_to_transform"), path));
+    CAD_TRY(read_pattern(cad_get(root, "rank_pattern"), "rank_pattern", path, true, &out->ranks, &out->rank_count));
+    CAD_TRY(read_pattern(cad_get(root, "alpha_pattern"), "alpha_pattern", path, false, &out->alphas, &out->alpha_count));
+    return read_targets(out, cad_get(root, "target_modules"), path);
 }
 
 static cad_status read_all(cad_adapter_config *out, const cad_node *root, const char *path)
@@ -80,7 +127,8 @@ static cad_status read_all(cad_adapter_config *out, const cad_node *root, const 
     out->adapted_bias_only = !strcmp(bias, "lora_only");
     CAD_TRY(read_saves(out, cad_get(root, "modules_to_save"), path));
     if (cad_get_string(root, "base_model_name_or_path", &base, NULL) && base && *base) CAD_TRY(cad_strdup(&out->base_model, base));
-    return read_targets(out, cad_get(root, "target_modules"), path);
+    if (!cad_get_bool(root, "use_dora", &out->dora, false)) return cad_fail(CAD_EMODEL, "%s: use_dora: expected true or false", path);
+    return read_places(out, root, path);
 }
 
 cad_status cad_adapter_config_read(cad_adapter_config *out, const char *dir)
@@ -99,14 +147,57 @@ cad_status cad_adapter_config_read(cad_adapter_config *out, const char *dir)
     return status;
 }
 
+static void free_words(char ***words, int count)
+{
+    for (int i = 0; i < count; i++) cad_free(&(*words)[i]);
+    cad_free(words);
+}
+
+static void free_numbers(cad_module_number **list, int count)
+{
+    for (int i = 0; i < count; i++) cad_free(&(*list)[i].pattern);
+    cad_free(list);
+}
+
 void cad_adapter_config_close(cad_adapter_config *c)
 {
-    for (int i = 0; i < c->target_count; i++) cad_free(&c->targets[i]);
-    for (int i = 0; i < c->save_count; i++) cad_free(&c->saves[i]);
-    cad_free(&c->targets);
-    cad_free(&c->saves);
+    free_words(&c->targets, c->target_count);
+    free_words(&c->saves, c->save_count);
+    free_words(&c->excluded, c->exclude_count);
+    free_words(&c->layers_pattern, c->layers_pattern_count);
+    free_numbers(&c->ranks, c->rank_count);
+    free_numbers(&c->alphas, c->alpha_count);
+    cad_free(&c->only_layers);
     cad_free(&c->base_model);
     *c = (cad_adapter_config){0};
+}
+
+void cad_method_take_adapter(cad_method *m, const cad_adapter_config *c)
+{
+    m->lora = true;
+    m->r = c->r;
+    m->alpha = c->alpha;
+    m->rslora = c->rslora;
+    m->dora = c->dora;
+    m->train_bias = c->train_bias;
+    m->adapted_bias_only = c->adapted_bias_only;
+    m->targets = (const char *const *)c->targets;
+    m->target_count = c->target_count;
+    m->target_is_regex = c->target_is_regex;
+    m->excluded = (const char *const *)c->excluded;
+    m->exclude_count = c->exclude_count;
+    m->exclude_is_regex = c->exclude_is_regex;
+    m->only_layers = c->only_layers;
+    m->only_count = c->only_count;
+    m->layers_pattern = (const char *const *)c->layers_pattern;
+    m->layers_pattern_count = c->layers_pattern_count;
+    m->ranks = c->ranks;
+    m->rank_count = c->rank_count;
+    m->alphas = c->alphas;
+    m->alpha_count = c->alpha_count;
+    m->train_head = c->saves_head;
+    m->saves = (const char *const *)c->saves;
+    m->save_count = c->save_count;
 }
 
 static const char *last_word(const char *name)
@@ -116,40 +207,90 @@ static const char *last_word(const char *name)
     return dot ? dot + 1 : name;
 }
 
-static cad_status put_targets(cad_json *j, const cad_arch *a, const cad_method *m)
+static bool is_new(const char *const *words, size_t n, const char *word)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(last_word(words[i]), word)) return false;
+    return *word != 0;
+}
+
+/* All linear layers of a block (and a pooler), by the last word of their names. */
+static cad_status put_all_linear(cad_json *j, const cad_arch *a)
 {
     const cad_tensor_names *t = &a->names;
-    const char *all[] = {t->q, t->k, t->v, t->o, t->gate, t->up, t->down};
+    const char *const all[] = {t->q, t->k, t->v, t->o, t->gate, t->up, t->down, t->shared_gate, t->shared_up, t->shared_down, t->pooler};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (is_new(all, i, last_word(all[i]))) CAD_TRY(cad_json_string(j, NULL, last_word(all[i])));
+    return CAD_OK;
+}
+
+static cad_status put_words(cad_json *j, const char *key, const char *const *words, int n, bool is_word)
+{
+    if (is_word) return cad_json_string(j, key, words[0]);
+    if (!n) return cad_json_null(j, key);
+    CAD_TRY(cad_json_begin(j, key, '['));
+    for (int i = 0; i < n; i++) CAD_TRY(cad_json_string(j, NULL, words[i]));
+    return cad_json_end(j);
+}
+
+static cad_status put_targets(cad_json *j, const cad_arch *a, const cad_method *m)
+{
     bool every = !m->target_count || (!m->target_is_regex && !strcmp(m->targets[0], "all-linear"));
 
-    if (m->target_is_regex) return cad_json_string(j, "target_modules", m->targets[0]);
+    if (!every) return put_words(j, "target_modules", m->targets, m->target_count, m->target_is_regex);
     CAD_TRY(cad_json_begin(j, "target_modules", '['));
-    for (int i = 0; i < (every ? 7 : m->target_count); i++) CAD_TRY(cad_json_string(j, NULL, every ? last_word(all[i]) : m->targets[i]));
+    CAD_TRY(put_all_linear(j, a));
+    return cad_json_end(j);
+}
+
+static cad_status put_number(cad_json *j, const char *key, double x)
+{
+    return fabs(x) < 1e15 && x == floor(x) ? cad_json_int(j, key, (int64_t)x) : cad_json_real(j, key, x);
+}
+
+static cad_status put_pattern(cad_json *j, const char *key, const cad_module_number *list, int n)
+{
+    CAD_TRY(cad_json_begin(j, key, '{'));
+    for (int i = 0; i < n; i++) CAD_TRY(put_number(j, list[i].pattern, list[i].value));
+    return cad_json_end(j);
+}
+
+static cad_status put_layers(cad_json *j, const cad_method *m)
+{
+    CAD_TRY(put_words(j, "layers_pattern", m->layers_pattern, m->layers_pattern_count, false));
+    if (!m->only_count) return cad_json_null(j, "layers_to_transform");
+    CAD_TRY(cad_json_begin(j, "layers_to_transform", '['));
+    for (int i = 0; i < m->only_count; i++) CAD_TRY(cad_json_int(j, NULL, m->only_layers[i]));
     return cad_json_end(j);
 }
 
 static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arch *a, const cad_method *m)
 {
     CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(put_pattern(j, "alpha_pattern", m->alphas, m->alpha_count));
     CAD_TRY(cad_json_null(j, "auto_mapping"));
     CAD_TRY(cad_json_string(j, "base_model_name_or_path", base_model));
     CAD_TRY(cad_json_string(j, "bias", !m->train_bias ? "none" : m->adapted_bias_only ? "lora_only" : "all"));
+    CAD_TRY(put_words(j, "exclude_modules", m->excluded, m->exclude_count, m->exclude_is_regex));
     CAD_TRY(cad_json_bool(j, "fan_in_fan_out", false));
     CAD_TRY(cad_json_bool(j, "inference_mode", true));
     CAD_TRY(cad_json_bool(j, "init_lora_weights", true));
-    CAD_TRY(fabs(m->alpha) < 1e15 && m->alpha == floor(m->alpha) ? cad_json_int(j, "lora_alpha", (int64_t)m->alpha) : cad_json_real(j, "lora_alpha", m->alpha));
+    CAD_TRY(put_layers(j, m));
+    CAD_TRY(put_number(j, "lora_alpha", m->alpha));
     CAD_TRY(cad_json_real(j, "lora_dropout", m->dropout));
     CAD_TRY(cad_json_begin(j, "modules_to_save", '['));
-    if (m->train_head) CAD_TRY(cad_json_string(j, NULL, m->custom_head ? "classifier" : "score"));
+    if (m->train_head) CAD_TRY(cad_json_string(j, NULL, m->custom_head ? "classifier" : a->names.head));
     for (int i = 0; i < m->save_count; i++)
         if (strcmp(m->saves[i], "score") && strcmp(m->saves[i], "classifier")) CAD_TRY(cad_json_string(j, NULL, m->saves[i]));
     CAD_TRY(cad_json_end(j));
     CAD_TRY(cad_json_string(j, "peft_type", "LORA"));
     CAD_TRY(cad_json_int(j, "r", m->r));
+    CAD_TRY(put_pattern(j, "rank_pattern", m->ranks, m->rank_count));
     CAD_TRY(cad_json_null(j, "revision"));
     CAD_TRY(put_targets(j, a, m));
-    CAD_TRY(cad_json_string(j, "task_type", "SEQ_CLS"));
-    CAD_TRY(cad_json_bool(j, "use_dora", false));
+    CAD_TRY(cad_json_string(j, "task_type", m->causal ? "CAUSAL_LM" : "SEQ_CLS"));
+    CAD_TRY(cad_json_bool(j, "use_dora", m->dora));
     CAD_TRY(cad_json_bool(j, "use_rslora", m->rslora));
     return cad_json_end(j);
 }
@@ -210,8 +351,12 @@ static cad_status put_classifier(cad_json *j, const cad_node *root, const cad_ar
     CAD_TRY(cad_json_begin(j, "architectures", '['));
     CAD_TRY(cad_json_string(j, NULL, name));
     CAD_TRY(cad_json_end(j));
+    if (a->nested) { /* what is written is the language model alone */
+        root = cad_get(root, "text_config");
+        CAD_TRY(cad_json_string(j, "model_type", a->text_type));
+    }
     for (const cad_node *n = root->child; n; n = n->next)
-        if (!replaced(n->key)) CAD_TRY(cad_json_node(j, n->key, n));
+        if (!replaced(n->key) && !(a->nested && !strcmp(n->key, "model_type"))) CAD_TRY(cad_json_node(j, n->key, n));
     CAD_TRY(cad_json_string(j, cad_get(root, "torch_dtype") ? "torch_dtype" : "dtype", m->compute == CAD_BF16 ? "bfloat16" : "float32"));
     CAD_TRY(put_labels(j, m->num_labels));
     CAD_TRY(cad_json_string(j, "problem_type", "single_label_classification"));

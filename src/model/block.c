@@ -146,7 +146,7 @@ static cad_status mlp_backward(cad_model *m, int block, cad_unit_view w, void *g
     CAD_TRY(leave_back(m, &h, w, grads, &dy));
     CAD_TRY(cadp_linear_input_gradient(m, down, w, dy, dm));
     CAD_TRY(cad_glu_bwd(m->device, &(cad_glu_bwd_args){.dgate = x.gate, .dup = x.up, .dm = dm, .gate = x.gate, .up = x.up, .m = x.inner, .act = m->arch->act}));
-    CAD_TRY(cadp_linear_weight_gradient(m, down, grads, x.inner, dy, u_of(m, s, CADP_DOWN)));
+    CAD_TRY(cadp_linear_weight_gradient(m, down, w, grads, x.inner, dy, u_of(m, s, CADP_DOWN)));
     CAD_TRY(enter(m, &h, w, mid, &normed));
     CAD_TRY(cadp_linear_backward(m, linear(m, block, CADP_GATE_UP), w, grads, normed, gate_up(m, block, s), dx, u_of(m, s, CADP_GATE_UP)));
     if (m->arch->routed[block]) CAD_TRY(cadp_experts_backward(m, block, w, grads, &s->visits, normed, dy, dx));

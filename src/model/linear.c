@@ -17,7 +17,7 @@ cad_tensor cadp_grad(const cad_model *m, void *grads, int row)
     return cad_view((char *)grads + (size_t)p->at * cad_dtype_bytes(m->real), m->real, p->rows, p->cols);
 }
 
-static void add_part(const cad_model *m, cadp_linear *l, int unit, cad_role role)
+static void add_part(cad_model *m, cadp_linear *l, int unit, cad_role role)
 {
     cadp_part *p = &l->part[l->parts++];
     const cad_param *weight;
@@ -26,9 +26,11 @@ static void add_part(const cad_model *m, cadp_linear *l, int unit, cad_role role
     p->bias = cadp_find(m, unit, role, CAD_PIECE_BIAS);
     p->a = cadp_find(m, unit, role, CAD_PIECE_A);
     p->b = cadp_find(m, unit, role, CAD_PIECE_B);
+    p->magnitude = cadp_find(m, unit, role, CAD_PIECE_MAGNITUDE);
     if (p->a >= 0) {
         p->r = m->params->row[p->a].rows;
         p->scale = m->params->row[p->a].scale;
+        p->factors = m->factors;
         p->u_from = l->u;
         l->u += p->r;
     }
@@ -37,6 +39,7 @@ static void add_part(const cad_model *m, cadp_linear *l, int unit, cad_role role
     p->out = weight->rows;
     l->in = weight->cols;
     l->out += weight->rows;
+    if (p->magnitude >= 0) m->factors += p->out;
 }
 
 static bool one_product(const cad_model *m, const cadp_linear *l)
@@ -117,6 +120,7 @@ static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_vi
         cad_tensor seen, low = u_of(l, u, i);
         CAD_TRY(adapter_input(m, l, i, x, &seen));
         CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = low, .a = seen, .b = cadp_weight(m, w, p->a), .tb = true, .alpha = 1}));
+        if (p->magnitude >= 0) return cadp_dora_forward(m, l, p, w, x, seen, low, args.c, beta);
         args.a2 = low;
         args.b2 = cadp_weight(m, w, p->b);
         args.tb2 = true;
@@ -144,23 +148,31 @@ static cad_status base_gradients(cad_model *m, const cadp_linear *l, void *grads
     return CAD_OK;
 }
 
-/* dA = s v' x~, dB = s dy' u with v = dy B (families 11.1). */
-static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u, int i)
+/* dA = s v' x~, dB = s dy' u with v = dy B (families 11.1); with a magnitude dz stands for dy. */
+static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u, int i)
 {
     const cadp_part *p = &l->part[i];
-    cad_tensor seen;
+    cad_tensor seen, v = v_of(m, l, dy, i);
 
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(l, u, i), .alpha = p->scale}));
     CAD_TRY(adapter_input(m, l, i, x, &seen));
-    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v_of(m, l, dy, i), .ta = true, .b = seen, .alpha = p->scale});
+    if (p->magnitude >= 0) {
+        CAD_TRY(cadp_dora_magnitude(m, p, w, cadp_grad(m, grads, p->magnitude), seen, u_of(l, u, i), dy));
+        CAD_TRY(cadp_dora_gradient(m, p, dy, &dy));
+    }
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(l, u, i), .alpha = p->scale}));
+    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v, .ta = true, .b = seen, .alpha = p->scale});
 }
 
-/* dx += the gradient through the adapter when dropout stands before it. */
-static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, const cadp_part *p, cad_tensor a, cad_tensor v, cad_tensor dx, int i)
+/* dx += the gradient through the adapter when dropout stands before it; with a magnitude (dz) the weight sees the dropped input too. */
+static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor v, cad_tensor dy, cad_tensor dz, cad_tensor dx, int i)
 {
-    cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols);
+    const cadp_part *p = &l->part[i];
+    cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols), weight = cadp_weight(m, w, p->weight);
+    bool stretched = p->magnitude >= 0;
 
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = v, .b = a, .alpha = p->scale}));
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = v, .b = cadp_weight(m, w, p->a), .alpha = p->scale}));
+    if (stretched) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = dz, .b = weight, .alpha = 1, .beta = 1}));
+    if (stretched) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = dy, .b = weight, .alpha = -1, .beta = 1}));
     return cad_dropout(m->device, &(cad_dropout_args){.y = dx, .x = t, .p = m->method.dropout, .seed = m->method.seed, .index = m->seed_index, .site = l->site + (uint32_t)i, .accumulate = true});
 }
 
@@ -169,22 +181,24 @@ static cad_tensor member_of(const cadp_linear *l, cad_tensor dy, int i) { return
 static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx, int i)
 {
     const cadp_part *p = &l->part[i];
-    cad_tensor v = {0}, a = cadp_weight(m, w, p->a);
+    cad_tensor v = {0}, dz = dy;
     cad_matmul_args args = {.c = dx, .a = dy, .b = weight_of(m, l, w, i), .alpha = 1, .beta = i ? 1 : 0};
     bool direct = p->a >= 0 && !drops(m);
 
+    if (p->magnitude >= 0) CAD_TRY(cadp_dora_gradient(m, p, dy, &dz));
     if (p->a >= 0) {
         v = v_of(m, l, dy, i);
-        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dy, .b = cadp_weight(m, w, p->b), .alpha = 1}));
+        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dz, .b = cadp_weight(m, w, p->b), .alpha = 1}));
     }
     if (!cad_some(dx)) return CAD_OK;
     if (direct) {
+        args.a = dz;
         args.a2 = v;
-        args.b2 = a;
+        args.b2 = cadp_weight(m, w, p->a);
         args.alpha2 = p->scale;
     }
     CAD_TRY(cad_matmul(m->device, &args));
-    return p->a >= 0 && !direct ? dropped_input_gradient(m, l, p, a, v, dx, i) : CAD_OK;
+    return p->a >= 0 && !direct ? dropped_input_gradient(m, l, w, v, dy, dz, dx, i) : CAD_OK;
 }
 
 cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx)
@@ -193,11 +207,11 @@ cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_un
     return CAD_OK;
 }
 
-cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u)
+cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u)
 {
     for (int i = 0; i < (l->fused ? 1 : l->parts); i++) {
         CAD_TRY(base_gradients(m, l, grads, x, member_of(l, dy, i), i));
-        if (l->part[i].a >= 0) CAD_TRY(adapter_gradients(m, l, grads, x, member_of(l, dy, i), u, i));
+        if (l->part[i].a >= 0) CAD_TRY(adapter_gradients(m, l, w, grads, x, member_of(l, dy, i), u, i));
     }
     return CAD_OK;
 }
@@ -205,5 +219,5 @@ cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, void 
 cad_status cadp_linear_backward(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor dx, cad_tensor u)
 {
     CAD_TRY(cadp_linear_input_gradient(m, l, w, dy, dx));
-    return cadp_linear_weight_gradient(m, l, grads, x, dy, u);
+    return cadp_linear_weight_gradient(m, l, w, grads, x, dy, u);
 }

@@ -135,6 +135,23 @@ static cad_status take_experts(cad_model *m, cad_arena *a)
     return m->limits.train ? cad_arena_tensor(a, WORK, "router's gradient", m->act, m->limits.tokens, m->arch->experts, &m->dscores) : CAD_OK;
 }
 
+/* Rows of a weight are looked at a few at a time. */
+static cad_status take_dora(cad_model *m, cad_arena *a)
+{
+    enum { MOST = 1 << 20 };
+    int64_t out = 0, in = m->arch->hidden;
+
+    if (!m->factors) return CAD_OK;
+    for (int i = 0; i <= m->arch->layers * CADP_LINEARS; i++) {
+        for (int j = 0; j < m->linear[i].parts; j++) out = cad_max(out, m->linear[i].part[j].out);
+        in = cad_max(in, m->linear[i].in);
+    }
+    CAD_TRY(cad_arena_tensor(a, WORK, "inner values of a stretched layer", m->act, m->limits.tokens, out, &m->dora));
+    CAD_TRY(cad_arena_tensor(a, WORK, "stretching factors", m->real, 2, m->factors, &m->stretch));
+    CAD_TRY(cad_arena_tensor(a, WORK, "rows of a weight with its adapter", m->real, 1, cad_max(in, MOST), &m->stretched));
+    return cad_arena_tensor(a, WORK, "rows of a weight with its adapter", m->act, 1, cad_max(in, MOST), &m->stretched_norm);
+}
+
 static cad_status take_work(cad_model *m, cad_arena *a)
 {
     const cad_arch *x = m->arch;
@@ -151,6 +168,7 @@ static cad_status take_work(cad_model *m, cad_arena *a)
     if (train && cast) CAD_TRY(cad_arena_tensor(a, WORK, "residual gradient, cast", m->act, t, x->hidden, &m->dcast));
     if (train && ranks) CAD_TRY(cad_arena_tensor(a, WORK, "adapter gradient", m->act, t, ranks, &m->v));
     if (train && ranks && m->method.dropout > 0) CAD_TRY(cad_arena_tensor(a, WORK, "dropped input", m->act, t, wide, &m->drop));
+    CAD_TRY(take_dora(m, a));
     return take_experts(m, a);
 }
 

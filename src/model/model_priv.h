@@ -6,8 +6,9 @@
 
 enum { CADP_QKV, CADP_OUT, CADP_GATE_UP, CADP_DOWN, CADP_LINEARS };
 
-/* One member of a linear layer: rows of the parameter table (-1: none), its columns of the output, and of the adapters' inner values. */
-typedef struct cadp_part { int weight, bias, a, b; int64_t from, out, u_from, r; double scale; } cadp_part;
+/* One member of a linear layer: rows of the parameter table (-1: none), its columns of the output, of the adapters' inner values, and of
+ * DoRA's factors. */
+typedef struct cadp_part { int weight, bias, a, b, magnitude; int64_t from, out, u_from, r, factors; double scale; } cadp_part;
 /* A linear layer: one input, 1 to 3 members side by side in the output. Members whose weights lie next to each other and have no adapter are
  * one product. u: ranks of all adapters. */
 typedef struct cadp_linear { cadp_part part[3]; int parts; int64_t in, out, u; bool fused; uint32_t site; } cadp_linear;
@@ -37,6 +38,8 @@ struct cad_model {
     cadp_slot *slot;     /* [slots] */
     int slots;
     cad_tensor norm, m, dm, dqkv, d_o, dx, dh, dcast, drop, v;        /* working space of blocks */
+    cad_tensor dora, stretch, stretched, stretched_norm;              /* inner values of a layer; c and 1 / n of all; rows of a weight with its adapter */
+    int64_t factors;                                                  /* columns of stretch */
     cad_tensor scores, dscores, visit, hidden;                        /* of experts: router's logits; inputs or outputs of visits; inside them */
     cad_tensor sum, sum_mean, sum_rstd, words, dwords, words_cast;    /* of the embeddings: before their norm; inner values of an adapter */
     cad_tensor full, rstd, picked, feature, pooled, pre, head_in, u_pool, logits, dlogits, dfeature, dfeature_cast, nll; /* of the tail; full: [T, hidden] R */
@@ -72,9 +75,15 @@ CAD_CHECKED cad_status cadp_linear_forward(cad_model *m, const cadp_linear *l, c
 /* dx = dy W + s ((dy B) A) mask (none: left out); leaves dy B of every member in m->v for the weight gradient that must follow. */
 CAD_CHECKED cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx);
 /* Gradients of what trains are written. */
-CAD_CHECKED cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u);
+CAD_CHECKED cad_status cadp_linear_weight_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor u);
 /* Both. */
 CAD_CHECKED cad_status cadp_linear_backward(cad_model *m, const cadp_linear *l, cad_unit_view w, void *grads, cad_tensor x, cad_tensor dy, cad_tensor dx, cad_tensor u);
+
+/* dora.c: y = (beta y +) the layer's value; low: A of what the adapter sees. */
+CAD_CHECKED cad_status cadp_dora_forward(cad_model *m, const cadp_linear *l, const cadp_part *p, cad_unit_view w, cad_tensor x, cad_tensor seen, cad_tensor low, cad_tensor y, double beta);
+/* The gradient of z from that of the value, in room that the next call takes again. */
+CAD_CHECKED cad_status cadp_dora_gradient(cad_model *m, const cadp_part *p, cad_tensor dy, cad_tensor *dz);
+CAD_CHECKED cad_status cadp_dora_magnitude(cad_model *m, const cadp_part *p, cad_unit_view w, cad_tensor d, cad_tensor seen, cad_tensor low, cad_tensor dy);
 
 /* memory.c: everything is taken before the first step. */
 CAD_CHECKED cad_status cadp_take_memory(cad_model *m, cad_arena *a);

@@ -11,27 +11,6 @@ static cad_pooling pooling_of(int option)
     return option == CAD_POOL_MEAN ? CAD_POOLING_MEAN : option == CAD_POOL_CLS ? CAD_POOLING_FIRST : CAD_POOLING_LAST;
 }
 
-/* The adapter's own file decides its shape; what the configuration asks for otherwise must agree. */
-static cad_status method_from_adapter(cad_run *r)
-{
-    cad_method *m = &r->method;
-    const cad_adapter_config *a = &r->adapter;
-
-    m->lora = true;
-    m->r = a->r;
-    m->alpha = a->alpha;
-    m->rslora = a->rslora;
-    m->train_bias = a->train_bias;
-    m->adapted_bias_only = a->adapted_bias_only;
-    m->targets = (const char *const *)a->targets;
-    m->target_count = a->target_count;
-    m->target_is_regex = a->target_is_regex;
-    m->train_head = a->saves_head;
-    m->saves = (const char *const *)a->saves;
-    m->save_count = a->save_count;
-    return CAD_OK;
-}
-
 static bool saves_head(const cad_words *w)
 {
     for (int i = 0; i < w->count; i++)
@@ -48,12 +27,13 @@ static cad_status method_from_options(cad_run *r)
     *m = (cad_method){.custom_head = o->model.use_custom_binary_head, .num_labels = (int)o->model.num_labels, .head_dropout = o->model.head_dropout,
                       .pooling = o->model.use_custom_binary_head ? pooling_of(o->model.pooling) : CAD_POOLING_LAST, .compute = o->training.bf16 ? CAD_BF16 : CAD_F32,
                       .recompute = o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
-    if (r->adapter.r) CAD_TRY(method_from_adapter(r));
+    if (r->adapter.r) cad_method_take_adapter(m, &r->adapter); /* the adapter's own file decides its shape */
     else if (o->model.lora.enabled) {
         m->lora = true;
         m->r = o->model.lora.r;
         m->alpha = o->model.lora.lora_alpha;
         m->rslora = o->model.lora.use_rslora;
+        m->dora = o->model.lora.use_dora;
         m->train_bias = o->model.lora.bias != CAD_BIAS_NONE;
         m->adapted_bias_only = o->model.lora.bias == CAD_BIAS_LORA_ONLY;
         m->targets = (const char *const *)o->model.lora.target_modules.word;

@@ -482,6 +482,39 @@ static cad_status call_sum_rows(cad_device *d, const ops_case *c, const ops_shee
 
 static const ops_op sum_rows = {"sum_rows", fill_sum_rows, call_sum_rows, NULL, false};
 
+static void fill_scale_cols(const ops_case *c, ops_sheet *s)
+{
+    in(s, "x", c->in, c->m, c->n);
+    in(s, "w", CAD_F32, 1, c->n);
+    if (c->flags & BIAS) in(s, "b", c->in, 1, c->n);
+    ops_add(s, (ops_slot){.name = "y", .dtype = c->out, .rows = c->m, .cols = c->n, .use = c->flags & ADD ? OPS_INOUT : OPS_OUT, .twin = c->flags & TWIN ? 1 : 0});
+}
+
+static cad_status call_scale_cols(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    return cad_scale_cols(d, &(cad_scale_cols_args){.y = ops_t(s, "y"), .x = ops_t(s, "x"), .w = ops_t(s, "w"), .b = ops_t(s, "b"), .accumulate = c->flags & ADD});
+}
+
+static const ops_op scale_cols = {"scale_cols", fill_scale_cols, call_scale_cols, NULL, false};
+
+/* The gradient of the factors of scale_cols. */
+static void fill_dot_cols(const ops_case *c, ops_sheet *s)
+{
+    in(s, "x", c->in, c->m, c->n);
+    in(s, "w", CAD_F32, 1, c->n);
+    in_as(s, "y", c->out, c->m, c->n, OPS_MADE);
+    in(s, "dy", c->out, c->m, c->n);
+    out(s, "dw", wide(), 1, c->n, false);
+}
+
+static cad_status call_dot_cols(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    (void)c;
+    return cad_dot_cols(d, &(cad_dot_cols_args){.w = ops_t(s, "dw"), .x = ops_t(s, "x"), .y = ops_t(s, "dy")});
+}
+
+static const ops_op dot_cols = {"dot_cols", fill_dot_cols, call_dot_cols, call_scale_cols, false};
+
 static void fill_dropout(const ops_case *c, ops_sheet *s)
 {
     in(s, "x", c->in, c->m, c->n);
@@ -678,6 +711,8 @@ const ops_case ops_table[] = {
     NORM(axpby, 1, 1, F32, F32, .alpha = 1), NORM(axpby, 9, 67, F32, BF16, .alpha = 1), NORM(axpby, 9, 67, BF16, F32, .alpha = 1, .beta = 1), NORM(axpby, 3, 1000, BF16, BF16, .alpha = 0.5, .beta = -2),
     NORM(axpby, 1000, 3, F32, F32, .alpha = -1, .beta = 0.25), NORM(axpby, 0, 3, F32, F32, .alpha = 1),
     NORM(sum_rows, 1, 1, F32, F32, .terms = 1), NORM(sum_rows, 3000, 5, BF16, F32, .terms = 3000, .flags = ADD), NORM(sum_rows, 33, 577, F32, F32, .terms = 33), NORM(sum_rows, 0, 3, F32, F32, .terms = 1),
+    NORM(scale_cols, 1, 1, F32, F32, .kind = 0), NORM(scale_cols, 9, 67, BF16, F32, .flags = BIAS | ADD), NORM(scale_cols, 300, 5, BF16, BF16, .flags = TWIN), NORM(scale_cols, 3, 5000, F32, BF16, .flags = BIAS), NORM(scale_cols, 5, 7, F32, F32, .flags = TWIN | ADD),
+    NORM(dot_cols, 5, 7, F32, F32, .terms = 5, .flags = GRAD), NORM(dot_cols, 3000, 5, BF16, BF16, .terms = 3000), NORM(dot_cols, 33, 1500, F32, F32, .terms = 33), NORM(dot_cols, 0, 3, F32, F32, .terms = 1),
     NORM(dropout, 1, 1, F32, F32, .alpha = 0.5), NORM(dropout, 9, 67, F32, BF16, .alpha = 0.1), NORM(dropout, 9, 66, BF16, F32, .alpha = 0.05, .flags = ADD), NORM(dropout, 300, 5, BF16, BF16, .alpha = 0.9, .flags = TWIN),
     NORM(dropout, 5, 64, F32, F32, .alpha = 0, .flags = TWIN), NORM(dropout, 5, 7, F32, F32, .alpha = 0.3, .flags = ADD),
 

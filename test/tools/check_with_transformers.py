@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Do Transformers and PEFT read what cadtrain writes, and compute the same? Trains tiny models with cadtrain and loads the results in the real libraries.
-usage: check_with_transformers.py [--bin build/cadtrain] [--golden ../shared/golden] [--families qwen2,llama31] [--keep DIR] [--vectors test/golden]
+usage: check_with_transformers.py [--bin build/cadtrain] [--golden ../shared/golden] [--families qwen2,llama31,…] [--methods qwen2,bert,…] [--keep DIR] [--vectors test/golden]
 Run by hand, from the root of the repository. Needs torch, transformers, peft, safetensors and h5py. Last line: N passed, N failed.
 
 For each family: full and LoRA, fp32 and bf16, three steps of two ranks; then
@@ -11,6 +11,10 @@ For each family: full and LoRA, fp32 and bf16, three steps of two ranks; then
   state.h5                                     h5py: tensors under the model's names, in its shapes; attributes
   trainer_state.json                           TrainerState.load_from_json
 
+--methods: for each family adapters of other kinds that PEFT made (DoRA, ranks by pattern, on the table of words, …): logits of both, and three steps of
+both on one batch: loss, norm of the gradient, and the tensors afterwards.
+A family without a class for classification (Llama 4) is loaded as its base model, and the head is applied to the last token.
+
 --vectors DIR does only this: it writes the small files that test/cli/stored_vectors.sh needs, what cadtrain trained and these libraries' logits of it.
 """
 import argparse, json, os, re, shutil, subprocess, sys, tempfile
@@ -19,6 +23,7 @@ P = argparse.ArgumentParser(usage=__doc__)
 P.add_argument('--bin', default='build/cadtrain')
 P.add_argument('--golden', default='../shared/golden')
 P.add_argument('--families', default='qwen2,llama31')
+P.add_argument('--methods', default='')
 P.add_argument('--keep', default='')
 P.add_argument('--vectors', default='')
 A = P.parse_args()
@@ -68,7 +73,7 @@ def classifier(family):
     save_file({**load_file(f'{d}/model.safetensors'), **load_file(f'{src}/seqcls/head.safetensors')}, f'{d}/model.safetensors', metadata={'format': 'pt'})
     c = json.load(open(f'{d}/config.json'))
     c.update(num_labels=2, id2label={'0': 'LABEL_0', '1': 'LABEL_1'}, label2id={'LABEL_0': 0, 'LABEL_1': 1})
-    c['architectures'] = [re.sub('ForCausalLM$', 'ForSequenceClassification', c['architectures'][0])]
+    c['architectures'] = [re.sub('(ForCausalLM|Model)$', 'ForSequenceClassification', c['architectures'][0])]
     json.dump(c, open(f'{d}/config.json', 'w'), indent=2)
     return d
 
@@ -106,7 +111,39 @@ def library_logits(model, directory, family, together=False):
     return torch.stack(one)
 
 
+class Headed(torch.nn.Module):
+    """A base model and a linear head on the last token."""
+
+    def __init__(self, base, head):
+        super().__init__()
+        self.base, self.head = base, head
+
+    def forward(self, input_ids):
+        h = self.base(input_ids=input_ids).last_hidden_state[:, -1] @ self.head.T
+        return type('Output', (), {'logits': h})
+
+
+def without_class(directory, dtype):
+    model, info = transformers.AutoModel.from_pretrained(directory, dtype=dtype, attn_implementation='eager', output_loading_info=True)
+    left = [k for kind in ('missing_keys', 'unexpected_keys', 'mismatched_keys') for k in info[kind] if k != 'score.weight']
+    tensors = {}
+    for f in os.listdir(directory):
+        if f.endswith('.safetensors'):
+            tensors.update(load_file(f'{directory}/{f}'))
+    return Headed(model, tensors['score.weight'].to(dtype)), left
+
+
+def head_of(base):
+    return 'classifier' if json.load(open(f'{base}/config.json'))['model_type'] == 'bert' else 'score'
+
+
+def has_class(directory):
+    return json.load(open(f'{directory}/config.json'))['model_type'] != 'llama4_text'
+
+
 def load(directory, dtype=torch.float32):
+    if not has_class(directory):
+        return without_class(directory, dtype)
     model, info = AutoModelForSequenceClassification.from_pretrained(directory, dtype=dtype, attn_implementation='eager', output_loading_info=True)
     left = [k for kind in ('missing_keys', 'unexpected_keys', 'mismatched_keys') for k in info[kind]]
     return model, left
@@ -122,13 +159,15 @@ def check_full(family, name, directory):
     say(not left, f'{name} keys', f'missing, unexpected or mismatched: {left[:4]}' if left else 'every tensor is taken')
     want = library_logits(model, directory, family)
     compare(f'{name} one by one', cadtrain_logits(family, directory), want)
-    compare(f'{name} padded batch', cadtrain_logits(family, directory), library_logits(model, directory, family, True))
+    if has_class(directory):
+        compare(f'{name} padded batch', cadtrain_logits(family, directory), library_logits(model, directory, family, True))
     return want
 
 
 def check_adapter(family, name, base, directory):
     tensors = load_file(f'{directory}/adapter_model.safetensors')
-    say('base_model.model.score.weight' in tensors, f'{name} head', 'base_model.model.score.weight')
+    head = f'base_model.model.{head_of(base)}.weight'
+    say(head in tensors, f'{name} head', head)
     model = PeftModel.from_pretrained(load(base)[0], directory)
     taken = peft.get_peft_model_state_dict(model)
     say(set(taken) == set(tensors) and all(torch.equal(taken[k].float(), tensors[k].float()) for k in taken), f'{name} keys', f'{len(taken)} tensors in PEFT, {len(tensors)} in the file, equal')
@@ -191,6 +230,8 @@ def check_family(family):
         check_trainer_state(f'{family} {name}', out)
         if flags:
             check_bf16(family, f'{family} {name}', out)
+    if not has_class(base):
+        return
     for name, flags in (('lora', []), ('lora bf16', ['--bf16'])):
         out = train(family, base, name.replace(' ', '_'), '--lora-enable', 'true', '--lora-r', 4, '--lora-alpha', 8, *flags)
         merged = f'{TMP}/{family}.{name.replace(" ", "_")}.merged'
@@ -204,6 +245,76 @@ def check_family(family):
         if flags:
             check_bf16(family, f'{family} {name}', out, base)
     headless(family)
+
+
+def kinds_of_adapters(family):
+    words = 'word_embeddings' if family == 'bert' else 'embed_tokens'
+    some = ['query', 'value', 'intermediate.dense'] if family == 'bert' else ['q_proj', 'v_proj', 'down_proj']
+    name = 'encoder.layer.0.attention.self.query' if family == 'bert' else 'layers.0.self_attn.q_proj'
+    yield 'dora', dict(use_dora=True, target_modules='all-linear')
+    yield 'rslora bias all', dict(use_rslora=True, bias='all', target_modules=some)
+    yield 'bias lora_only', dict(bias='lora_only', target_modules=some)
+    yield 'patterns', dict(target_modules=some, rank_pattern={name: 5, some[1]: 2}, alpha_pattern={some[2]: 7}, exclude_modules=['1.' + some[1], '1.self_attn.' + some[1]])
+    yield 'some layers', dict(target_modules=some, layers_to_transform=[1])
+    yield 'words', dict(target_modules=some + [words])
+    yield 'regex', dict(target_modules=r'.*\.(0|1)\..*(q_proj|query|up_proj)', exclude_modules=r'.*\.1\..*q_proj')
+
+
+def moved_alike(name, got, want, scale):
+    want = {k: v for k, v in want.items() if not k.endswith('.base_layer.weight') and '.original_module.' not in k}  # what PEFT keeps beside what is trained
+    worst = max((((got[k].float() - want[k].float()) ** 2).mean().sqrt().item() / scale, k) for k in want)
+    say(set(got) == set(want) and worst[0] <= 0.02, f'{name} tensors afterwards', f'{worst[1]}: {worst[0]:.1e} of the distance moved (0.02), {len(got)} and {len(want)} tensors')
+
+
+def steps_of_torch(model, family, directory):
+    t = AutoTokenizer.from_pretrained(directory)
+    rows = json.load(open(f'{GOLDEN}/{family}/records.json'))
+    ids = [torch.tensor([t(r['input'], truncation=True, max_length=MAX_LENGTH)['input_ids']]) for r in rows]
+    labels = torch.tensor([int(r['output']) for r in rows])
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=3e-3, weight_decay=0)
+    log = []
+    for step in range(3):
+        logits = torch.cat([model(input_ids=x).logits for x in ids])
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0).item()
+        for g in optimizer.param_groups:
+            g['lr'] = 3e-3 * (1 - step / 3)
+        optimizer.step()
+        log.append((loss.item(), norm))
+    return log
+
+
+def check_methods(family):
+    base = classifier(family) if not os.path.isdir(f'{TMP}/{family}') else f'{TMP}/{family}'
+    for kind, flags in kinds_of_adapters(family):
+        torch.manual_seed(5)
+        name, start, out = f'{family} {kind}', f'{TMP}/{family}.{kind.replace(" ", "_")}.start', f'{TMP}/{family}.{kind.replace(" ", "_")}.out'
+        model = peft.get_peft_model(load(base)[0], peft.LoraConfig(**{'r': 4, 'lora_alpha': 8, 'lora_dropout': 0.0, 'task_type': 'SEQ_CLS', **flags}))
+        for k, w in model.named_parameters():
+            if 'lora_' in k and w.requires_grad:
+                with torch.no_grad():
+                    w.add_(torch.randn_like(w) * (0.05 * w.abs().mean() if 'magnitude' in k else 0.05))
+        model.save_pretrained(start)
+        want = library_logits(model, base, family)
+        compare(f'{name} logits', cadtrain_logits(family, start, base), want)
+        log = steps_of_torch(model, family, base)
+        run('train', '--model-name-or-path', base, '--adapter-name-or-path', start, '--lora-enable', 'true', '--lora-dropout', 0, '--train-file', f'{GOLDEN}/{family}/records.json', '--validation-split', 0,
+            '--max-length', MAX_LENGTH, '--per-device-train-batch-size', 12, '--max-steps', 3, '--learning-rate', 3e-3, '--weight-decay', 0, '--lr-scheduler-type', 'linear', '--warmup-ratio', 0,
+            '--logging-steps', 1, '--evaluation-strategy', 'no', '--save-strategy', 'no', '--skip-test', '--output-dir', out)
+        ours = [(r['loss'], r['grad_norm']) for r in map(json.loads, open(f'{out}/log.jsonl')) if 'loss' in r]
+        e = max(abs(a[0] - b[0]) / max(1, abs(b[0])) for a, b in zip(ours, log))
+        n = max(abs(a[1] - b[1]) / b[1] for a, b in zip(ours, log))
+        say(len(ours) == 3 and e <= 2e-5 and n <= 2e-4, f'{name} steps', f'loss off by {e:.1e} (2e-5), norm of the gradient by {n:.1e} (2e-4)')
+        moved_alike(name, load_file(f'{out}/adapter_model.safetensors'), {k: v.contiguous() for k, v in peft.get_peft_model_state_dict(model).items()}, 3e-3 * 3)
+        again = PeftModel.from_pretrained(load(base)[0], out)
+        compare(f'{name} read back by PEFT', cadtrain_logits(family, out, base), library_logits(again, base, family))
+        merged = f'{out}.merged'
+        run('export', '--checkpoint', out, '--output', merged, '--merge', '--model-name-or-path', base)
+        compare(f'{name} merged', library_logits(load(merged)[0], merged, family), library_logits(again, base, family))
 
 
 def headless(family):
@@ -273,6 +384,8 @@ if A.vectors:
     A.families = ''
 for family in filter(None, A.families.split(',')):
     check_family(family)
+for family in filter(None, A.methods.split(',')):
+    check_methods(family)
 if not A.keep:
     shutil.rmtree(TMP, ignore_errors=True)
 print(f'torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, h5py {h5py.__version__}')

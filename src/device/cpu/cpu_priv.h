@@ -101,6 +101,7 @@ int64_t cadp_cpu_attention_bwd_work(const cad_device *d, const cad_attention_bwd
 int64_t cadp_cpu_rmsnorm_bwd_work(const cad_device *d, const cad_rmsnorm_bwd_args *x);
 int64_t cadp_cpu_sum_rows_work(const cad_device *d, const cad_sum_rows_args *x);
 int64_t cadp_cpu_fixed_add_work(const cad_device *d, const cad_fixed_args *x);
+int64_t cadp_cpu_dot_cols_work(const cad_device *d, const cad_dot_cols_args *x);
 int64_t cadp_cpu_layernorm_bwd_work(const cad_device *d, const cad_layernorm_bwd_args *x);
 int64_t cadp_cpu_route_fwd_work(const cad_device *d, const cad_route_args *x);
 int64_t cadp_cpu_matmul_groups_work(const cad_device *d, const cad_groups_args *x);

@@ -121,6 +121,28 @@ cad_status cadp_ref_sum_rows(cad_device *d, const cad_sum_rows_args *x, void *wo
     return CAD_OK;
 }
 
+cad_status cadp_ref_scale_cols(cad_device *d, const cad_scale_cols_args *x, void *work)
+{
+    (void)d, (void)work;
+    for (int64_t i = 0; i < x->x.rows; i++)
+        for (int64_t j = 0; j < x->x.cols; j++) {
+            double y = cadp_load(x->x, i, j) * cadp_load(x->w, 0, j) + (cad_some(x->b) ? cadp_load(x->b, 0, j) : 0);
+            cadp_store(x->y, i, j, y + (x->accumulate ? cadp_load(x->y, i, j) : 0));
+        }
+    return CAD_OK;
+}
+
+cad_status cadp_ref_dot_cols(cad_device *d, const cad_dot_cols_args *x, void *work)
+{
+    (void)d, (void)work;
+    for (int64_t j = 0; j < x->x.cols; j++) {
+        double sum = 0;
+        for (int64_t i = 0; i < x->x.rows; i++) sum += cadp_load(x->x, i, j) * cadp_load(x->y, i, j);
+        cadp_store(x->w, 0, j, sum);
+    }
+    return CAD_OK;
+}
+
 static bool kept(const cad_dropout_args *x, int64_t i, int64_t j)
 {
     uint32_t words[4];

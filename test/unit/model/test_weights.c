@@ -331,12 +331,14 @@ static void what_an_adapter_needs_and_we_do_not_compute_is_refused(void **state)
 {
     static const struct { const char *json, *reason; } cases[] = {
         {"{\"peft_type\": \"LOHA\", \"target_modules\": [\"q_proj\"]}", "peft_type: expected LORA"},
-        {"{\"target_modules\": [\"q_proj\"], \"use_dora\": true}", "expected an adapter without \"use_dora\""},
-        {"{\"target_modules\": [\"q_proj\"], \"rank_pattern\": {\"q_proj\": 4}}", "\"rank_pattern\""},
-        {"{\"target_modules\": [\"q_proj\"], \"alpha_pattern\": {\"q_proj\": 4}}", "\"alpha_pattern\""},
-        {"{\"target_modules\": [\"q_proj\"], \"layers_to_transform\": [1]}", "\"layers_to_transform\""},
-        {"{\"target_modules\": [\"q_proj\"], \"layers_to_transform\": 0}", "\"layers_to_transform\""},
-        {"{\"target_modules\": [\"q_proj\"], \"exclude_modules\": \"k\"}", "\"exclude_modules\""},
+        {"{\"target_modules\": [\"q_proj\"], \"use_dora\": 1}", "use_dora: expected true or false"},
+        {"{\"target_modules\": [\"q_proj\"], \"rank_pattern\": {\"q_proj\": 0}}", "rank_pattern: expected whole numbers from 1 to 4096"},
+        {"{\"target_modules\": [\"q_proj\"], \"rank_pattern\": [4]}", "rank_pattern: expected a table"},
+        {"{\"target_modules\": [\"q_proj\"], \"alpha_pattern\": {\"q_proj\": \"x\"}}", "alpha_pattern: expected numbers"},
+        {"{\"target_modules\": [\"q_proj\"], \"layers_to_transform\": [-1]}", "layers_to_transform: expected layers from 0"},
+        {"{\"target_modules\": [\"q_proj\"], \"layers_to_transform\": true}", "layers_to_transform: expected a whole number or a list"},
+        {"{\"target_modules\": [\"q_proj\"], \"exclude_modules\": 3}", "exclude_modules: expected a list or a word"},
+        {"{\"target_modules\": [\"q_proj\"], \"layers_pattern\": [3]}", "layers_pattern: expected words"},
         {"{\"target_modules\": [\"q_proj\"], \"lora_bias\": true}", "\"lora_bias\""},
         {"{\"target_modules\": [\"q_proj\"], \"fan_in_fan_out\": true}", "\"fan_in_fan_out\""},
         {"{\"target_modules\": [\"q_proj\"], \"target_parameters\": [\"x\"]}", "\"target_parameters\""},
@@ -364,8 +366,11 @@ static void what_an_adapter_needs_and_we_do_not_compute_is_refused(void **state)
 
 static void a_written_adapter_is_read_back(void **state)
 {
-    static const char *const targets[] = {"q_proj", "down_proj"}, *const saves[] = {"score", "embed_tokens"};
-    cad_method m = {.lora = true, .r = 12, .alpha = 2.5, .dropout = 0.125, .rslora = true, .train_bias = true, .targets = targets, .target_count = 2, .train_head = true, .saves = saves, .save_count = 2};
+    static const char *const targets[] = {"q_proj", "down_proj"}, *const saves[] = {"score", "embed_tokens"}, *const excluded[] = {"a.*b"};
+    static char x[] = "x", y[] = "y";
+    static const cad_module_number numbers[] = {{x, 5}, {y, 2.5}};
+    static const int layers[] = {1, 7};
+    cad_method back, m = {.lora = true, .r = 12, .alpha = 2.5, .dropout = 0.125, .rslora = true, .train_bias = true, .targets = targets, .target_count = 2, .train_head = true, .saves = saves, .save_count = 2};
     cad_adapter_config c;
     cad_tree *t;
     cad_arch a;
@@ -385,6 +390,16 @@ static void a_written_adapter_is_read_back(void **state)
     OK(cad_adapter_config_read(&c, in_scratch("")));
     assert_true(!c.base_model && c.target_count == 7 && c.train_bias && c.adapted_bias_only && !c.saves_head);
     assert_string_equal(c.targets[6], "down_proj");
+    cad_adapter_config_close(&c);
+    m = (cad_method){.lora = true, .dora = true, .r = 3, .alpha = 1, .targets = targets, .target_count = 2, .excluded = excluded, .exclude_count = 1, .exclude_is_regex = true, .only_layers = layers, .only_count = 2,
+                     .layers_pattern = targets + 1, .layers_pattern_count = 1, .ranks = numbers, .rank_count = 1, .alphas = numbers + 1, .alpha_count = 1};
+    OK(cad_adapter_config_write(in_scratch(""), NULL, &a, &m));
+    OK(cad_adapter_config_read(&c, in_scratch("")));
+    memset(&back, 0, sizeof back);
+    cad_method_take_adapter(&back, &c);
+    assert_true(back.dora && back.exclude_is_regex && back.exclude_count == 1 && !strcmp(back.excluded[0], "a.*b") && back.only_count == 2 && back.only_layers[1] == 7);
+    assert_true(back.layers_pattern_count == 1 && !strcmp(back.layers_pattern[0], "down_proj") && back.rank_count == 1 && back.ranks[0].value == 5 && !strcmp(back.ranks[0].pattern, "x"));
+    assert_true(back.alpha_count == 1 && back.alphas[0].value == 2.5 && back.r == 3);
     cad_adapter_config_close(&c);
     OK(cad_json_read(&t, in_scratch("adapter_config.json"), 1 << 16, CAD_EMODEL));
     assert_true(cad_get_string(t->root, "task_type", &word, NULL));
