@@ -104,7 +104,7 @@ static inline void gguf_close(gguf_file *f)
 /* A whole tiny model: two layers of width 8, four heads of two, byte-level or SentencePiece words. */
 static inline void gguf_tiny(gguf_file *f, bool bytes)
 {
-    static const char *const words[] = {"a", "b", "c", "ab", "abc", "<s>", "\xE2\x96\x81", "\xE2\x96\x81" "a"}, *const merges[] = {"a b", "ab c"};
+    static const char *const words[] = {"a", "b", "c", "ab", "abc", "<s>", "\xE2\x96\x81", "\xE2\x96\x81\x61"}, *const merges[] = {"a b", "ab c"};
     static const char *const parts[] = {"attn_q", "attn_k", "attn_v", "attn_output"};
     static const int kinds[] = {1, 1, 1, 1, 1, 3, 1, 1};
     char name[64];

@@ -53,8 +53,6 @@ typedef struct cad_arch {
  * an unknown rope_type, a quantization_config, what this program does not compute. */
 CAD_CHECKED cad_status cad_arch_read(cad_arch *out, const char *dir);
 CAD_CHECKED cad_status cad_arch_parse(cad_arch *out, const char *json, size_t n, const char *path);
-/* The text of DIR/config.json, or what the metadata of a GGUF file (`dir` itself, or the one in it without safetensors) say in its form. The caller frees. */
-CAD_CHECKED cad_status cad_arch_text(char **out, size_t *n, const char *dir);
 /* The row of facts as an object. */
 CAD_CHECKED cad_status cad_arch_json(cad_json *j, const char *key, const cad_arch *a);
 /* Rotation frequencies [head_dim / 2] in fp32 arithmetic, as Transformers computes them. */
@@ -169,6 +167,8 @@ double cad_flop_per_token(const cad_arch *a, const cad_params *p, double mean_le
 
 /* ---- weights on disk (weights.c) ---- */
 
+/* The text of DIR/config.json, or what the metadata of a GGUF file (`dir` itself, or the one in it without safetensors) say in its form. The caller frees. */
+CAD_CHECKED cad_status cad_arch_text(char **out, size_t *n, const char *dir);
 /* cad_st_open, or a GGUF file's tensors (`dir` itself, or the one in it) under the names of a Hugging Face directory, as they are there. */
 CAD_CHECKED cad_status cad_weights_open(cad_st **out, const char *dir);
 /* Writes FILE, a GGUF file for llama.cpp, from a whole model's directory; `kind` of matrices: "F16" or "Q8_0". *left_head: a classification head was

@@ -124,23 +124,18 @@ static cad_status put_hdf5(view *v, const char *path)
 
 /* ---- small files ---- */
 
-static cad_status put_keys_of(view *v, const cad_tree *tree, const char *key, const char *const *names)
-{
-    cad_status st = cad_json_begin(&v->j, key, '{');
-    for (int i = 0; !st && names[i]; i++) {
-        const cad_node *n = cad_get(tree->root, names[i]);
-        if (!n) n = cad_get(cad_get(tree->root, "text_config"), names[i]);
-        if (n) st = cad_json_node(&v->j, names[i], n);
-    }
-    return st ? st : cad_json_end(&v->j);
-}
-
 static cad_status put_keys(view *v, const char *path, const char *key, const char *const *names)
 {
     cad_tree *tree = NULL;
     cad_status st = cad_json_read(&tree, path, 16 << 20, CAD_EMODEL);
 
-    if (!st) st = put_keys_of(v, tree, key, names);
+    if (!st) st = cad_json_begin(&v->j, key, '{');
+    for (int i = 0; !st && names[i]; i++) {
+        const cad_node *n = cad_get(tree->root, names[i]);
+        if (!n) n = cad_get(cad_get(tree->root, "text_config"), names[i]);
+        if (n) st = cad_json_node(&v->j, names[i], n);
+    }
+    if (!st) st = cad_json_end(&v->j);
     cad_tree_close(&tree);
     return st;
 }
@@ -211,9 +206,6 @@ static cad_status put_manifest(view *v, const char *dir, const char *path)
 
 /* ---- what lies at a path ---- */
 
-static const char *const config_names[] = {"architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-                                        "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "num_labels", "dtype", "torch_dtype", NULL};
-
 /* What the family's row and config.json come to; a model that is not computed is inspected nevertheless. */
 static cad_status put_facts(view *v, const char *dir)
 {
@@ -234,7 +226,10 @@ static cad_status put_facts(view *v, const char *dir)
 
 static cad_status put_config(view *v, const char *dir, const char *path)
 {
-    CAD_TRY(put_keys(v, path, "config", config_names));
+    static const char *const names[] = {"architectures", "model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+                                        "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings", "num_labels", "dtype", "torch_dtype", NULL};
+
+    CAD_TRY(put_keys(v, path, "config", names));
     return put_facts(v, dir);
 }
 
@@ -274,7 +269,7 @@ static cad_status put_gguf_config(view *v, const char *path)
     cad_status st = cad_arch_text(&text, &n, path);
 
     if (!st) st = cad_json_parse(&tree, text, n, path, CAD_EMODEL);
-    if (!st) st = put_keys_of(v, tree, "config", config_names);
+    if (!st) st = cad_json_node(&v->j, "config", tree->root);
     cad_tree_close(&tree);
     cad_free(&text);
     return st;

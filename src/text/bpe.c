@@ -1,7 +1,7 @@
 #include "vocab.h"
 #include <stdlib.h>
 
-enum { SHORT = 32 }; /* symbols up to which a scan for the best merge beats a heap */
+enum { SHORT = 32 }; /* symbols up to which a scan for the best merge beats queues */
 #define LOWER_BLOCK 0x2581u
 
 cad_status cadp_ids_room(cad_ids *ids, int64_t more)
@@ -25,7 +25,11 @@ void cadp_bpe_work_close(cadp_bpe_work *w)
 {
     cad_free(&w->cache);
     cad_free(&w->symbol);
+    cad_free(&w->waiting);
     cad_free(&w->queue);
+    cad_free(&w->heap);
+    cad_free(&w->order);
+    cad_free(&w->slot);
     *w = (cadp_bpe_work){0};
 }
 
@@ -106,87 +110,6 @@ static void merge_short(const cadp_bpe *b, cadp_bpe_work *w)
     w->symbols = n;
 }
 
-static void sift_down(cadp_queued *q, size_t n, size_t i)
-{
-    cadp_queued top = q[i];
-
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && q[child + 1].key < q[child].key) ++child;
-        if (q[child].key >= top.key) break;
-        q[i] = q[child];
-    }
-    q[i] = top;
-}
-
-static void put(cadp_bpe_work *w, cadp_queued e)
-{
-    size_t i = w->queued++;
-
-    for (; i && w->queue[(i - 1) / 2].key > e.key; i = (i - 1) / 2) w->queue[i] = w->queue[(i - 1) / 2];
-    w->queue[i] = e;
-}
-
-static cadp_queued take(cadp_bpe_work *w)
-{
-    cadp_queued top = w->queue[0];
-
-    w->queue[0] = w->queue[--w->queued];
-    if (w->queued) sift_down(w->queue, w->queued, 0);
-    return top;
-}
-
-static bool candidate(const cadp_bpe *b, const cadp_bpe_work *w, size_t at, cadp_queued *e)
-{
-    const cadp_symbol *s = &w->symbol[at];
-    const cadp_merge *m = (size_t)s->next < w->symbols ? cadp_merges_find(&b->merges, s->id, w->symbol[s->next].id) : NULL;
-
-    if (!m) return false;
-    *e = (cadp_queued){(uint64_t)m->rank << 32 | at, m->id};
-    return true;
-}
-
-/* Each merge takes one entry and adds at most two, and there are fewer merges than symbols. */
-static cad_status queue_room(cadp_bpe_work *w)
-{
-    size_t want = 3 * w->symbols;
-
-    if (want <= w->queue_room) return CAD_OK;
-    cad_free(&w->queue);
-    w->queue_room = 0;
-    CAD_TRY(cad_grow(&w->queue, want, sizeof *w->queue, "merges in waiting"));
-    w->queue_room = want;
-    return CAD_OK;
-}
-
-static cad_status merge_long(const cadp_bpe *b, cadp_bpe_work *w)
-{
-    cadp_symbol *s = w->symbol;
-    size_t n = w->symbols, out = 0;
-    cadp_queued e;
-
-    CAD_TRY(queue_room(w));
-    w->queued = 0;
-    for (size_t i = 0; i + 1 < n; ++i)
-        if (candidate(b, w, i, &e)) w->queue[w->queued++] = e;
-    for (size_t i = w->queued / 2; i-- > 0;) sift_down(w->queue, w->queued, i);
-    while (w->queued) {
-        cadp_queued best = take(w);
-        size_t at = (size_t)(uint32_t)best.key, right;
-        if (s[at].id < 0 || !candidate(b, w, at, &e) || e.id != best.id) continue;
-        right = (size_t)s[at].next;
-        s[at].id = best.id;
-        s[at].next = s[right].next;
-        s[right].id = -1;
-        if ((size_t)s[at].next < n) s[s[at].next].prev = (int32_t)at;
-        if (s[at].prev >= 0 && candidate(b, w, (size_t)s[at].prev, &e)) put(w, e);
-        if (candidate(b, w, at, &e)) put(w, e);
-    }
-    for (size_t i = 0; i < n; ++i)
-        if (s[i].id >= 0) s[out++].id = s[i].id;
-    w->symbols = out;
-    return CAD_OK;
-}
-
 static cad_status encode_word(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n, cad_ids *ids)
 {
     int32_t id;
@@ -198,7 +121,7 @@ static cad_status encode_word(const cadp_bpe *b, cadp_bpe_work *w, const char *w
     }
     CAD_TRY(add_symbols(b, w, word, n));
     if (w->symbols <= SHORT) merge_short(b, w);
-    else CAD_TRY(merge_long(b, w));
+    else CAD_TRY(cadp_bpe_merge_long(b, w));
     CAD_TRY(cadp_ids_room(ids, (int64_t)w->symbols));
     for (size_t i = 0; i < w->symbols; ++i) ids->data[ids->count++] = w->symbol[i].id;
     return CAD_OK;

@@ -57,18 +57,30 @@ typedef struct cadp_bpe {
 
 enum { CADP_CACHE_SLOTS = 1 << 14, CADP_CACHE_KEY = 28, CADP_CACHE_IDS = 8 };
 typedef struct cadp_cached { uint8_t size, count, spare[2]; char key[CADP_CACHE_KEY]; int32_t id[CADP_CACHE_IDS]; } cadp_cached;
-typedef struct cadp_queued { uint64_t key; int32_t id; } cadp_queued; /* key: rank, then place */
+enum { CADP_RECENT = 64 };
 typedef struct cadp_symbol { int32_t id, prev, next; } cadp_symbol;
+/* Pairs of one rank that wait, by the place of their left symbol (bpe_long.c). */
+typedef struct cadp_waiting { int32_t at, next; } cadp_waiting;
+typedef struct cadp_recent { const cadp_merge *merge; int32_t left, right, queue; uint32_t word; } cadp_recent; /* merge NULL: none */
+typedef struct cadp_queue { const cadp_merge *merge; int32_t head, tail; bool mixed, heaped; } cadp_queue;
 /* One thread's working memory. */
 typedef struct cadp_bpe_work {
     cadp_cached *cache;
     cadp_symbol *symbol;
-    cadp_queued *queue;
-    size_t symbols, queued, symbol_room, queue_room;
+    size_t symbols, symbol_room;
+    cadp_waiting *waiting;
+    cadp_queue *queue;
+    int32_t *heap, *order;    /* of queues; places while they are sorted */
+    uint32_t *slot, slot_mask; /* rank -> queue + 1 */
+    cadp_recent recent[CADP_RECENT]; /* pairs looked up in this word */
+    uint32_t word, misses;
+    size_t waitings, queues, heaped, long_room;
 } cadp_bpe_work;
 CAD_CHECKED cad_status cadp_bpe_work_open(cadp_bpe_work *w);
 void cadp_bpe_work_close(cadp_bpe_work *w);
 /* Ids of one word (valid UTF-8) appended. */
+/* Merges of w->symbol, whatever their number (bpe_long.c). */
+CAD_CHECKED cad_status cadp_bpe_merge_long(const cadp_bpe *b, cadp_bpe_work *w);
 CAD_CHECKED cad_status cadp_bpe_encode(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n, cad_ids *ids);
 /* Finds `cuts` and `joins` from the merges. */
 CAD_CHECKED cad_status cadp_bpe_find_cuts(cadp_bpe *b);
