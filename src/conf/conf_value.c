@@ -211,7 +211,7 @@ static cad_status gather(cad_words *w, const cad_node *node, bool *fits)
     *fits = node->kind == CAD_LIST || node->kind == CAD_STRING || node->kind == CAD_NULL;
     if (node->kind == CAD_STRING) return split(w, node->text);
     for (const cad_node *child = node->kind == CAD_LIST ? node->child : NULL; child && *fits; child = child->next) {
-        *fits = child->kind == CAD_STRING && child->size && strlen(child->text) == child->size;
+        *fits = (child->kind == CAD_STRING || child->kind == CAD_INT) && child->text && child->size && strlen(child->text) == child->size;
         if (*fits) CAD_TRY(add_word(w, child->text, child->size));
     }
     return CAD_OK;
