@@ -43,6 +43,8 @@ static const cad_flag synth_flags[] = {
 static const cad_flag report_flags[] = {
     {.name = "predictions", .takes_value = true, .many = true, .help = "Predictions (JSON, JSONL, CSV) with label and positive_probability; several files are read as one."},
     {.name = "compare", .takes_value = true, .many = true, .help = "Predictions of other models for the same rows."},
+    {.name = "validation", .takes_value = true, .many = true, .help = "Predictions of the validation rows: recalibration and thresholds come from them."},
+    {.name = "cohort", .takes_value = true, .help = "The share/ folder that prepare wrote: flow chart, table of the people, checks."},
     {.name = "output", .takes_value = true, .help = "Directory for metrics.json and report.html."}, {0}};
 
 const cadp_command cadp_commands[] = {

@@ -39,13 +39,14 @@ static cad_status put(cad_json *j, const char *key, int64_t n)
     return n > 0 && n < CADP_FEWEST ? cad_json_string(j, key, "<5") : cad_json_int(j, key, n);
 }
 
-/* With exactly one small step its count would follow from the sums: those that follow are rounded to tens then. */
+/* A small count would follow from the sums: where there is one, larger ones are rounded to tens. */
 static int64_t shown(const flow *f, int64_t n)
 {
     int small = 0;
 
+    for (int s = 0; s < CADP_SPLITS; s++) small += f->split[s][1] > 0 && f->split[s][1] < CADP_FEWEST;
     for (int s = 1; s < CADP_STATUSES; s++) small += f->out[s] > 0 && f->out[s] < CADP_FEWEST;
-    return small == 1 && n >= CADP_FEWEST ? (n + 5) / 10 * 10 : n;
+    return small > 0 && n >= CADP_FEWEST ? (n + 5) / 10 * 10 : n;
 }
 
 static cad_status put_flow(const cadp_cohort *c, const flow *f, cad_json *j)
@@ -63,13 +64,13 @@ static cad_status put_flow(const cadp_cohort *c, const flow *f, cad_json *j)
     }
     CAD_TRY(cad_json_end(j));
     CAD_TRY(put(j, "included", shown(f, f->in)));
-    CAD_TRY(put(j, "events", f->events));
+    CAD_TRY(put(j, "events", shown(f, f->events)));
     CAD_TRY(put(j, "died_of_something_else", f->died));
     CAD_TRY(cad_json_real(j, "horizon_years", c->plan->horizon_years));
     for (int s = 0; s < CADP_SPLITS; s++) {
         CAD_TRY(cad_json_begin(j, names[s], '{'));
         CAD_TRY(put(j, "people", shown(f, f->split[s][0] + f->split[s][1])));
-        CAD_TRY(put(j, "events", f->split[s][1]));
+        CAD_TRY(put(j, "events", shown(f, f->split[s][1])));
         CAD_TRY(cad_json_end(j));
     }
     CAD_TRY(cad_json_end(j));
@@ -87,7 +88,7 @@ static cad_status box(cad_str *s, int x, int y, int w, const char *what, int64_t
     tell(number, n);
     CAD_TRY(cad_str_addf(s, "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\" fill=\"none\" stroke=\"currentColor\" stroke-opacity=\".55\"/>\n", x, y, w, HIGH));
     return cad_str_addf(s, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\"><tspan>%s</tspan><tspan x=\"%d\" dy=\"16\" font-weight=\"600\">%s</tspan></text>\n", x + w / 2, y + 19, what,
-                        x + w / 2, number);
+                        x + w / 2, number[0] == '<' ? "&lt;5" : number);
 }
 
 static cad_status line(cad_str *s, int x1, int y1, int x2, int y2)
@@ -125,7 +126,7 @@ static cad_status draw_splits(const flow *f, cad_str *s, int y)
     for (int k = 0; k < CADP_SPLITS; k++) {
         char what[64], events[32];
         int x = 20 + k * 205;
-        tell(events, f->split[k][1]);
+        tell(events, shown(f, f->split[k][1]));
         snprintf(what, sizeof what, "%s (%s events)", names[k], events[0] == '<' ? "&lt;5" : events);
         CAD_TRY(line(s, x + 95, y + 14, x + 95, y + 28));
         CAD_TRY(box(s, x, y + 28, 190, what, shown(f, f->split[k][0] + f->split[k][1])));

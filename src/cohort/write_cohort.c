@@ -173,17 +173,32 @@ static summary sum_up(const cadp_cohort *c, const cadp_entry *e, int label)
     return s;
 }
 
-/* One small cell would follow from the others and the total: then none is told. */
+/* Levels of one wording are one. */
+static int64_t level_count(const cadp_entry *e, const summary *s, int k)
+{
+    int64_t n = 0;
+
+    for (int i = 0; i < e->levels; i++) {
+        if (strcmp(e->level_text[i], e->level_text[k])) continue;
+        if (i < k) return -1; /* told already */
+        n += s->level[i];
+    }
+    return n;
+}
+
+/* One small cell would follow from the others and the total: then those are rounded. */
 static cad_status put_levels(cad_json *j, const cadp_entry *e, const summary *s)
 {
     bool small = false;
 
-    for (int k = 0; k < e->levels; k++) small |= s->level[k] > 0 && s->level[k] < CADP_FEWEST;
+    for (int k = 0; k < e->levels; k++) {
+        int64_t n = level_count(e, s, k);
+        small |= n > 0 && n < CADP_FEWEST;
+    }
     CAD_TRY(cad_json_begin(j, "levels", '{'));
     for (int k = 0; k < e->levels; k++) {
-        if (!small) CAD_TRY(cad_json_int(j, e->level_text[k], s->level[k]));
-        else if (s->level[k] < CADP_FEWEST) CAD_TRY(cad_json_string(j, e->level_text[k], "<5"));
-        else CAD_TRY(cad_json_int(j, e->level_text[k], (s->level[k] + 5) / 10 * 10));
+        int64_t n = level_count(e, s, k);
+        if (n >= 0) CAD_TRY(put_count(j, e->level_text[k], small && n >= CADP_FEWEST ? (n + 5) / 10 * 10 : n));
     }
     return cad_json_end(j);
 }
@@ -233,18 +248,21 @@ static cad_status put_entry(const cadp_cohort *c, cad_json *j, const cadp_entry 
 
 static cad_status put_splits(const cadp_cohort *c, cad_json *j)
 {
+    int64_t n[CADP_SPLITS] = {0}, events[CADP_SPLITS] = {0};
+    bool small = false;
+
+    for (int64_t i = 0; i < c->people; i++) {
+        if (!cadp_is_in(&c->person[i])) continue;
+        n[c->person[i].split]++;
+        events[c->person[i].split] += c->person[i].label;
+    }
+    for (int s = 0; s < CADP_SPLITS; s++) small |= events[s] > 0 && events[s] < CADP_FEWEST;
     CAD_TRY(cad_json_begin(j, "splits", '{'));
     for (int s = 0; s < CADP_SPLITS; s++) {
-        int64_t n = 0, events = 0;
-        for (int64_t i = 0; i < c->people; i++) {
-            if (!cadp_is_in(&c->person[i]) || c->person[i].split != s) continue;
-            n++;
-            events += c->person[i].label;
-        }
         CAD_TRY(cad_json_begin(j, split_names[s], '{'));
-        CAD_TRY(put_count(j, "people", n));
-        CAD_TRY(put_count(j, "events", events));
-        CAD_TRY(events < CADP_FEWEST ? cad_json_null(j, "prevalence") : cad_json_real(j, "prevalence", (double)events / (double)n));
+        CAD_TRY(put_count(j, "people", n[s]));
+        CAD_TRY(put_count(j, "events", small && events[s] >= CADP_FEWEST ? (events[s] + 5) / 10 * 10 : events[s]));
+        CAD_TRY(small || events[s] < CADP_FEWEST ? cad_json_null(j, "prevalence") : cad_json_real(j, "prevalence", (double)events[s] / (double)n[s]));
         CAD_TRY(cad_json_end(j));
     }
     return cad_json_end(j);
