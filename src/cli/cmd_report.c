@@ -207,7 +207,7 @@ static cad_status write_comparisons(const char *path, const char *comparisons, c
 
 static cad_status write_files(const scores *s, const char *comparisons, const cadp_clinical_work *w, const char *metrics, const char *page)
 {
-    cad_report report = {.title = "Predictions", .metrics = &s->metrics, .labels = s->labels, .prob1 = s->prob1, .n = s->n, .clinical = &w->page};
+    cad_report report = {.title = w->page.cohort ? "Clinical report" : "Predictions", .metrics = &s->metrics, .labels = s->labels, .prob1 = s->prob1, .n = s->n, .clinical = &w->page};
 
     CAD_TRY(cad_write_metrics(metrics, &s->metrics));
     CAD_TRY(write_comparisons(metrics, comparisons, w));

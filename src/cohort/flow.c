@@ -30,8 +30,18 @@ static flow count(const cadp_cohort *c)
 
 static void tell(char out[32], int64_t n)
 {
-    if (n > 0 && n < CADP_FEWEST) snprintf(out, 32, "<5");
-    else snprintf(out, 32, "%lld", (long long)n);
+    char plain[32];
+    int size = snprintf(plain, sizeof plain, "%lld", (long long)n), k = 0;
+
+    if (n > 0 && n < CADP_FEWEST) {
+        snprintf(out, 32, "<5");
+        return;
+    }
+    for (int i = 0; i < size; i++) {
+        if (i && (size - i) % 3 == 0) out[k++] = ',';
+        out[k++] = plain[i];
+    }
+    out[k] = 0;
 }
 
 static cad_status put(cad_json *j, const char *key, int64_t n)

@@ -35,7 +35,7 @@ const char *cadp_group_of(const cadp_cohort *c, int group, int64_t person)
 
     switch (group) {
     case 0: return isnan(sex) ? NULL : sex > 0 ? "men" : "women";
-    case 1: return isnan(age) ? NULL : age < 50 ? "below 50" : age < 60 ? "50 to 59" : "60 and over";
+    case 1: return isnan(age) ? NULL : age < 50 ? "49 and under" : age < 60 ? "50 to 59" : "60 and over";
     case 2: return ethnicity(cadp_named_value(c, "ethnicity", person));
     case 3: return fifth(c, cadp_named_value(c, "townsend", person));
     case 4: return nation < 0 ? NULL : c->censoring.nation[nation].name;

@@ -174,7 +174,7 @@ static void draw_forest(cadp_page *p, const cad_clinical *c, double all)
 
     for (int i = 0; i < c->group_count; i++) shown += !c->groups[i].hidden && !isnan(c->groups[i].auc_ci.low);
     if (!shown || isnan(all)) return;
-    cadp_page_put(p, "<figure id=\"forest\"><h3>AUC in subgroups</h3><svg viewBox=\"0 0 480 %d\" role=\"img\" aria-label=\"AUC with 95 percent intervals in subgroups\">\n", shown * ROW + 40);
+    cadp_page_put(p, "<figure id=\"forest\" style=\"max-width:560px\"><h3>AUC in subgroups</h3><svg viewBox=\"0 0 480 %d\" role=\"img\" aria-label=\"AUC with 95 percent intervals in subgroups\">\n", shown * ROW + 40);
     for (int k = 5; k <= 10; k++) {
         double x = LEFT + (RIGHT - LEFT) * (k - 5) / 5.0;
         cadp_page_put(p, "<line class=\"grid\" x1=\"%.1f\" y1=\"4\" x2=\"%.1f\" y2=\"%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.1f</text>\n", x, x, shown * ROW + 10, x, shown * ROW + 28, k / 10.0);
@@ -201,9 +201,9 @@ static void put_groups(cadp_page *p, const cad_clinical *c, double all)
     cadp_page_raw(p, "<section><h2>Subgroups</h2>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\"></th><th scope=\"col\" style=\"text-align:left\">Group</th><th scope=\"col\">People</th>"
                      "<th scope=\"col\">Events</th><th scope=\"col\">AUC</th><th scope=\"col\">95% interval</th><th scope=\"col\">Observed : expected</th></tr></thead><tbody>\n");
     for (int i = 0; i < c->group_count; i++) put_group(p, &c->groups[i], !i || strcmp(c->groups[i].group, c->groups[i - 1].group));
-    cadp_page_raw(p, "</tbody></table></div>\n<div class=\"grid2\">");
+    cadp_page_raw(p, "</tbody></table></div>\n");
     draw_forest(p, c, all);
-    cadp_page_raw(p, "</div></section>\n");
+    cadp_page_raw(p, "</section>\n");
 }
 
 /* ---- the cohort ---- */
@@ -297,13 +297,12 @@ static void put_cohort(cadp_page *p, const cad_clinical *c)
     const cad_node *fields = c->cohort ? cad_get(c->cohort, "fields") : NULL, *checks = c->cohort ? cad_get(c->cohort, "checks") : NULL;
 
     if (!c->flow_svg && !c->cohort) return;
-    cadp_page_raw(p, "<section><h2>The people</h2>\n<div class=\"grid2\">");
+    cadp_page_raw(p, "<section><h2>The people</h2>\n");
     if (c->flow_svg) {
-        cadp_page_raw(p, "<figure id=\"flow\"><h3>Who is in the study</h3>");
+        cadp_page_raw(p, "<figure id=\"flow\" style=\"max-width:640px\"><h3>Who is in the study</h3>");
         cadp_page_raw(p, c->flow_svg);
         cadp_page_raw(p, "</figure>");
     }
-    cadp_page_raw(p, "</div>\n");
     if (fields) {
         cadp_page_raw(p, "<h3 style=\"margin-top:24px\">At the assessment</h3><div class=\"scroll\"><table><thead><tr><th scope=\"col\"></th><th scope=\"col\">With the event: mean (SD) or share</th>"
                          "<th scope=\"col\">missing</th><th scope=\"col\">Without</th><th scope=\"col\">missing</th></tr></thead><tbody>\n");
