@@ -1,4 +1,4 @@
-(child->kind == CAD_STRING || (numbers && child->kind == CAD_INT)) && child->text/* One option's value: from a node or text into the struct, and back out as JSON. */
+/* One option's value: from a node or text into the struct, and back out as JSON. */
 #include "conf_priv.h"
 
 #include <math.h>
@@ -212,7 +212,7 @@ static cad_status gather(cad_words *w, const cad_node *node, bool numbers, bool 
     *fits = node->kind == CAD_LIST || node->kind == CAD_STRING || node->kind == CAD_NULL;
     if (node->kind == CAD_STRING) return split(w, node->text);
     for (const cad_node *child = node->kind == CAD_LIST ? node->child : NULL; child && *fits; child = child->next) {
-        *fits = (child->kind == CAD_STRING || child->kind == CAD_INT) && child->text && child->size && strlen(child->text) == child->size;
+        *fits = (child->kind == CAD_STRING || (numbers && child->kind == CAD_INT)) && child->text && child->size && strlen(child->text) == child->size;
         if (*fits) CAD_TRY(add_word(w, child->text, child->size));
     }
     return CAD_OK;
