@@ -185,9 +185,12 @@ static cad_status take_episode(records *r, int32_t person, uint64_t key)
 {
     cadp_cohort *c = r->c;
     cadp_hit seek = {key, 0, 0}, *at;
-    int32_t day = CADP_NO_DAY;
+    int32_t day = CADP_NO_DAY, other;
 
-    for (int k = 0; k < 3 && day == CADP_NO_DAY; k++) CAD_TRY(record_day(r, k, &day));
+    for (int k = 0; k < 3; k++) {
+        CAD_TRY(record_day(r, k, &other));
+        if (day == CADP_NO_DAY) day = other;
+    }
     at = c->hits ? bsearch(&seek, c->hit, (size_t)c->hits, sizeof *c->hit, by_key) : NULL;
     if (!at) return CAD_OK;
     while (at > c->hit && at[-1].key == key) at--;
