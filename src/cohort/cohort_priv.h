@@ -112,6 +112,7 @@ typedef struct cadp_phenotype {
     cadp_prefixes hospital[CADP_SYSTEMS], underlying, contributory;
     cadp_self self[8];
     int selves;
+    int date[16], dates; /* fields that hold the event's date: algorithmically defined outcomes, first occurrences */
 } cadp_phenotype;
 CAD_CHECKED cad_status cadp_phenotype_open(cadp_phenotype *p, const char *path);
 void cadp_phenotype_close(cadp_phenotype *p);

@@ -12,7 +12,7 @@ typedef struct extract {
     cadp_scan scan;
     int32_t number;
     int eid, uses;
-    cells index, centre, lost_reason, lost, death, underlying, contributory, code[4], day[4], self[8], later[8];
+    cells index, centre, lost_reason, lost, death, underlying, contributory, code[4], day[4], self[8], later[8], dates;
     cells *slot;          /* of each slot */
     int *form;            /* of each cell, where it is a date */
     uint8_t *seen;        /* of each cell: 1 codes, 2 labels */
@@ -57,6 +57,8 @@ static cad_status plan_core(extract *x, int column, cadp_place p)
         if (p.field == codes[s]) CAD_TRY(add_cell(x, &x->code[s], column, p));
         if (p.field == days[s]) CAD_TRY(add_cell(x, &x->day[s], column, p));
     }
+    for (int i = 0; i < x->c->phenotype.dates; i++)
+        if (x->c->phenotype.date[i] == p.field) CAD_TRY(add_cell(x, &x->dates, column, p));
     for (int i = 0; i < x->c->phenotype.selves; i++)
         if (x->c->phenotype.self[i].field == p.field) CAD_TRY(add_cell(x, p.instance ? &x->later[i] : &x->self[i], column, p));
     return CAD_OK;
@@ -375,6 +377,17 @@ static cad_status take_core(extract *x, cadp_person *p)
     return take_self(x, p);
 }
 
+static cad_status take_dates(extract *x, int32_t person)
+{
+    int32_t day;
+
+    for (int i = 0; i < x->dates.count; i++) {
+        CAD_TRY(read_day(x, x->dates.cell[i], &day));
+        if (day != CADP_NO_DAY) cadp_meet_case(x->c, person, CADP_FROM_HOSPITAL, day);
+    }
+    return CAD_OK;
+}
+
 static cad_status take_row(extract *x)
 {
     cadp_cohort *c = x->c;
@@ -390,13 +403,14 @@ static cad_status take_row(extract *x)
     if (c->person[row].file == x->number) return cadp_scan_fail(&x->scan, x->eid, "every participant once, found one again");
     c->person[row].file = x->number;
     CAD_TRY(take_core(x, &c->person[row]));
+    CAD_TRY(take_dates(x, row));
     CAD_TRY(take_codes(x, row));
     return take_entries(x, cadp_slots(c, row));
 }
 
 static void close_extract(extract *x)
 {
-    cells *const all[] = {&x->index, &x->centre, &x->lost_reason, &x->lost, &x->death, &x->underlying, &x->contributory};
+    cells *const all[] = {&x->index, &x->centre, &x->lost_reason, &x->lost, &x->death, &x->underlying, &x->contributory, &x->dates};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) close_cells(all[i]);
     for (int i = 0; i < 4; i++) {

@@ -192,6 +192,22 @@ static cad_status check_entry(cadp_cohort *c, const cadp_entry *e, pair *p)
     return CAD_OK;
 }
 
+/* Every rule stands in the list, also where it found nothing. */
+static cad_status complete_list(cadp_cohort *c)
+{
+    static const struct { const char *rule, *says; } rules[] = {
+        {"outcome_twin", "fields that report the outcome or its treatment"}, {"after_baseline", "fields measured or recorded after the index date"},
+        {"place_or_date", "fields that are a date or the assessment centre"}, {"enhanced_prs", "scores trained on UK Biobank itself"},
+        {"too_good", "fields that alone rank the outcome with an AUC beyond 0.85"}, {"missing_tells", "fields whose absence ranks the outcome with an AUC beyond 0.75"}};
+    char quoted[64];
+
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        snprintf(quoted, sizeof quoted, "\"%s\"", rules[i].rule);
+        if (!strstr(c->findings.data, quoted)) CAD_TRY(cadp_finding(c, rules[i].rule, NULL, 0, rules[i].says, true));
+    }
+    return CAD_OK;
+}
+
 cad_status cadp_check_people(cadp_cohort *c)
 {
     pair *p = NULL;
@@ -202,5 +218,5 @@ cad_status cadp_check_people(cadp_cohort *c)
     st = CAD_OK;
     for (int i = 0; i < c->fields.entries && !st; i++) st = check_entry(c, &c->fields.entry[i], p);
     cad_free(&p);
-    return st;
+    return st ? st : complete_list(c);
 }

@@ -86,22 +86,33 @@ static cad_status read_self(cadp_phenotype *p, const cad_node *table)
     return CAD_OK;
 }
 
+static cad_status read_dates(cadp_phenotype *p, const cad_node *list)
+{
+    if (list && list->kind != CAD_LIST) return cad_fail(CAD_EUSAGE, "%s:%d:%d: dates: expected a list of fields", p->tree->path, list->line, list->column);
+    for (const cad_node *n = list ? list->child : NULL; n; n = n->next) {
+        if (n->kind != CAD_INT || p->dates == 16) return cad_fail(CAD_EUSAGE, "%s:%d:%d: expected at most 16 numbers of fields", p->tree->path, n->line, n->column);
+        p->date[p->dates++] = (int)n->integer;
+    }
+    return CAD_OK;
+}
+
 static cad_status read_phenotype(cadp_phenotype *p)
 {
-    static const char *const keys[] = {"name", "about", "icd10", "icd9", "opcs4", "opcs3", "death", "self_report"};
+    static const char *const keys[] = {"name", "about", "icd10", "icd9", "opcs4", "opcs3", "death", "self_report", "dates"};
     const cad_node *root = p->tree->root, *death = cad_get(root, "death");
 
     for (const cad_node *n = root->child; n; n = n->next) {
         size_t i = 0;
         while (i < sizeof keys / sizeof *keys && strcmp(keys[i], n->key)) i++;
         if (i == sizeof keys / sizeof *keys)
-            return cad_fail(CAD_EUSAGE, "%s:%d:%d: expected name, about, icd10, icd9, opcs4, opcs3, death or self_report, found \"%.40s\"", p->tree->path, n->key_line, n->key_column, n->key);
+            return cad_fail(CAD_EUSAGE, "%s:%d:%d: expected name, about, icd10, icd9, opcs4, opcs3, death, self_report or dates, found \"%.40s\"", p->tree->path, n->key_line, n->key_column, n->key);
     }
     if (!cad_get_string(root, "name", &p->name, "phenotype") || !cad_get_string(root, "about", &p->about, ""))
         return cad_fail(CAD_EUSAGE, "%s: expected texts for name and about", p->tree->path);
     for (int i = 0; i < CADP_DEATH; i++) CAD_TRY(cadp_prefixes_read(&p->hospital[i], cad_get(root, systems[i]), p->tree->path));
     CAD_TRY(cadp_prefixes_read(&p->underlying, death ? cad_get(death, "underlying") : NULL, p->tree->path));
     CAD_TRY(cadp_prefixes_read(&p->contributory, death ? cad_get(death, "contributory") : NULL, p->tree->path));
+    CAD_TRY(read_dates(p, cad_get(root, "dates")));
     return read_self(p, cad_get(root, "self_report"));
 }
 

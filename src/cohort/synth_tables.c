@@ -197,23 +197,23 @@ static void values_of(const cadp_made *p, const column *c, items *t)
 
 /* ---- headers and cells ---- */
 
-static void header_name(char out[160], const cadp_dictionary *d, const cadp_dialect *w, const column *c, int array, bool whole)
+static void header_name(char out[200], const cadp_dictionary *d, const cadp_dialect *w, const column *c, int array, bool whole)
 {
     const cadp_field *f = cadp_dictionary_field(d, c->field);
     char instance[32] = "", element[32] = "";
 
     switch (w->head) {
-    case CADP_HEAD_DASH: snprintf(out, 160, "%d-%d.%d", c->field, c->instance, array); break;
-    case CADP_HEAD_R: snprintf(out, 160, "f.%d.%d.%d", c->field, c->instance, array); break;
+    case CADP_HEAD_DASH: snprintf(out, 200, "%d-%d.%d", c->field, c->instance, array); break;
+    case CADP_HEAD_R: snprintf(out, 200, "f.%d.%d.%d", c->field, c->instance, array); break;
     case CADP_HEAD_RAP: case CADP_HEAD_ENTITY:
         if (!c->single) snprintf(instance, sizeof instance, "_i%d", c->instance);
         if (!whole && c->arrays > 1) snprintf(element, sizeof element, "_a%d", array);
-        snprintf(out, 160, "%sp%d%s%s", w->head == CADP_HEAD_ENTITY ? "participant." : "", c->field, instance, element);
+        snprintf(out, 200, "%sp%d%s%s", w->head == CADP_HEAD_ENTITY ? "participant." : "", c->field, instance, element);
         break;
     case CADP_HEAD_TITLE:
         if (!c->single) snprintf(instance, sizeof instance, " | Instance %d", c->instance);
         if (!whole && c->arrays > 1) snprintf(element, sizeof element, " | Array %d", array);
-        snprintf(out, 160, "%.100s%s%s", f ? f->title : "?", instance, element);
+        snprintf(out, 200, "%.100s%s%s", f ? f->title : "?", instance, element);
         break;
     }
 }
@@ -261,7 +261,7 @@ static void put_list(FILE *f, const cadp_dictionary *d, const cadp_dialect *w, c
 void cadp_put_header(FILE *f, const cadp_dictionary *d, const cadp_dialect *w, int basket, int64_t padding)
 {
     static const char *const eid[] = {"eid", "f.eid", "eid", "participant.eid", "Participant ID"};
-    char name[160];
+    char name[200];
 
     put_cell(f, w, eid[w->head]);
     for (int64_t k = 0; k < padding; k++) {

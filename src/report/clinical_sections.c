@@ -137,6 +137,20 @@ static void put_comparison(cadp_page *p, const cad_compare_row *r)
     else cadp_page_put(p, "<td>%.3f</td><td>%.3f</td><td>%+.3f</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", r->pair.auc_a, r->pair.auc_b, r->pair.difference, ci, boot, p_text);
 }
 
+static void put_reclassification(cadp_page *p, const cad_clinical *c)
+{
+    cadp_page_raw(p, "<details><summary>Reclassification</summary><table><thead><tr><th scope=\"col\">From the score to the model</th><th scope=\"col\">Events: up less down</th>"
+                     "<th scope=\"col\">Others: down less up</th></tr></thead><tbody>\n");
+    for (int i = 0; i < c->compare_count; i++) {
+        const cad_paired *q = &c->compares[i].pair;
+        if (q->positives < CADP_FEW || isnan(q->nri_events)) continue;
+        cadp_page_raw(p, "<tr><th scope=\"row\">");
+        spaced(p, c->compares[i].name);
+        cadp_page_put(p, "</th><td>%+.3f</td><td>%+.3f</td></tr>\n", q->nri_events, q->nri_others);
+    }
+    cadp_page_raw(p, "</tbody></table><p>Continuous net reclassification (Pencina 2011). It follows the level of the risks as much as their order: read it with the calibration.</p></details>\n");
+}
+
 static void put_comparisons(cadp_page *p, const cad_clinical *c)
 {
     if (!c->compare_count) return;
@@ -145,7 +159,9 @@ static void put_comparisons(cadp_page *p, const cad_clinical *c)
                      "<th scope=\"col\">95% (bootstrap)</th><th scope=\"col\">p</th></tr></thead><tbody>\n");
     for (int i = 0; i < c->compare_count; i++) put_comparison(p, &c->compares[i]);
     cadp_page_raw(p, "</tbody></table></div><p class=\"lead\">Each row on the people for whom the score can be computed. Above 0: the model ranks better. Framingham, PCE and SCORE2 predict wider "
-                     "outcomes than coronary disease: compare their ranking, not their level. SCORE2 was derived on UK Biobank among others.</p></section>\n");
+                     "outcomes than coronary disease: compare their ranking, not their level. SCORE2 was derived on UK Biobank among others.</p>\n");
+    put_reclassification(p, c);
+    cadp_page_raw(p, "</section>\n");
 }
 
 /* ---- subgroups: a table, and the areas as a forest ---- */
