@@ -157,6 +157,7 @@ void cadp_fields_close(cadp_fields *f)
         for (int k = 0; k < CADP_SYSTEMS; k++) cadp_prefixes_close(&f->entry[i].codes_of[k]);
     cad_free(&f->entry);
     cad_tree_close(&f->tree);
+    *f = (cadp_fields){0};
 }
 
 const cadp_entry *cadp_fields_find(const cadp_fields *f, const char *name)

@@ -122,6 +122,8 @@ cad_status cadp_check_fields(cadp_cohort *c)
 
 /* ---- a single column that tells too much ---- */
 
+enum { ENOUGH = 10 }; /* with fewer on a side a high AUC is chance */
+
 typedef struct pair { double v; int8_t y; } pair;
 
 static int rising(const void *a, const void *b)
@@ -131,8 +133,8 @@ static int rising(const void *a, const void *b)
     return (x->v > y->v) - (x->v < y->v);
 }
 
-/* Mann and Whitney, ties count half. */
-static double auc_of(pair *p, int64_t n)
+/* Mann and Whitney, ties count half; NaN with fewer than `least` on a side. */
+static double auc_of(pair *p, int64_t n, double least)
 {
     double pairs = 0, ones = 0, zeros = 0;
 
@@ -149,7 +151,7 @@ static double auc_of(pair *p, int64_t n)
         zeros += zero;
         i = k;
     }
-    return ones > 0 && zeros > 0 ? pairs / ones / zeros : NAN;
+    return ones >= least && zeros >= least ? pairs / ones / zeros : NAN;
 }
 
 double cadp_split_auc(const cadp_cohort *c, const double *risk, int split, int64_t *n, int64_t *events)
@@ -167,7 +169,7 @@ double cadp_split_auc(const cadp_cohort *c, const double *risk, int split, int64
         p[(*n)++] = (pair){risk[i], c->person[i].label};
         *events += c->person[i].label;
     }
-    auc = auc_of(p, *n);
+    auc = auc_of(p, *n, 1);
     cad_free(&p);
     return auc;
 }
@@ -183,11 +185,11 @@ static cad_status check_entry(cadp_cohort *c, const cadp_entry *e, pair *p)
         double v = cadp_entry_value(c, e, i);
         if (!isnan(v)) p[n++] = (pair){v, c->person[i].label};
     }
-    auc = n ? auc_of(p, n) : NAN;
+    auc = n ? auc_of(p, n, ENOUGH) : NAN;
     if (auc > 0.85 || auc < 0.15) CAD_TRY(cadp_finding(c, "too_good", e->name, n, "people: this field alone ranks the outcome with an AUC beyond 0.85", true));
     for (int64_t i = 0; i < c->people; i++)
         if (cadp_is_in(&c->person[i]) && c->person[i].split == CADP_TRAIN) p[all++] = (pair){isnan(cadp_entry_value(c, e, i)), c->person[i].label};
-    auc = n < all ? auc_of(p, all) : NAN;
+    auc = n < all ? auc_of(p, all, ENOUGH) : NAN;
     if (auc > 0.75 || auc < 0.25) CAD_TRY(cadp_finding(c, "missing_tells", e->name, all - n, "people: whether this field is missing ranks the outcome with an AUC beyond 0.75", true));
     return CAD_OK;
 }
