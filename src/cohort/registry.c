@@ -275,7 +275,7 @@ cad_status cadp_read_records(cadp_cohort *c)
     const cad_cohort_list *tables = &c->plan->record_tables;
 
     for (int i = 0; i < tables->count; i++) CAD_TRY(read_table(c, tables->word[i], false));
-    qsort(c->hit, (size_t)c->hits, sizeof *c->hit, by_key);
+    if (c->hits) qsort(c->hit, (size_t)c->hits, sizeof *c->hit, by_key);
     for (int i = 0; i < tables->count; i++) CAD_TRY(read_table(c, tables->word[i], true));
     for (int64_t i = 0; i < c->hits; i++) {
         if (c->hit[i].source < 0) continue;
