@@ -40,6 +40,9 @@ typedef struct cad_paired {
 } cad_paired;
 /* Larger means riskier; any scale. family: an id a row, NULL: everybody alone. NaN where one class is absent. */
 CAD_CHECKED cad_status cad_paired_auc(cad_paired *out, const int32_t *labels, const double *a, const double *b, const int64_t *family, int64_t n);
+/* With a weight for each row (inverse probability of censoring). */
+typedef struct cad_weighted { double people, events, auc, brier, observed_to_expected; } cad_weighted;
+CAD_CHECKED cad_status cad_weighted_metrics(cad_weighted *out, const int32_t *labels, const double *prob1, const double *weight, int64_t n);
 /* Bootstrap interval of the AUC over families. */
 CAD_CHECKED cad_status cad_family_auc(cad_interval *out, const int32_t *labels, const double *prob1, const int64_t *family, int64_t n);
 

@@ -45,6 +45,7 @@ typedef struct cad_clinical {
     int64_t families; cad_interval family_auc;       /* families 0: everybody alone */
     bool recalibrated; double intercept, slope;      /* fitted on validation rows */
     double brier_after, observed_to_expected_after, slope_after, ici_after;
+    bool has_weights; cad_weighted weighted;         /* a column "weight": people who were lost are stood for by others */
     const char *flow_svg;                            /* as prepare wrote it; NULL: none */
     const cad_node *cohort;                          /* share/cohort.json; NULL: none */
 } cad_clinical;

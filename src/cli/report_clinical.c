@@ -267,6 +267,25 @@ static cad_status measure_points(cadp_clinical_work *w, const cadp_predictions *
     return CAD_OK;
 }
 
+static cad_status measure_weights(cadp_clinical_work *w)
+{
+    place p = {.s = w->s, .column = "weight"};
+    cad_cell cell;
+    double *weight = NULL;
+    int64_t i = 0;
+    cad_status st;
+
+    if (!has_column(w->s, "weight")) return CAD_OK;
+    CAD_TRY(cad_alloc(&weight, (size_t)w->s->n, sizeof *weight, "weights"));
+    st = CAD_OK;
+    for (; !st && next_cell(&p, &cell); i++)
+        if (!cadp_number_of(cell, &weight[i]) || !(weight[i] >= 0)) st = cad_fail(CAD_EDATA, "%s:%d: weight: expected a number of at least 0", cad_rows_path(w->s->rows[p.file]), cad_rows_line(w->s->rows[p.file], p.row - 1));
+    if (!st) st = cad_weighted_metrics(&w->page.weighted, w->s->labels, w->s->prob1, weight, w->s->n);
+    w->page.has_weights = !st;
+    cad_free(&weight);
+    return st;
+}
+
 /* ---- what prepare wrote ---- */
 
 static cad_status read_cohort(cadp_clinical_work *w, const char *dir)
@@ -294,6 +313,7 @@ cad_status cadp_clinical_open(cadp_clinical_work *w, const cadp_predictions *s, 
     CAD_TRY(measure_fit(w));
     CAD_TRY(recalibrate(w, validation));
     CAD_TRY(measure_points(w, validation));
+    CAD_TRY(measure_weights(w));
     CAD_TRY(read_families(w));
     CAD_TRY(read_columns(w));
     return cohort_dir ? read_cohort(w, cohort_dir) : CAD_OK;
@@ -326,6 +346,14 @@ static cad_status add_fit(const cad_clinical *c, cad_json *j)
     CAD_TRY(cad_json_real(j, "ici", c->smooth.ici));
     CAD_TRY(cad_json_real(j, "e50", c->smooth.e50));
     CAD_TRY(cad_json_real(j, "e90", c->smooth.e90));
+    if (c->has_weights) {
+        CAD_TRY(cad_json_begin(j, "weighted", '{'));
+        CAD_TRY(cad_json_real(j, "people", c->weighted.people));
+        CAD_TRY(cad_json_real(j, "auc", c->weighted.auc));
+        CAD_TRY(cad_json_real(j, "brier", c->weighted.brier));
+        CAD_TRY(cad_json_real(j, "observed_to_expected", c->weighted.observed_to_expected));
+        CAD_TRY(cad_json_end(j));
+    }
     if (c->families) CAD_TRY(cadp_add_interval(j, "auc_ci_families", c->family_auc));
     if (!c->recalibrated) return CAD_OK;
     CAD_TRY(cad_json_begin(j, "recalibrated", '{'));

@@ -188,6 +188,7 @@ CAD_CHECKED cad_status cadp_add_prompts(cadp_cohort *c); /* digests */
 /* ---- labels, splits, checks, models, files ---- */
 CAD_CHECKED cad_status cadp_label(cadp_cohort *c);
 CAD_CHECKED cad_status cadp_split_people(cadp_cohort *c);
+CAD_CHECKED cad_status cadp_check_allowed(const cad_cohort_list *allow); /* names of rules */
 CAD_CHECKED cad_status cadp_check_fields(cadp_cohort *c); /* before reading */
 CAD_CHECKED cad_status cadp_check_people(cadp_cohort *c); /* after splitting */
 CAD_CHECKED cad_status cadp_check_sides(cadp_cohort *c);

@@ -5,6 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+cad_status cadp_check_allowed(const cad_cohort_list *allow)
+{
+    static const char *const rules[] = {"outcome_twin", "after_baseline", "place_or_date", "enhanced_prs", "too_good", "missing_tells", "censored_as_control", "prevalent_kept",
+                                        "self_report_later", "id_in_prompt", "date_in_prompt", "relatives_over_splits", "prompts_over_splits", "people_over_splits"};
+    enum { RULES = sizeof rules / sizeof *rules };
+
+    for (int i = 0; i < allow->count; i++) {
+        int near = 0, k = 0;
+        for (; k < RULES && strcmp(rules[k], allow->word[i]); k++)
+            if (cad_edit_distance(allow->word[i], rules[k]) < cad_edit_distance(allow->word[i], rules[near])) near = k;
+        if (k == RULES) return cad_fail(CAD_EUSAGE, "cohort.allow: expected a rule of the leakage checks, found \"%.40s\"; did you mean \"%s\"?", allow->word[i], rules[near]);
+    }
+    return CAD_OK;
+}
+
 static bool is_allowed(const cadp_cohort *c, const char *rule)
 {
     for (int i = 0; i < c->plan->allow.count; i++)

@@ -143,15 +143,31 @@ static void close_cohort(cadp_cohort *c)
     cadp_censoring_close(&c->censoring);
 }
 
+static cad_status check_centres(const cad_cohort_list *list, const char *key)
+{
+    for (int i = 0; i < list->count; i++)
+        if (!*list->word[i] || strspn(list->word[i], "0123456789") != strlen(list->word[i])) return cad_fail(CAD_EUSAGE, "cohort.%s: expected codes of field 54 such as 11004, found \"%.40s\"", key, list->word[i]);
+    return CAD_OK;
+}
+
+static cad_status check_plan(const cad_cohort_plan *p)
+{
+    if (!p->extracts.count) return cad_fail(CAD_EUSAGE, "cohort.extracts: expected files, found none");
+    if (!p->output_dir) return cad_fail(CAD_EUSAGE, "cohort.output_dir: expected a folder, found none");
+    if (p->split == CAD_SPLIT_CENTRE && !p->test_centres.count) return cad_fail(CAD_EUSAGE, "cohort.test_centres: expected codes of centres for split centre, found none");
+    if (p->validation + p->test >= 1) return cad_fail(CAD_EUSAGE, "cohort.validation and cohort.test: expected shares that leave something for training");
+    if (!p->template_text || !strstr(p->template_text, "{record}")) return cad_fail(CAD_EUSAGE, "cohort.template: expected {record} in it, found none");
+    CAD_TRY(check_centres(&p->test_centres, "test_centres"));
+    CAD_TRY(check_centres(&p->validation_centres, "validation_centres"));
+    return cadp_check_allowed(&p->allow);
+}
+
 cad_status cad_prepare_cohort(const cad_cohort_plan *p)
 {
     cadp_cohort *c = NULL;
     cad_status st;
 
-    if (!p->extracts.count) return cad_fail(CAD_EUSAGE, "cohort.extracts: expected files, found none");
-    if (!p->output_dir) return cad_fail(CAD_EUSAGE, "cohort.output_dir: expected a folder, found none");
-    if (p->split == CAD_SPLIT_CENTRE && !p->test_centres.count) return cad_fail(CAD_EUSAGE, "cohort.test_centres: expected codes of centres for split centre, found none");
-    if (p->validation + p->test >= 1) return cad_fail(CAD_EUSAGE, "cohort.validation and cohort.test: expected shares that leave something for training");
+    CAD_TRY(check_plan(p));
     CAD_TRY(cad_alloc(&c, 1, sizeof *c, "a cohort"));
     c->plan = p;
     st = prepare(c);

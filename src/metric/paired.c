@@ -262,6 +262,39 @@ cad_status cad_paired_auc(cad_paired *out, const int32_t *labels, const double *
     return st;
 }
 
+static double weighted_area(const ranking *r, const int32_t *labels, const double *weight, int64_t n)
+{
+    double pairs = 0, below = 0, ones = 0, here[2] = {0, 0};
+
+    for (int64_t i = 0; i < n; i++) {
+        here[labels[r->row[i]]] += weight[r->row[i]];
+        if (!r->last[i]) continue;
+        pairs += here[1] * (below + here[0] / 2);
+        below += here[0];
+        ones += here[1];
+        here[0] = here[1] = 0;
+    }
+    return ones > 0 && below > 0 ? pairs / ones / below : NAN;
+}
+
+cad_status cad_weighted_metrics(cad_weighted *out, const int32_t *labels, const double *prob1, const double *weight, int64_t n)
+{
+    cadp_sum all = {0, 0}, events = {0, 0}, expected = {0, 0}, squares = {0, 0};
+    ranking r = {0};
+    cad_status st = rank(&r, prob1, n);
+
+    for (int64_t i = 0; i < n; i++) {
+        cadp_sum_add(&all, weight[i]);
+        cadp_sum_add(&events, weight[i] * labels[i]);
+        cadp_sum_add(&expected, weight[i] * prob1[i]);
+        cadp_sum_add(&squares, weight[i] * (prob1[i] - labels[i]) * (prob1[i] - labels[i]));
+    }
+    *out = (cad_weighted){cadp_sum_total(all), cadp_sum_total(events), NAN, cadp_sum_total(squares) / cadp_sum_total(all), cadp_sum_total(events) / cadp_sum_total(expected)};
+    if (!st) out->auc = weighted_area(&r, labels, weight, n);
+    close_ranking(&r);
+    return st;
+}
+
 cad_status cad_family_auc(cad_interval *out, const int32_t *labels, const double *prob1, const int64_t *family, int64_t n)
 {
     ranking r = {0};

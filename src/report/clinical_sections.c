@@ -70,7 +70,10 @@ static void put_fit(cadp_page *p, const cad_clinical *c, const cad_metrics *m)
     fit_row(p, "Integrated calibration index", c->smooth.ici, c->ici_after, both, "mean distance from the smooth curve; best: 0");
     fit_row(p, "Brier score", m->brier, c->brier_after, both, "mean squared error");
     cadp_page_put(p, "</tbody></table></div><p class=\"lead\">Scaled Brier score %.3f (1: perfect; 0: no better than the mean risk). Half of the people lie within %.4f of the smooth curve, "
-                     "nine of ten within %.4f.</p></section>\n", c->scaled_brier, c->smooth.e50, c->smooth.e90);
+                     "nine of ten within %.4f.</p>\n", c->scaled_brier, c->smooth.e50, c->smooth.e90);
+    if (c->has_weights) cadp_page_put(p, "<p>With the weights for those whose follow-up ended early: AUC %.3f, Brier score %.4f, observed to expected %.3f. Other numbers of this page are without them.</p>\n",
+                                      c->weighted.auc, c->weighted.brier, c->weighted.observed_to_expected);
+    cadp_page_raw(p, "</section>\n");
 }
 
 /* ---- operating points ---- */

@@ -124,6 +124,9 @@ awk -F, '{ print $2 "," $3 "," $5 }' b/out/private/ids.csv 2>/dev/null | sort >f
 say bom_and_crlf "$(why 0 "$out" 'in the study'; cmp wanted found)"
 refused nowhere 3 'nowhere.csv: cannot open' prepare --config uk/cohort.yaml --set 'cohort.extracts=[nowhere.csv]'
 refused dialect 2 'expected mixed, csv' synth --output x --people 5 --dialect html
+refused no_record 2 'cohort.template: expected .record.' prepare --config uk/cohort.yaml --set 'cohort.template=nothing'
+refused unknown_rule 2 'did you mean "too_good"' prepare --config uk/cohort.yaml --set 'cohort.allow=[to_good]'
+refused centre_name 2 'cohort.test_centres: expected codes of field 54.*found "Leeds"' prepare --config uk/cohort.yaml --set cohort.split=centre --set 'cohort.test_centres=[Leeds]'
 refused no_extracts 2 'cohort.extracts: expected files' prepare --set cohort.output_dir=x
 
 # Records go on to training and back as a report.

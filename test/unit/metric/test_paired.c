@@ -105,6 +105,27 @@ static void families_widen_the_interval(void **state)
     assert_true((together.high - together.low) / (alone.high - alone.low) > 1.2);
 }
 
+static void a_weight_of_two_is_a_row_that_stands_twice(void **state)
+{
+    double weight[MANY], twice[2 * MANY];
+    int32_t label[2 * MANY];
+    cad_weighted w, plain;
+    double ones[2 * MANY];
+    int n = 0;
+
+    (void)state;
+    make_rows(MANY);
+    for (int i = 0; i < MANY; i++) a[i] = 1 / (1 + exp(-a[i]));
+    for (int i = 0; i < MANY; i++) {
+        weight[i] = 1 + i % 2;
+        for (int k = 0; k < 1 + i % 2; k++) twice[n] = a[i], label[n] = y[i], ones[n++] = 1;
+    }
+    assert_int_equal(cad_weighted_metrics(&w, y, a, weight, MANY), CAD_OK);
+    assert_int_equal(cad_weighted_metrics(&plain, label, twice, ones, n), CAD_OK);
+    assert_true(w.people == n && w.events == plain.events);
+    assert_true(fabs(w.auc - plain.auc) < 8 * DBL_EPSILON && fabs(w.brier - plain.brier) < 8 * DBL_EPSILON && fabs(w.observed_to_expected - plain.observed_to_expected) < 8 * DBL_EPSILON);
+}
+
 static void reclassification_counts_the_moves(void **state)
 {
     static const int32_t label[4] = {1, 1, 0, 0};
@@ -202,7 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_difference_of_areas_is_delong_s_by_definition), cmocka_unit_test(a_score_beside_itself_differs_by_nothing),
-        cmocka_unit_test(one_class_gives_nothing), cmocka_unit_test(families_widen_the_interval), cmocka_unit_test(reclassification_counts_the_moves),
+        cmocka_unit_test(one_class_gives_nothing), cmocka_unit_test(families_widen_the_interval), cmocka_unit_test(a_weight_of_two_is_a_row_that_stands_twice), cmocka_unit_test(reclassification_counts_the_moves),
         cmocka_unit_test(an_operating_point_counts_who_is_called), cmocka_unit_test(a_threshold_reaches_its_specificity_and_no_more_than_needed),
         cmocka_unit_test(calibrated_risks_lie_on_their_curve_and_doubled_ones_twice_as_high), cmocka_unit_test(a_smooth_curve_of_few_or_equal_risks_stays_a_share),
         cmocka_unit_test(recalibration_is_a_line_in_the_log_odds)};
