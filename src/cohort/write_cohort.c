@@ -186,7 +186,13 @@ static int64_t level_count(const cadp_entry *e, const summary *s, int k)
     return n;
 }
 
-/* One small cell would follow from the others and the total: then those are rounded. */
+/* One small cell would follow from the others and the total: then those are told roughly. */
+static cad_status put_roughly(cad_json *j, const char *key, int64_t n)
+{
+    if (n < CADP_FEWEST) return put_count(j, key, n);
+    return n < 100 ? cad_json_string(j, key, ">=5") : cad_json_int(j, key, (n + 5) / 10 * 10);
+}
+
 static cad_status put_levels(cad_json *j, const cadp_entry *e, const summary *s)
 {
     bool small = false;
@@ -198,7 +204,7 @@ static cad_status put_levels(cad_json *j, const cadp_entry *e, const summary *s)
     CAD_TRY(cad_json_begin(j, "levels", '{'));
     for (int k = 0; k < e->levels; k++) {
         int64_t n = level_count(e, s, k);
-        if (n >= 0) CAD_TRY(put_count(j, e->level_text[k], small && n >= CADP_FEWEST ? (n + 5) / 10 * 10 : n));
+        if (n >= 0) CAD_TRY(small ? put_roughly(j, e->level_text[k], n) : put_count(j, e->level_text[k], n));
     }
     return cad_json_end(j);
 }

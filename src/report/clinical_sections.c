@@ -260,7 +260,11 @@ static void put_share(cadp_page *p, const cad_node *level, const cad_node *side)
     const cad_node *n = side ? cad_get(side, "n") : NULL;
 
     if (level && level->kind == CAD_INT && n && n->kind == CAD_INT && n->integer > 0) cadp_page_put(p, "<td>%.1f%%</td><td></td>", 100 * level->real / n->real);
-    else cadp_page_raw(p, "<td>&#8211;</td><td></td>");
+    else if (level && level->kind == CAD_STRING) {
+        cadp_page_raw(p, "<td>");
+        cadp_page_escape(p, level->text);
+        cadp_page_raw(p, "</td><td></td>");
+    } else cadp_page_raw(p, "<td>&#8211;</td><td></td>");
 }
 
 static void put_levels(cadp_page *p, const cad_node *with, const cad_node *without)
