@@ -74,7 +74,7 @@ $(OBJ)/embedded.c: $(EMBED) test/tools/embed.sh Makefile
 	@mkdir -p $(@D)
 	$(Q)sh test/tools/embed.sh $(EMBED) > $@.tmp && mv $@.tmp $@
 $(OBJ)/embedded.o: $(OBJ)/embedded.c
-	$(Q)$(CC) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CFLAGS) -Wno-overlength-strings -c -o $@ $<
 
 $(OBJ)/%.o: %.c
 	@mkdir -p $(@D)

@@ -31,6 +31,35 @@ CAD_CHECKED cad_status cad_metrics_report_text(const cad_metrics *m, cad_str *ou
 /* By its name in Transformers ("auc", "eval_auc", "f1", …); false: no such metric. */
 bool cad_metrics_by_name(const cad_metrics *m, const char *name, double *out);
 bool cad_metric_larger_is_better(const char *name); /* loss, brier: false */
+/* ---- two scores of the same rows (paired.c) ---- */
+typedef struct cad_paired {
+    int64_t n, positives;
+    double auc_a, auc_b, difference, se, p;  /* a - b; DeLong, DeLong, Clarke-Pearson 1988; two-sided p of the normal approximation */
+    cad_interval ci, bootstrap;              /* 95 %; bootstrap: percentiles of 1000 draws, within each label, or of whole families */
+    double nri_events, nri_others;           /* continuous net reclassification from b to a */
+} cad_paired;
+/* Larger means riskier; any scale. family: an id a row, NULL: everybody alone. NaN where one class is absent. */
+CAD_CHECKED cad_status cad_paired_auc(cad_paired *out, const int32_t *labels, const double *a, const double *b, const int64_t *family, int64_t n);
+/* With a weight for each row (inverse probability of censoring). */
+typedef struct cad_weighted { double people, events, auc, brier, observed_to_expected; } cad_weighted;
+CAD_CHECKED cad_status cad_weighted_metrics(cad_weighted *out, const int32_t *labels, const double *prob1, const double *weight, int64_t n);
+/* Bootstrap interval of the AUC over families. */
+CAD_CHECKED cad_status cad_family_auc(cad_interval *out, const int32_t *labels, const double *prob1, const int64_t *family, int64_t n);
+
+/* ---- a decision, and how the risks fit (clinical.c) ---- */
+typedef struct cad_point { double threshold; int64_t tp, fp, fn, tn; double sensitivity, specificity, ppv, npv, net_benefit; } cad_point;
+cad_point cad_point_at(const int32_t *labels, const double *prob1, int64_t n, double threshold); /* called: p >= threshold */
+/* The smallest threshold whose specificity is at least `specificity`; NaN without negatives. */
+CAD_CHECKED cad_status cad_threshold_for(double *out, const int32_t *labels, const double *prob1, int64_t n, double specificity);
+enum { CAD_SMOOTH = 100 };
+typedef struct cad_smooth { double x[CAD_SMOOTH], y[CAD_SMOOTH]; int points; double ici, e50, e90; } cad_smooth;
+/* Observed share as a smooth function of predicted risk: local quadratic regression, tricube weights, span 0.75 (Cleveland 1988), at quantiles of
+ * the risk; ICI, E50, E90 (Austin, Steyerberg 2019): mean, median, 90 % of the distance from it. */
+CAD_CHECKED cad_status cad_smooth_calibration(cad_smooth *out, const int32_t *labels, const double *prob1, int64_t n);
+double cad_scaled_brier(const cad_metrics *m);       /* 1 - Brier / (rate (1 - rate)) */
+double cad_observed_to_expected(const int32_t *labels, const double *prob1, int64_t n);
+/* p after log-odds -> intercept + slope log-odds. */
+double cad_recalibrated(double p, double intercept, double slope);
 /* float32 softmax (shifted by the maximum) of two logits, class 1, as double: what the Python program writes. */
 double cad_prob1(float logit0, float logit1);
 #ifdef __cplusplus

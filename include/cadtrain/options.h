@@ -56,6 +56,13 @@ typedef struct cad_options {
         char *launcher; int64_t seed; bool gradient_checkpointing; int64_t dataloader_num_workers; cad_words report_to; char *device; int64_t threads;
         int64_t zero_stage; int offload_optimizer; double wall_time; /* seconds, 0: none */ double watchdog_seconds; /* 0: off */
     } runtime;
+    struct {
+        cad_words extracts, record_tables, allow, test_centres, validation_centres;
+        char *withdrawals, *kinship, *fields, *phenotype, *censoring, *dictionary, *template_text, *output_dir;
+        double horizon_years, validation, test, kinship_threshold;
+        int prevalent, censored, split, columns; /* cohort.h */
+        bool stratify; int64_t seed;
+    } cohort;
     bool predictions_include_input; /* --predictions-include-input */
     bool demo; /* nothing was given (or the demo's file with no model and no data): the embedded demo */
     int64_t deepspeed_train_batch_size; /* rows of one step as a DeepSpeed file demands them: micro-batch x accumulation x world size; 0: not given */
@@ -77,6 +84,7 @@ CAD_CHECKED cad_status cad_config_open(cad_config **out, int argc, char **argv, 
 void cad_config_close(cad_config **c);
 cad_options *cad_config_options(cad_config *c);
 const char *cad_config_says(const cad_config *c);
+const char *cad_config_file(const cad_config *c); /* the experiment file, NULL: none */
 /* Lines for the log ("" when there are none): DeepSpeed keys without effect here, stage 1 run as stage 2, CADTRAIN_* variables that name no option. */
 const char *cad_config_notes(const cad_config *c);
 bool cad_config_wants_print(const cad_config *c);

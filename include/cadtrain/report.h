@@ -31,6 +31,24 @@ void cad_print_metrics_block(const char *title, const cad_number *numbers, int c
 
 /* ---- report.html: one file, inline SVG: ROC, precision-recall, calibration, histogram of probabilities, loss and learning-rate curves ---- */
 typedef struct cad_curve { const char *name; const double *x, *y; int64_t n; } cad_curve;
+/* What a clinical reader asks for besides; every count below ten, and what would give it away, is left out of the page. */
+typedef struct cad_group_row { const char *group, *level; int64_t n, events; double auc, observed_to_expected; cad_interval auc_ci; bool hidden; } cad_group_row;
+typedef struct cad_compare_row { const char *name; cad_paired pair; } cad_compare_row; /* pair.a: the model */
+typedef struct cad_operating_row { const char *name; cad_point point; } cad_operating_row;
+typedef struct cad_clinical {
+    const cad_group_row *groups; int group_count;
+    const cad_compare_row *compares; int compare_count;
+    const cad_operating_row *points; int point_count;
+    const char *points_from;                         /* where thresholds for a specificity were chosen */
+    cad_smooth smooth;
+    double observed_to_expected, scaled_brier;
+    int64_t families; cad_interval family_auc;       /* families 0: everybody alone */
+    bool recalibrated; double intercept, slope;      /* fitted on validation rows */
+    double brier_after, observed_to_expected_after, slope_after, ici_after;
+    bool has_weights; cad_weighted weighted;         /* a column "weight": people who were lost are stood for by others */
+    const char *flow_svg;                            /* as prepare wrote it; NULL: none */
+    const cad_node *cohort;                          /* share/cohort.json; NULL: none */
+} cad_clinical;
 typedef struct cad_report {
     const char *title;
     const cad_metrics *metrics;                      /* NULL: none */
@@ -38,7 +56,10 @@ typedef struct cad_report {
     const cad_curve *curves; int curve_count;        /* training curves over steps: "loss", "eval_loss", "learning_rate", "grad_norm", "eval_auc" */
     const cad_number *facts; int fact_count;         /* run facts: counts, seconds, tokens/s, peak bytes */
     const char *const *notes; int note_count;        /* sentences: truncation, prior shift, warnings */
+    const cad_clinical *clinical;                    /* NULL: none */
 } cad_report;
+/* Marks rows of small groups hidden, and in a variable with one such row the next smallest as well: its count would follow from the sum. */
+void cad_hide_small_groups(cad_group_row *rows, int count);
 CAD_CHECKED cad_status cad_write_report(const char *path, const cad_report *r);
 #ifdef __cplusplus
 }

@@ -73,5 +73,7 @@ cad_status cadp_cmd_inspect(cadp_call *c);
 cad_status cadp_cmd_export(cadp_call *c);
 cad_status cadp_cmd_report(cadp_call *c);
 cad_status cadp_cmd_bench(cadp_call *c);
+cad_status cadp_cmd_synth(cadp_call *c);
+cad_status cadp_cmd_prepare(cadp_call *c);
 cad_status cadp_cmd_version(cadp_call *c);
 #endif

@@ -1,16 +1,17 @@
 /* report: metrics.json and report.html from prediction files. */
-#include "cli_priv.h"
+#include "report_priv.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* Rows of one or several files, end to end. */
-typedef struct scores { int64_t n, room; int32_t *labels, *predictions; double *prob1, *logit; bool has_logits; cad_metrics metrics; } scores;
+typedef cadp_predictions scores;
 
 typedef struct columns { int label, prob1, prediction, logits; } columns;
 
 static void close_scores(scores *s)
 {
+    for (int i = 0; i < s->files; i++) cad_rows_close(&s->rows[i]);
+    cad_free(&s->rows);
     cad_free(&s->labels);
     cad_free(&s->predictions);
     cad_free(&s->prob1);
@@ -43,7 +44,7 @@ static cad_status find_columns(const cad_rows *rows, columns *c)
 }
 
 /* A number in any of the forms a file has for it; the whole cell. */
-static bool number_of(cad_cell cell, double *out)
+bool cadp_number_of(cad_cell cell, double *out)
 {
     char after;
 
@@ -63,7 +64,7 @@ static cad_status read_class(const cad_rows *rows, int64_t row, int column, int3
 {
     double x;
 
-    if (!number_of(cad_rows_cell(rows, row, column), &x) || (x != 0 && x != 1)) return refuse(rows, row, cad_rows_column(rows, column), "0 or 1, found something else");
+    if (!cadp_number_of(cad_rows_cell(rows, row, column), &x) || (x != 0 && x != 1)) return refuse(rows, row, cad_rows_column(rows, column), "0 or 1, found something else");
     *out = (int32_t)x;
     return CAD_OK;
 }
@@ -91,7 +92,7 @@ static cad_status read_row(scores *s, const cad_rows *rows, int64_t row, const c
     double *p = &s->prob1[s->n];
 
     CAD_TRY(read_class(rows, row, c->label, &s->labels[s->n]));
-    if (!number_of(cad_rows_cell(rows, row, c->prob1), p) || !(*p >= 0 && *p <= 1))
+    if (!cadp_number_of(cad_rows_cell(rows, row, c->prob1), p) || !(*p >= 0 && *p <= 1))
         return refuse(rows, row, "positive_probability", "a number from 0 to 1, found something else");
     s->predictions[s->n] = *p >= 0.5;
     if (c->prediction >= 0) CAD_TRY(read_class(rows, row, c->prediction, &s->predictions[s->n]));
@@ -124,12 +125,11 @@ static cad_status take_rows(scores *s, const cad_rows *rows)
 
 static cad_status read_scores(scores *s, const char *path)
 {
-    cad_rows *rows = NULL;
-
-    CAD_TRY(cad_rows_read(&rows, path));
-    cad_status st = take_rows(s, rows);
-    cad_rows_close(&rows);
-    return st;
+    CAD_TRY(cad_grow(&s->rows, (size_t)s->files + 1, sizeof *s->rows, "files"));
+    s->rows[s->files] = NULL;
+    CAD_TRY(cad_rows_read(&s->rows[s->files], path));
+    s->files++;
+    return take_rows(s, s->rows[s->files - 1]);
 }
 
 static cad_status measure(scores *s) { return cad_metrics_compute(&s->metrics, s->labels, s->predictions, s->prob1, s->has_logits ? s->logit : NULL, s->n, true); }
@@ -148,20 +148,12 @@ static cad_status check_same_rows(const scores *a, const scores *b, const char *
     return CAD_OK;
 }
 
-static cad_status add_interval(cad_json *j, const char *key, cad_interval x)
-{
-    CAD_TRY(cad_json_begin(j, key, '['));
-    CAD_TRY(cad_json_real(j, NULL, x.low));
-    CAD_TRY(cad_json_real(j, NULL, x.high));
-    return cad_json_end(j);
-}
-
 static cad_status add_comparison(cad_json *j, const char *path, const cad_metrics *a, const cad_metrics *b)
 {
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_string(j, "file", path));
     CAD_TRY(cad_json_real(j, "auc", b->auc));
-    CAD_TRY(add_interval(j, "auc_ci", b->auc_ci));
+    CAD_TRY(cadp_add_interval(j, "auc_ci", b->auc_ci));
     CAD_TRY(cad_json_real(j, "auc_difference", b->auc - a->auc));
     CAD_TRY(cad_json_real(j, "auprc", b->auprc));
     CAD_TRY(cad_json_real(j, "brier", b->brier));
@@ -169,7 +161,7 @@ static cad_status add_comparison(cad_json *j, const char *path, const cad_metric
     return cad_json_end(j);
 }
 
-static cad_status compare(cad_json *j, const scores *a, const char *path)
+static cad_status compare(cad_json *j, cadp_clinical_work *w, const scores *a, const char *path)
 {
     scores b = {0};
     cad_status st = read_scores(&b, path);
@@ -177,46 +169,48 @@ static cad_status compare(cad_json *j, const scores *a, const char *path)
     if (!st) st = check_same_rows(a, &b, path);
     if (!st) st = measure(&b);
     if (!st) st = add_comparison(j, path, &a->metrics, &b.metrics);
+    if (!st) st = cadp_clinical_compare(w, path, b.prob1);
     close_scores(&b);
     return st;
 }
 
-static cad_status compare_all(cad_json *j, const scores *a, const cad_flag *files)
+static cad_status compare_all(cad_json *j, cadp_clinical_work *w, const scores *a, const cad_flag *files)
 {
     CAD_TRY(cad_json_begin(j, NULL, '['));
-    for (int i = 0; i < files->count; i++) CAD_TRY(compare(j, a, files->values[i]));
+    for (int i = 0; i < files->count; i++) CAD_TRY(compare(j, w, a, files->values[i]));
     return cad_json_end(j);
 }
 
-static cad_status add_comparisons(cad_json *j, const cad_node *metrics, const char *comparisons)
+static cad_status add_comparisons(cad_json *j, const cad_node *metrics, const char *comparisons, const cadp_clinical_work *w)
 {
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     for (const cad_node *n = metrics->child; n; n = n->next) CAD_TRY(cad_json_node(j, n->key, n));
-    CAD_TRY(cad_json_raw(j, "compare", comparisons));
+    if (comparisons) CAD_TRY(cad_json_raw(j, "compare", comparisons));
+    CAD_TRY(cadp_clinical_json(w, j));
     CAD_TRY(cad_json_end(j));
     return cad_str_add(&j->text, "\n", 1);
 }
 
 /* The metrics as they were written, and the comparisons below them. */
-static cad_status write_comparisons(const char *path, const char *comparisons)
+static cad_status write_comparisons(const char *path, const char *comparisons, const cadp_clinical_work *w)
 {
     cad_json j = {.pretty = true};
     cad_tree *tree = NULL;
     cad_status st = cad_json_read(&tree, path, 1 << 20, CAD_EINTERNAL);
 
-    if (!st) st = add_comparisons(&j, tree->root, comparisons);
+    if (!st) st = add_comparisons(&j, tree->root, comparisons, w);
     if (!st) st = cad_write_file(path, j.text.data, j.text.size);
     cad_tree_close(&tree);
     cad_json_close(&j);
     return st;
 }
 
-static cad_status write_files(const scores *s, const char *comparisons, const char *metrics, const char *page)
+static cad_status write_files(const scores *s, const char *comparisons, const cadp_clinical_work *w, const char *metrics, const char *page)
 {
-    cad_report report = {.title = "Predictions", .metrics = &s->metrics, .labels = s->labels, .prob1 = s->prob1, .n = s->n};
+    cad_report report = {.title = w->page.cohort ? "Clinical report" : "Predictions", .metrics = &s->metrics, .labels = s->labels, .prob1 = s->prob1, .n = s->n, .clinical = &w->page};
 
     CAD_TRY(cad_write_metrics(metrics, &s->metrics));
-    if (comparisons) CAD_TRY(write_comparisons(metrics, comparisons));
+    CAD_TRY(write_comparisons(metrics, comparisons, w));
     CAD_TRY(cad_write_report(page, &report));
     cad_info("n %lld, positives %lld, AUC %.4f (95 %% %.4f to %.4f), AUPRC %.4f, Brier %.4f", (long long)s->metrics.n, (long long)s->metrics.positives, s->metrics.auc,
              s->metrics.auc_ci.low, s->metrics.auc_ci.high, s->metrics.auprc, s->metrics.brier);
@@ -224,14 +218,14 @@ static cad_status write_files(const scores *s, const char *comparisons, const ch
     return CAD_OK;
 }
 
-static cad_status write_all(const scores *s, const char *comparisons, const char *dir)
+static cad_status write_all(const scores *s, const char *comparisons, const cadp_clinical_work *w, const char *dir)
 {
     char *metrics = NULL, *page = NULL;
     cad_status st = cad_mkdirs(dir);
 
     if (!st) st = cad_path_join(&metrics, dir, "metrics.json");
     if (!st) st = cad_path_join(&page, dir, "report.html");
-    if (!st) st = write_files(s, comparisons, metrics, page);
+    if (!st) st = write_files(s, comparisons, w, metrics, page);
     cad_free(&metrics);
     cad_free(&page);
     return st;
@@ -240,14 +234,19 @@ static cad_status write_all(const scores *s, const char *comparisons, const char
 /* Everything is read before anything is written. */
 cad_status cadp_cmd_report(cadp_call *c)
 {
-    const cad_flag *compared = cadp_call_flag(c, "compare");
-    scores s = {0};
+    const cad_flag *compared = cadp_call_flag(c, "compare"), *validated = cadp_call_flag(c, "validation");
+    scores s = {0}, v = {0};
+    cadp_clinical_work w = {0};
     cad_json comparisons = {0};
     cad_status st = read_predictions(&s, cadp_call_flag(c, "predictions"));
 
-    if (!st && compared->given) st = compare_all(&comparisons, &s, compared);
-    if (!st) st = write_all(&s, comparisons.text.data, cadp_call_value(c, "output"));
+    if (!st && validated->given) st = read_predictions(&v, validated);
+    if (!st) st = cadp_clinical_open(&w, &s, v.n ? &v : NULL, cadp_call_value(c, "cohort"));
+    if (!st && compared->given) st = compare_all(&comparisons, &w, &s, compared);
+    if (!st) st = write_all(&s, comparisons.text.data, &w, cadp_call_value(c, "output"));
+    cadp_clinical_close(&w);
     close_scores(&s);
+    close_scores(&v);
     cad_json_close(&comparisons);
     return st;
 }

@@ -37,9 +37,17 @@ static const cad_flag export_flags[] = {
     {.name = "format", .takes_value = true, .help = "hf: whole model; peft: adapter; gguf: one file for llama.cpp; default: as the checkpoint is."},
     {.name = "gguf-type", .takes_value = true, .help = "f16 or q8_0: how the matrices of a GGUF file are stored; default f16."},
     {.name = "merge", .help = "Fold the adapter into the model's weights."}, {0}};
+static const cad_flag synth_flags[] = {
+    {.name = "output", .takes_value = true, .help = "Directory for the extracts, cohort.yaml and truth.json."},
+    {.name = "people", .takes_value = true, .help = "Number of people, 1 to 4000000."},
+    {.name = "seed", .takes_value = true, .help = "Default 42."},
+    {.name = "dialect", .takes_value = true, .help = "mixed (each file in another, default), csv, txt, tab, rap, rap-labels, rap-title or ukb-format."},
+    {.name = "padding", .takes_value = true, .help = "Columns without meaning added to the first extract; default 0."}, {0}};
 static const cad_flag report_flags[] = {
     {.name = "predictions", .takes_value = true, .many = true, .help = "Predictions (JSON, JSONL, CSV) with label and positive_probability; several files are read as one."},
     {.name = "compare", .takes_value = true, .many = true, .help = "Predictions of other models for the same rows."},
+    {.name = "validation", .takes_value = true, .many = true, .help = "Predictions of the validation rows: recalibration and thresholds come from them."},
+    {.name = "cohort", .takes_value = true, .help = "The share/ folder that prepare wrote: flow chart, table of the people, checks."},
     {.name = "output", .takes_value = true, .help = "Directory for metrics.json and report.html."}, {0}};
 
 const cadp_command cadp_commands[] = {
@@ -65,11 +73,13 @@ const cadp_command cadp_commands[] = {
      CADP_OPTIONS, export_flags, {"checkpoint", "output"}, {0}, cadp_cmd_export},
     {"report", "report --predictions FILE… [--compare FILE…] --output DIR", "metrics.json and report.html from predictions",
      0, report_flags, {"predictions", "output"}, {0}, cadp_cmd_report},
+    {"synth", "synth --output DIR --people N [--seed S] [--dialect NAME]", "a synthetic UK Biobank extract with a known risk, and cohort.yaml for prepare",
+     0, synth_flags, {"output", "people"}, {0}, cadp_cmd_synth},
+    {"prepare", "prepare --config FILE", "records for training from UK Biobank extracts: labels, splits, leakage checks, scores",
+     CADP_OPTIONS, NULL, {0}, {0}, cadp_cmd_prepare},
     {"bench", "bench [--bf16] [--threads N]", "speed of the operations of a training step on this machine, as JSON", CADP_OPTIONS | CADP_RESULTS, NULL, {0}, {0}, cadp_cmd_bench},
     {"version", "version [--json]", "versions of the program and of MPI, and what the devices are", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
     {.name = "generate", .usage = "generate", .summary = "writes text from a prompt", .marks = CADP_LATER},
-    {.name = "synth", .usage = "synth", .summary = "makes a synthetic UK Biobank extract", .marks = CADP_LATER},
-    {.name = "prepare", .usage = "prepare", .summary = "makes records from UK Biobank extracts", .marks = CADP_LATER},
     {.name = "explain", .usage = "explain", .summary = "which part of a record moved the risk", .marks = CADP_LATER},
     {.name = "push", .usage = "push", .summary = "makes an upload-ready folder", .marks = CADP_LATER},
     {0}};

@@ -40,6 +40,7 @@ void cad_config_close(cad_config **c)
     cadp_conf_free_options(&(*c)->options);
     for (int i = 0; (*c)->origin && i < cadp_conf_row_count; i++) cad_free(&(*c)->origin[i].where);
     cad_free(&(*c)->origin);
+    cad_free(&(*c)->file);
     cad_str_close(&(*c)->mistakes);
     cad_str_close(&(*c)->notes);
     cad_str_close(&(*c)->says);
@@ -52,10 +53,12 @@ static cad_status load_files(cad_config *c, const cadp_given *g, bool train_defa
                 !cadp_conf_given_field(g, offsetof(cad_options, dataset.train_file));
 
     if (g->config) {
+        CAD_TRY(cad_strdup(&c->file, g->config));
         CAD_TRY(cad_str_addf(&c->says, "configuration: %s", g->config));
         return cadp_conf_load_experiment(c, g->config, false);
     }
     if (train_defaults && cad_is_file("cadtrain.yaml")) {
+        CAD_TRY(cad_strdup(&c->file, "cadtrain.yaml"));
         CAD_TRY(cad_str_addf(&c->says, "configuration: cadtrain.yaml of the current directory"));
         return cadp_conf_load_experiment(c, "cadtrain.yaml", false);
     }
@@ -129,4 +132,5 @@ cad_status cad_config_from_json(cad_config **out, const char *json, size_t n)
 cad_options *cad_config_options(cad_config *c) { return &c->options; }
 const char *cad_config_says(const cad_config *c) { return c->says.data ? c->says.data : ""; }
 const char *cad_config_notes(const cad_config *c) { return c->notes.data ? c->notes.data : ""; }
+const char *cad_config_file(const cad_config *c) { return c->file; }
 bool cad_config_wants_print(const cad_config *c) { return c->wants_print; }

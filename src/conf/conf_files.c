@@ -78,14 +78,14 @@ static cad_status apply_part(cad_config *c, const char *section, const char *pat
 
     if (st) st = cadp_conf_take_failure(c, st, "");
     else if (!strcmp(section, "deepspeed")) st = cadp_conf_apply_deepspeed(c, tree->root, &from);
-    else if (strcmp(section, "cohort")) st = cadp_conf_apply_section(c, tree->root, section, &from);
+    else st = cadp_conf_apply_section(c, tree->root, section, &from);
     cad_tree_close(&tree);
     return st;
 }
 
 static bool is_part(const char *name)
 {
-    return !strcmp(name, "deepspeed") || !strcmp(name, "cohort") || (!strpbrk(name, ".-") && cadp_conf_is_section(name, strlen(name)));
+    return !strcmp(name, "deepspeed") || (!strpbrk(name, ".-") && cadp_conf_is_section(name, strlen(name)));
 }
 
 static cad_status unknown_part(cad_config *c, const cad_node *child, const char *place)
@@ -95,7 +95,6 @@ static cad_status unknown_part(cad_config *c, const cad_node *child, const char 
     for (int i = 0; i < cadp_conf_row_count; i++)
         if (*cadp_conf_rows[i].in && !strchr(cadp_conf_rows[i].in, '.')) cadp_conf_offer(&near, cadp_conf_rows[i].in);
     cadp_conf_offer(&near, "deepspeed");
-    cadp_conf_offer(&near, "cohort");
     return cadp_conf_mistake(c, "%s: unknown key %s in section paths%s", place, cadp_conf_quote(child->key).text, cadp_conf_hint(&near, ""));
 }
 

@@ -151,7 +151,6 @@ static cad_status take_set(line *l, const char *value)
     item.row = cadp_conf_find_path(path);
     if (item.row >= 0) return add_item(l->g, item, name, NULL, 0);
     if (cadp_conf_is_section(path, strlen(path)) || !strcmp(path, "deepspeed")) return add_item(l->g, item, name, path, strlen(path));
-    if (!strncmp(path, "cohort.", 7)) return CAD_OK;
     return unknown_path(l, path);
 }
 

@@ -63,6 +63,7 @@ struct cad_config {
     cadp_origin *origin; /* one a row */
     cad_str mistakes, notes, says;
     int mistake_count, files;
+    char *file; /* the experiment */
     bool wants_print, no_deepspeed; /* a DeepSpeed file of a higher source stands in for those of the experiment */
 };
 

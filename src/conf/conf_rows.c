@@ -93,17 +93,22 @@ bool cadp_conf_is_section(const char *name, size_t n)
     return false;
 }
 
+/* cohort has keys of its own under common names: they count only where nobody else has the key. */
 const char *cadp_conf_home_of(const char *key)
 {
-    const char *home = NULL;
+    const char *home = NULL, *second = NULL;
 
     for (int i = 0; i < cadp_conf_row_count; i++) {
         const cadp_row *r = &cadp_conf_rows[i];
         if (r->marks & CADP_HIDDEN || !(cadp_conf_same(key, strlen(key), r->key) || (r->also && cadp_conf_same(key, strlen(key), r->also)))) continue;
+        if (!strcmp(r->in, "cohort")) {
+            second = r->in;
+            continue;
+        }
         if (home) return NULL;
         home = r->in;
     }
-    return home;
+    return home ? home : second;
 }
 
 /* Among names at one distance: the one of like length that shares the longest beginning and end. */

@@ -3,16 +3,7 @@
 
 #include <stdio.h>
 
-/* Sections that another part of the program reads. */
-static const char *const elsewhere[] = {"cohort", NULL};
-static const char *const tops[] = {"paths", "deepspeed", "cohort", NULL};
-
-static bool is_elsewhere(const char *name)
-{
-    for (int i = 0; elsewhere[i]; i++)
-        if (!strcmp(elsewhere[i], name)) return true;
-    return false;
-}
+static const char *const tops[] = {"paths", "deepspeed", NULL};
 
 /* The sections one level below `section`: "lora" of "model". Returns NULL when the row is in none. */
 static const char *below(const cadp_row *row, const char *section, char *out, size_t room)
@@ -89,7 +80,7 @@ cad_status cadp_conf_apply_root(cad_config *c, const cad_node *root, const cadp_
 {
     if (root->kind != CAD_TABLE) return cadp_conf_apply_section(c, root, "", from);
     for (const cad_node *child = root->child; child; child = child->next) {
-        if (!strcmp(child->key, "paths") || !strcmp(child->key, "deepspeed") || is_elsewhere(child->key)) continue;
+        if (!strcmp(child->key, "paths") || !strcmp(child->key, "deepspeed")) continue;
         CAD_TRY(apply_child(c, child, "", from));
     }
     return CAD_OK;

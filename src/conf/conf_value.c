@@ -206,12 +206,13 @@ static cad_status split(cad_words *w, const char *text)
     return CAD_OK;
 }
 
-static cad_status gather(cad_words *w, const cad_node *node, bool *fits)
+/* numbers: whole numbers as words too (codes of centres). */
+static cad_status gather(cad_words *w, const cad_node *node, bool numbers, bool *fits)
 {
     *fits = node->kind == CAD_LIST || node->kind == CAD_STRING || node->kind == CAD_NULL;
     if (node->kind == CAD_STRING) return split(w, node->text);
     for (const cad_node *child = node->kind == CAD_LIST ? node->child : NULL; child && *fits; child = child->next) {
-        *fits = child->kind == CAD_STRING && child->size && strlen(child->text) == child->size;
+        *fits = (child->kind == CAD_STRING || (numbers && child->kind == CAD_INT)) && child->text && child->size && strlen(child->text) == child->size;
         if (*fits) CAD_TRY(add_word(w, child->text, child->size));
     }
     return CAD_OK;
@@ -241,7 +242,7 @@ static cad_status set_words(cad_config *c, const cadp_row *row, const cad_node *
 {
     cad_words got = {0};
     const char *culprit = NULL;
-    cad_status st = gather(&got, node, fits);
+    cad_status st = gather(&got, node, !strcmp(row->in, "cohort"), fits);
 
     if (!st && *fits && row->words && !keep_known(&got, row, &culprit)) {
         const cadp_word *known = find_word(row->words, culprit);
@@ -279,7 +280,7 @@ static cad_status set_targets(cad_config *c, const cad_node *node, bool *fits)
         *fits = node->size > 0;
         st = *fits ? add_word(&got, node->text, node->size) : CAD_OK;
     } else {
-        st = gather(&got, node, fits);
+        st = gather(&got, node, false, fits);
         if (!got.count) *fits = false;
     }
     if (st || !*fits) {

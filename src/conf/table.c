@@ -34,6 +34,10 @@ static const cadp_word sinks[] = {
     {"tensorboard", 0}, {"csv", 1}, {"jsonl", 2}, {"none", 3}, {"wandb", -1}, {"mlflow", -1}, {"comet_ml", -1}, {"neptune", -1}, {"clearml", -1},
     {"swanlab", -1}, {"trackio", -1}, {"azure_ml", -1}, {0}};
 static const cadp_word devices[] = {{"auto", 0}, {"cpu", 1}, {"cuda", 2}, {"emulated", 3}, {0}};
+static const cadp_word prevalents[] = {{"exclude", 0}, {"keep", 1}, {0}};
+static const cadp_word censorings[] = {{"exclude", 0}, {"weight", 1}, {0}};
+static const cadp_word splits[] = {{"random", 0}, {"centre", 1}, {0}};
+static const cadp_word columns[] = {{"none", 0}, {"report", 1}, {"all", 2}, {0}};
 static const cadp_word offloads[] = {{"none", CAD_OFFLOAD_NONE}, {"cpu", CAD_OFFLOAD_CPU}, {0}};
 
 enum { SOME = 1000000000 }; /* a generous bound for counts */
@@ -285,5 +289,53 @@ const cadp_row cadp_conf_rows[] = {
      .marks = CADP_NULLABLE, .help = "Stop with a checkpoint (exit 75) before this time is over: seconds or [D-]HH:MM:SS; 0 or null: no limit."},
     {.in = "runtime", .key = "watchdog_seconds", .type = CADP_REAL, .at = offsetof(cad_options, runtime.watchdog_seconds), .low = 0, .high = 1e9,
      .standard = "600", .help = "End the run (exit 124) when nothing moves for so long; 0: off."},
+
+    {.in = "cohort", .key = "extracts", .flags = "", .type = CADP_WORDS, .at = offsetof(cad_options, cohort.extracts),
+     .help = "UK Biobank extracts of any dialect, plain or gz; they meet on eid, a later one refreshes. Paths: beside the configuration, else as they stand."},
+    {.in = "cohort", .key = "record_tables", .flags = "", .type = CADP_WORDS, .at = offsetof(cad_options, cohort.record_tables),
+     .help = "hesin, hesin_diag, hesin_oper, death, death_cause."},
+    {.in = "cohort", .key = "withdrawals", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.withdrawals), .marks = CADP_NULLABLE,
+     .help = "The newest list of participants who withdrew: one id on a line."},
+    {.in = "cohort", .key = "kinship", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.kinship), .marks = CADP_NULLABLE,
+     .help = "Relatedness file with ID1, ID2 and Kinship; relatives stay on one side of the split."},
+    {.in = "cohort", .key = "kinship_threshold", .flags = "", .type = CADP_REAL, .at = offsetof(cad_options, cohort.kinship_threshold), .low = 0, .high = 1,
+     .standard = "0.0442", .help = "Pairs at or above it are relatives; 0.0442: third degree."},
+    {.in = "cohort", .key = "fields", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.fields), .marks = CADP_NULLABLE,
+     .help = "Predictors and their wording; without it configs/ukb/fields.yaml of the program."},
+    {.in = "cohort", .key = "phenotype", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.phenotype), .marks = CADP_NULLABLE,
+     .help = "Codes that make a case; without it configs/ukb/phenotypes/hard_cad.yaml of the program."},
+    {.in = "cohort", .key = "censoring", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.censoring), .marks = CADP_NULLABLE,
+     .help = "Until when each nation's registers are complete; without it configs/ukb/censoring.yaml of the program."},
+    {.in = "cohort", .key = "dictionary", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.dictionary), .marks = CADP_NULLABLE,
+     .help = "Titles of fields and labels of codes; without it configs/ukb/dictionary.yaml of the program."},
+    {.in = "cohort", .key = "horizon_years", .flags = "", .type = CADP_REAL, .at = offsetof(cad_options, cohort.horizon_years), .low = 0, .high = 60,
+     .standard = "10.0", .marks = CADP_ABOVE, .help = "An event within so many years of the assessment is a case."},
+    {.in = "cohort", .key = "prevalent", .flags = "", .type = CADP_WORD, .at = offsetof(cad_options, cohort.prevalent), .words = prevalents,
+     .standard = "exclude", .help = "People with the event before the assessment; keep counts them as cases and needs cohort.allow: [prevalent_kept]."},
+    {.in = "cohort", .key = "censored", .flags = "", .type = CADP_WORD, .at = offsetof(cad_options, cohort.censored), .words = censorings,
+     .standard = "exclude", .help = "People whose follow-up ends before the horizon leave; weight: the others stand for them (column weight)."},
+    {.in = "cohort", .key = "split", .flags = "", .type = CADP_WORD, .at = offsetof(cad_options, cohort.split), .words = splits, .standard = "random",
+     .help = "random over families, or whole assessment centres left out."},
+    {.in = "cohort", .key = "validation", .flags = "", .type = CADP_REAL, .at = offsetof(cad_options, cohort.validation), .low = 0, .high = 1,
+     .standard = "0.1", .marks = CADP_BELOW, .help = "Share of the people for validation."},
+    {.in = "cohort", .key = "test", .flags = "", .type = CADP_REAL, .at = offsetof(cad_options, cohort.test), .low = 0, .high = 1, .standard = "0.2",
+     .marks = CADP_BELOW, .help = "Share of the people for the test."},
+    {.in = "cohort", .key = "stratify", .flags = "", .type = CADP_BOOL, .at = offsetof(cad_options, cohort.stratify), .standard = "true",
+     .help = "Families with and without an event are dealt apart."},
+    {.in = "cohort", .key = "test_centres", .flags = "", .type = CADP_WORDS, .at = offsetof(cad_options, cohort.test_centres),
+     .help = "split centre: codes of field 54 that make the test."},
+    {.in = "cohort", .key = "validation_centres", .flags = "", .type = CADP_WORDS, .at = offsetof(cad_options, cohort.validation_centres),
+     .help = "split centre: codes of field 54 that make the validation; without them a share of the others."},
+    {.in = "cohort", .key = "allow", .flags = "", .type = CADP_WORDS, .at = offsetof(cad_options, cohort.allow),
+     .help = "Leakage rules whose findings are accepted; they stand in the report."},
+    {.in = "cohort", .key = "columns", .flags = "", .type = CADP_WORD, .at = offsetof(cad_options, cohort.columns), .words = columns, .standard = "report",
+     .help = "Beside input, output and row: none; report: subgroups, family and scores; all: every field's value too."},
+    {.in = "cohort", .key = "template", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.template_text),
+     .standard = "You are a cardiovascular specialist. Will this person develop coronary artery disease within {years} years (1 = Yes, 0 = No)? {record}",
+     .help = "The text of a record, with {record} and {years}."},
+    {.in = "cohort", .key = "output_dir", .flags = "", .type = CADP_TEXT, .at = offsetof(cad_options, cohort.output_dir), .marks = CADP_NULLABLE,
+     .help = "prepare writes private/ (rows of people) and share/ (aggregates) in it."},
+    {.in = "cohort", .key = "seed", .flags = "", .type = CADP_INT, .at = offsetof(cad_options, cohort.seed), .low = 0, .high = SEEDS, .standard = "42",
+     .help = "Seed of the split."},
 };
 const int cadp_conf_row_count = sizeof cadp_conf_rows / sizeof cadp_conf_rows[0];

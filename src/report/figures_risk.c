@@ -7,7 +7,7 @@
 enum { CURVE_POINTS = 200, DECILES = 10, BARS = 20, THRESHOLDS = 50 };
 
 /* What the five pictures share: curve points are groups by falling risk, so each is made of CADP_FEW people or more. */
-typedef struct view { const cad_metrics *m; cadp_people people; cadp_group *fine, *tenth; int fine_count, tenth_count; double top; } view;
+typedef struct view { const cad_metrics *m; const cad_clinical *c; cadp_people people; cadp_group *fine, *tenth; int fine_count, tenth_count; double top; } view;
 
 static void draw_roc(cadp_page *p, const view *v)
 {
@@ -88,16 +88,25 @@ static void table_of_groups(cadp_page *p, const view *v)
     cadp_page_raw(p, "</tbody></table></details>\n");
 }
 
+/* As far as the groups reach; the ends of the curve rest on few people. */
+static void draw_smooth(cadp_page *p, const cadp_plot *t, const cad_smooth *s)
+{
+    int n = 0;
+
+    while (n < s->points && s->x[n] <= t->x_high) n++;
+    cadp_plot_line(p, t, "lb", s->x, s->y, n);
+}
+
 static void draw_calibration(cadp_page *p, const view *v)
 {
-    double x[DECILES], y[DECILES], top = v->top;
+    double x[DECILES], y[DECILES], top = 0;
     cadp_plot t = {.id = "calibration", .title = "Calibration", .about = "Observed share of events against predicted risk, in groups of rising risk.",
                    .x_label = "Mean predicted risk", .y_label = "Observed share", .percent_x = true, .percent_y = true};
 
     for (int i = 0; i < v->tenth_count; i++) {
         x[i] = v->tenth[i].mean;
         y[i] = (double)v->tenth[i].events / (double)v->tenth[i].n;
-        top = fmax(top, rate_interval(&v->tenth[i]).high);
+        top = fmax(top, fmax(x[i], rate_interval(&v->tenth[i]).high));
     }
     t.x_high = t.y_high = fmin(cadp_round_up_nicely(top), 1);
     cadp_plot_begin(p, &t);
@@ -107,9 +116,11 @@ static void draw_calibration(cadp_page *p, const view *v)
         cadp_plot_whisker(p, &t, "thin", x[i], w.low, w.high);
     }
     cadp_plot_line(p, &t, "la", x, y, v->tenth_count);
+    if (v->c) draw_smooth(p, &t, &v->c->smooth);
     for (int i = 0; i < v->tenth_count; i++) cadp_plot_dot(p, &t, "fa", x[i], y[i]);
     cadp_plot_end(p);
     cadp_plot_key(p, "la", "Groups of equal size, 95% interval");
+    if (v->c) cadp_plot_key(p, "lb", "Smooth");
     cadp_plot_key(p, "ref", "Perfect");
     table_of_groups(p, v);
     cadp_figure_end(p, "Points below the diagonal: the model overstates the risk; above: it understates it.");
@@ -131,14 +142,14 @@ static void draw_histogram(cadp_page *p, const view *v)
     cadp_plot_begin(p, &t);
     for (int b = 0; b < BARS; b++) {
         double from = b * v->top / BARS, to = (b + 1) * v->top / BARS;
-        if (share[1][b] > 0) cadp_plot_bar(p, &t, "fb", from, to, share[1][b]);
-        if (share[0][b] > 0) cadp_plot_bar(p, &t, "fa", from, to, -share[0][b]);
+        if (share[1][b] * of[1] >= CADP_FEW - 0.5) cadp_plot_bar(p, &t, "fb", from, to, share[1][b]);
+        if (share[0][b] * of[0] >= CADP_FEW - 0.5) cadp_plot_bar(p, &t, "fa", from, to, -share[0][b]);
     }
     cadp_plot_line(p, &t, "none", (double[]){0, v->top}, (double[]){0, 0}, 2);
     cadp_plot_end(p);
     cadp_plot_key(p, "fb", "With the event");
     cadp_plot_key(p, "fa", "Without");
-    cadp_figure_end(p, "The further apart the two halves lie, the better the model tells the groups apart.");
+    cadp_figure_end(p, "The further apart the two halves lie, the better the model tells the groups apart. Bars of fewer than ten people are left out.");
 }
 
 /* Vickers, Elkin 2006: TP/n - FP/n x t/(1-t); positive when the risk is at least t. */
@@ -160,17 +171,17 @@ static void draw_decision(cadp_page *p, const view *v)
 {
     double x[THRESHOLDS], model[THRESHOLDS], all[THRESHOLDS], rate = (double)v->people.events / (double)v->people.n;
     cadp_plot t = {.id = "decision", .title = "Decision curve", .about = "Net benefit of treating by the model, everybody and nobody, over risk thresholds.",
-                   .x_label = "Risk threshold for treatment", .y_label = "Net benefit", .x_high = 0.5, .percent_x = true};
-    int64_t shown = 0;
+                   .x_label = "Risk threshold for treatment", .y_label = "Net benefit", .x_high = rate < 0.1 ? 0.2 : 0.5, .percent_x = true};
+    int64_t shown = 0, last = rate < 0.1 ? 20 : THRESHOLDS;
 
     net_benefit(v, x, model, all);
     t.y_high = cadp_round_up_nicely(rate);
     t.y_low = -t.y_high / 4;
     while (shown < THRESHOLDS && all[shown] >= t.y_low) shown++;
     cadp_plot_begin(p, &t);
-    cadp_plot_line(p, &t, "none", (double[]){0, 0.5}, (double[]){0, 0}, 2);
-    cadp_plot_line(p, &t, "ref", x, all, cad_min(shown + 1, THRESHOLDS));
-    cadp_plot_line(p, &t, "la", x, model, THRESHOLDS);
+    cadp_plot_line(p, &t, "none", (double[]){0, t.x_high}, (double[]){0, 0}, 2);
+    cadp_plot_line(p, &t, "ref", x, all, cad_min(shown + 1, last));
+    cadp_plot_line(p, &t, "la", x, model, last);
     cadp_plot_end(p);
     cadp_plot_key(p, "la", "Model");
     cadp_plot_key(p, "ref", "Treat all");
@@ -178,12 +189,13 @@ static void draw_decision(cadp_page *p, const view *v)
     cadp_figure_end(p, "True events found, less the false calls weighed at the odds of the threshold; useful where above both other lines.");
 }
 
+/* One in two hundred may lie beyond and stands in the last bar. */
 static double largest_shown(const cadp_people *s)
 {
     static const double ends[] = {0.05, 0.1, 0.2, 0.5};
 
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (s->at[0].p <= ends[i]) return ends[i];
+        if (s->at[s->n / 200].p <= ends[i]) return ends[i];
     return 1;
 }
 
@@ -202,7 +214,7 @@ static void draw_all(cadp_page *p, view *v)
 
 void cadp_figures_of_risk(cadp_page *p, const cad_report *r)
 {
-    view v = {.m = r->metrics};
+    view v = {.m = r->metrics, .c = r->clinical};
 
     if (p->status) return;
     p->status = cadp_people_open(&v.people, r->labels, r->prob1, r->n);

@@ -44,6 +44,8 @@ void cadp_figures_of_training(cadp_page *p, const cad_report *r);
 void cadp_tiles(cadp_page *p, const cad_metrics *m);
 void cadp_table_of_metrics(cadp_page *p, const cad_metrics *m);
 void cadp_card_of_decisions(cadp_page *p, const cad_metrics *m);
+void cadp_clinical_sections(cadp_page *p, const cad_report *r);
+void cadp_checklist(cadp_page *p, const cad_report *r);
 void cadp_table_of_facts(cadp_page *p, const cad_number *facts, int count);
 /* A count of people, or "<10". */
 void cadp_people_text(char out[32], int64_t n);

@@ -59,8 +59,10 @@ cad_status cad_write_report(const char *path, const cad_report *r)
     put_notes(&p, r->notes, r->note_count);
     if (r->metrics) put_prediction(&p, r);
     if (r->metrics) cadp_table_of_metrics(&p, r->metrics);
+    if (r->clinical) cadp_clinical_sections(&p, r);
     cadp_figures_of_training(&p, r);
     cadp_table_of_facts(&p, r->facts, r->fact_count);
+    if (r->clinical) cadp_checklist(&p, r);
     cadp_page_raw(&p, "</main></body></html>\n");
     if (!p.status) p.status = cad_write_file(path, p.text.data, p.text.size);
     cad_str_close(&p.text);

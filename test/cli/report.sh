@@ -28,6 +28,28 @@ reason=$(why 0 "$scratch/four/metrics.json" '"auc_difference": 0.25')
 grep -q '"auc": 0.75,' "$scratch/four/metrics.json" || reason="the metrics themselves changed"
 say compare "$reason"
 
+# 100 men, 60 women of whom 4 have the event, 40 not known; a score among the columns
+awk 'BEGIN { print "label,positive_probability,sex,site,score_other,group"; for (i = 0; i < 200; i++) { s = i < 100 ? "men" : i < 160 ? "women" : ""; y = s == "women" ? i % 15 == 0 : i % 4 == 0;
+     print y "," (i * 37 % 100 + y * 20) / 121 "," s "," i % 2 "," (i % 7 ? (i * 13 % 50 + y * 10) / 61 : "") ",f" int(i / 2) } }' >"$scratch/groups.csv"
+run report --predictions "$scratch/groups.csv" --output "$scratch/five"
+reason=$(why 0 "$scratch/five/metrics.json" '"difference_ci_bootstrap"')
+tr -d '\n ' <"$scratch/five/metrics.json" >"$scratch/flat"
+grep -q '"group":"sex","level":"women","suppressed":true' "$scratch/flat" || reason="a small group is shown"
+grep -q '"group":"sex","level":"men","suppressed":true' "$scratch/flat" || reason="a small group follows from its neighbour"
+grep -q '"auc_ci_families"' "$scratch/flat" || reason="no interval over families"
+grep -q '"name":"other","n":171,' "$scratch/flat" || reason="the score is not compared where it is known"
+grep -q 'chosen on these very rows' "$scratch/five/report.html" || reason="thresholds from the test are not named so"
+say groups "$reason"
+run report --predictions "$scratch/groups.csv" --validation "$scratch/groups.csv" --output "$scratch/six"
+reason=$(why 0 "$scratch/six/metrics.json" '"recalibrated"')
+tr -d '\n ' <"$scratch/six/metrics.json" | grep -qE '"recalibrated":\{.*"observed_to_expected":(1\.0000|0\.9999)' || reason="recalibration on the same rows does not meet the mean"
+say recalibration "$reason"
+{ head -n 1 "$scratch/a.csv" | sed 's/$/,weight/'; sed '1d; s/$/,1/' "$scratch/a.csv"; } >"$scratch/w.csv"
+run report --predictions "$scratch/w.csv" --output "$scratch/seven"
+say weights "$(why 0 "$scratch/seven/metrics.json" '"auc": 0.75')"
+sed -i '3s/,1$/,-1/' "$scratch/w.csv"
+refused bad_weight 3 'w.csv:3: weight: expected a number of at least 0' report --predictions "$scratch/w.csv" --output "$scratch/bad"
+
 # wrong NAME LINE PATTERN
 wrong() {
     { cat "$scratch/a.csv"; echo "$2"; } >"$scratch/bad.csv"
