@@ -10,7 +10,8 @@
     X(glu_bwd, cad_glu_bwd_args) X(embed_fwd, cad_embed_args) X(embed_bwd, cad_embed_args) X(pool_fwd, cad_pool_args)           \
     X(pool_bwd, cad_pool_args) X(xent, cad_xent_args) X(axpby, cad_axpby_args) X(sum_rows, cad_sum_rows_args)                   \
     X(dropout, cad_dropout_args) X(adamw, cad_adamw_args) X(sumsq, cad_sumsq_args) X(fixed_add, cad_fixed_args)                 \
-    X(fixed_back, cad_fixed_args) X(add_i64, cad_fixed_args)
+    X(fixed_back, cad_fixed_args) X(add_i64, cad_fixed_args) X(adamw8, cad_adamw8_args) X(quantise, cad_quantise_args)         \
+    X(nest, cad_nest_args) X(dequantise, cad_dequantise_args)
 
 typedef struct cadp_device_if {
     const char *name;

@@ -38,6 +38,8 @@ static double decode(cad_dtype dtype, const unsigned char *p)
     case CAD_BF16: memcpy(&half, p, 2); return (double)cad_bf16_to_f32(half);
     case CAD_F32: memcpy(&single, p, 4); return (double)single;
     case CAD_I32: memcpy(&word, p, 4); return word;
+    case CAD_U8: return *p;
+    case CAD_I8: return *(const signed char *)p;
     default: memcpy(&value, p, 8); return value;
     }
 }
@@ -52,6 +54,8 @@ static void encode(cad_dtype dtype, double value, unsigned char *p)
     case CAD_BF16: memcpy(p, &half, 2); break;
     case CAD_F32: memcpy(p, &single, 4); break;
     case CAD_I32: memcpy(p, &word, 4); break;
+    case CAD_U8: *p = (unsigned char)value; break;
+    case CAD_I8: *p = (unsigned char)(signed char)value; break;
     default: memcpy(p, &value, 8);
     }
 }
@@ -76,6 +80,7 @@ static double make_value(const ops_case *c, const ops_slot *s, uint32_t site, in
     case OPS_SINE: return sin((double)i * pow(100, -(double)j / (double)s->cols));
     case OPS_LABELS: return floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)c->n);
     case OPS_WILD: return ldexp(normal, (int)(index % 61) - 30);
+    case OPS_BYTES: return floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (s->dtype == CAD_I8 ? 255 : 256)) - (s->dtype == CAD_I8 ? 127 : 0);
     case OPS_WORDS: memcpy(&value, &word, 8); return value;
     default: return normal;
     }
@@ -123,7 +128,7 @@ void ops_sheet_close(ops_sheet *s)
     *s = (ops_sheet){0};
 }
 
-static int64_t pitch(const ops_slot *o) { return o->cols + RIM; }
+static int64_t pitch(const ops_slot *o) { return o->cols + (o->dense ? 0 : RIM); }
 static int64_t slot_bytes(const ops_slot *o) { return (o->rows + 1) * pitch(o) * (int64_t)cad_dtype_bytes(o->dtype); }
 static unsigned char *element(ops_sheet *s, int k, int64_t e)
 {
