@@ -56,6 +56,8 @@ typedef struct cad_method {
     double head_dropout;
     cad_pooling pooling;
     cad_dtype compute;            /* F32, BF16, F64 */
+    cad_code code;                /* frozen linear weights are held as such codes; CAD_PLAIN: in `compute` */
+    bool nested;                  /* and their scales as codes too */
     bool recompute;               /* activation checkpointing: only the input of each block is kept */
     uint64_t seed;
 } cad_method;
@@ -76,12 +78,15 @@ typedef struct cad_param {
     int dims;          /* 1 or 2 as stored */
     bool trains, decays;
     bool wrapped;      /* a bias beside an adapter: PEFT calls it "….base_layer.bias" */
-    int64_t at;        /* first element in its unit's trainable or frozen flat array */
+    int64_t at;        /* first element in its unit's trainable flat array, first byte in the frozen one */
+    int64_t bytes;     /* frozen: held there */
+    cad_code code;     /* frozen: held as codes (cad_coded_layout_of) */
+    bool nested;
 } cad_param;
 typedef struct cad_params {
     cad_param *row;
     int count, units;
-    int64_t *train_elems, *frozen_elems; /* [units] */
+    int64_t *train_elems, *frozen_elems, *frozen_bytes; /* [units] */
     int64_t trainable, all;
     int (*find)[CAD_ROLES][CAD_PIECES];  /* [units]: row number or -1 */
 } cad_params;
@@ -92,7 +97,7 @@ CAD_CHECKED cad_status cad_param_adapter_name(cad_str *out, const cad_param *p);
 
 /* ---- the model (model.c, block.c, linear.c, tail.c) ---- */
 
-typedef struct cad_unit_view { void *train, *frozen; } cad_unit_view; /* flat arrays of the compute dtype */
+typedef struct cad_unit_view { void *train, *frozen; } cad_unit_view; /* flat arrays: of the compute dtype; of bytes */
 typedef struct cad_model cad_model;
 typedef struct cad_limits { int64_t tokens, sequences, positions; bool train; } cad_limits; /* largest micro-batch; longest sequence */
 /* Takes activations and working space from `arena`. Borrows arch and params until close. */

@@ -43,6 +43,10 @@ struct cad_model {
 
 static inline cad_tensor cadp_rows(const cad_model *m, cad_tensor t) { return cad_slice(t, 0, m->packing.tokens); }
 static inline cad_tensor cadp_seqs(const cad_model *m, cad_tensor t) { return cad_slice(t, 0, m->packing.sequences); }
+/* storage.c: called for a row as the table is filled. choose: its codes, if any; place: its first byte behind *bytes of frozen ones. */
+void cadp_choose_storage(cad_param *p, const cad_method *m);
+int64_t cadp_place_frozen(cad_param *p, const cad_method *m, int64_t *bytes);
+
 /* A parameter in the unit's view; its gradient in the unit's flat gradient. `row` -1: none. */
 cad_tensor cadp_weight(const cad_model *m, cad_unit_view w, int row);
 cad_tensor cadp_grad(const cad_model *m, void *grads, int row); /* none for a frozen one */

@@ -97,6 +97,9 @@ void cadp_history_close(cad_run *r);
 cad_schedule cadp_schedule(const cad_run *r);
 void cadp_say_start(cad_run *r);                       /* the first block of contract section 6 */
 
+/* ---- method_codes.c ---- */
+void cadp_codes_from_options(const cad_options *o, cad_method *m);
+
 /* ---- feed.c ---- */
 CAD_CHECKED cad_status cadp_feed_open(cad_run *r);
 void cadp_feed_close(cad_run *r);
