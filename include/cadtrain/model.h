@@ -29,11 +29,13 @@ typedef struct cad_arch {
     int32_t window[CAD_MAX_LAYERS]; /* 0: full attention */
     int64_t pad_id;                 /* of config.json; -1: none */
     cad_dtype stored;               /* the dtype config.json speaks of */
+    cad_code code;                  /* quantization_config: the linear weights on disk are such codes */
+    bool nested;
     int num_labels;
     cad_tensor_names names;
 } cad_arch;
 /* `dir`/config.json in the transformers 4 or 5 form. CAD_EMODEL: unknown model_type (with those known), missing sizes, sizes that do not fit,
- * an unknown rope_type, a quantization_config, what this program does not compute. */
+ * an unknown rope_type, a quantization_config other than bitsandbytes', what this program does not compute. */
 CAD_CHECKED cad_status cad_arch_read(cad_arch *out, const char *dir);
 CAD_CHECKED cad_status cad_arch_parse(cad_arch *out, const char *json, size_t n, const char *path);
 /* Rotation frequencies [head_dim / 2] in fp32 arithmetic, as Transformers computes them. */
@@ -135,6 +137,8 @@ void cad_source_close(cad_source **s);
 void cad_source_set_draw(cad_source *s, uint64_t seed, double initializer_range);
 /* Elements [from, from + n) of a parameter as fp32; what no file holds (a new head, a new adapter) is drawn by (seed, row). Any rank, any order. */
 CAD_CHECKED cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out);
+/* Bytes [from, from + n) of a row that is held as codes, where the file holds the very codes; *has says whether. n 0: only asks. */
+CAD_CHECKED cad_status cad_source_read_codes(const cad_source *s, int row, int64_t from, int64_t n, void *out, bool *has);
 bool cad_source_has(const cad_source *s, int row);
 bool cad_source_head_is_new(const cad_source *s);
 

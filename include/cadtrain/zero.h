@@ -49,6 +49,10 @@ typedef enum cad_state { CAD_STATE_PARAM, CAD_STATE_EXP_AVG, CAD_STATE_EXP_AVG_S
 /* Fills this rank's parts of every parameter from a reader (elements [from, from + n) of a row as F32 or BF16, on any thread). Not collective. */
 typedef cad_status (*cad_zero_reader)(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out);
 CAD_CHECKED cad_status cad_zero_load(cad_zero *z, cad_zero_reader read, void *with);
+/* Before cad_zero_load: a second reader, with the same `with`, for rows held as codes: their own bytes [from, from + n), where the source holds them
+ * (*has; n 0 only asks). Without it, or where it has none, codes are made from numbers. */
+typedef cad_status (*cad_zero_code_reader)(void *with, int row, int64_t from, int64_t n, void *out, bool *has);
+void cad_zero_set_code_reader(cad_zero *z, cad_zero_code_reader read);
 /* Collective. Elements [from, from + n) of a trainable row (fp32 master precision) to rank 0; `out` is used there only. n <= CAD_STATE_PIECE. */
 enum { CAD_STATE_PIECE = 1 << 22 };
 CAD_CHECKED cad_status cad_zero_collect(cad_zero *z, int row, cad_state what, int64_t from, int64_t n, float *out);

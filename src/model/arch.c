@@ -1,5 +1,6 @@
+#include "model_priv.h"
+
 #include <cadtrain/embedded.h>
-#include <cadtrain/model.h>
 
 #include <math.h>
 #include <stdio.h>
@@ -267,9 +268,7 @@ static cad_status find_family(cad_tree **out, const char *type, cad_str *known)
 
 static cad_status read_all(cad_arch *out, const reader *r)
 {
-    const cad_node *quantised = cad_get(r->config, "quantization_config");
-
-    if (quantised && quantised->kind != CAD_NULL) return cad_fail(CAD_EMODEL, "%s:%d:%d: expected an unquantised model, found a quantization_config", r->path, quantised->key_line, quantised->key_column);
+    CAD_TRY(cadp_read_quantization(out, cad_get(r->config, "quantization_config"), r->path));
     CAD_TRY(read_names(out, r));
     CAD_TRY(read_sizes(out, r));
     CAD_TRY(read_rope(out, r));

@@ -11,22 +11,10 @@ static cad_status among(const char *option, const cad_words *w, const char *cons
     return CAD_OK;
 }
 
-/* Codes stand still: something beside them must train. */
-static cad_status check_codes(const cad_run *r)
+static cad_status refuse_methods(const cad_options *o)
 {
-    const cad_options *o = r->o;
-    bool codes = o->model.load_in_4bit || o->model.load_in_8bit;
-
-    if (!codes || r->what.purpose != CAD_RUN_TRAIN || o->model.lora.enabled || r->adapter.r) return CAD_OK;
-    return cad_fail(CAD_EUSAGE, "%s: expected lora.enabled beside it, because weights held as codes do not train; found false", o->model.load_in_4bit ? "load_in_4bit" : "load_in_8bit");
-}
-
-static cad_status refuse_methods(const cad_run *r)
-{
-    const cad_options *o = r->o;
     static const char *const saved[] = {"score", "classifier", NULL}, *const patterns[] = {"score", "classifier", "head", NULL};
 
-    CAD_TRY(check_codes(r));
     if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
     if (!o->model.lora.enabled) return CAD_OK;
     if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
@@ -46,5 +34,5 @@ cad_status cadp_refuse_later(const cad_run *r)
         return cad_fail(CAD_EUSAGE, "head_columns, offset_column: expected none, found some: in this version a prediction follows from the text alone");
     if (!r->rank && (o->training.optim == CAD_OPTIM_8BIT || o->training.optim == CAD_OPTIM_PAGED_8BIT))
         cad_warn("optim", "optim: this version holds AdamW's moments in 32 bits, not in 8");
-    return refuse_methods(r);
+    return refuse_methods(o);
 }

@@ -1,4 +1,4 @@
-/* How the frozen weights are held: what load_in_4bit, load_in_8bit and bnb_4bit_* say. */
+/* How the frozen weights are held: what load_in_4bit, load_in_8bit and bnb_4bit_* say, and what the model directory holds already. */
 #include "train_priv.h"
 
 static bool computes_in_bf16(const cad_options *o)
@@ -8,11 +8,36 @@ static bool computes_in_bf16(const cad_options *o)
     return o->model.load_in_4bit && dtype && (!strcmp(dtype, "bfloat16") || !strcmp(dtype, "bf16"));
 }
 
-void cadp_codes_from_options(const cad_options *o, cad_method *m)
+static void from_options(const cad_options *o, cad_method *m)
 {
     if (o->model.load_in_8bit) m->code = CAD_INT8;
     if (!o->model.load_in_4bit) return;
     m->code = o->model.bnb_4bit_quant_type == CAD_BNB_FP4 ? CAD_FP4 : CAD_NF4;
     m->nested = o->model.bnb_4bit_use_double_quant;
-    if (computes_in_bf16(o)) m->compute = CAD_BF16;
+}
+
+/* Codes stand still: something beside them must train. */
+static cad_status check_training(const cad_run *r)
+{
+    const cad_method *m = &r->method;
+
+    if (m->code == CAD_PLAIN || r->what.purpose != CAD_RUN_TRAIN || r->o->model.lora.enabled || r->adapter.r) return CAD_OK;
+    return cad_fail(CAD_EUSAGE, "%s: expected lora.enabled beside it, because weights held as codes do not train; found false",
+                    r->arch.code ? "a quantised model" : m->code == CAD_INT8 ? "load_in_8bit" : "load_in_4bit");
+}
+
+cad_status cadp_choose_codes(cad_run *r)
+{
+    cad_method *m = &r->method;
+    cad_code asked;
+
+    from_options(r->o, m);
+    asked = m->code;
+    if (r->arch.code) {
+        m->code = r->arch.code;
+        m->nested = r->arch.nested;
+        if (!r->rank && asked && asked != m->code) cad_warn("codes", "%s holds its weights as %s, which they stay; %s was asked for", r->model_dir, cad_code_name(m->code), cad_code_name(asked));
+    }
+    if (computes_in_bf16(r->o)) m->compute = CAD_BF16;
+    return check_training(r);
 }

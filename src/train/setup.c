@@ -58,7 +58,7 @@ static cad_status method_from_options(cad_run *r)
     *m = (cad_method){.custom_head = o->model.use_custom_binary_head, .num_labels = (int)o->model.num_labels, .head_dropout = o->model.head_dropout,
                       .pooling = o->model.use_custom_binary_head ? pooling_of(o->model.pooling) : CAD_POOLING_LAST, .compute = o->training.bf16 ? CAD_BF16 : CAD_F32,
                       .recompute = o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
-    cadp_codes_from_options(o, m);
+    CAD_TRY(cadp_choose_codes(r));
     if (r->adapter.r) CAD_TRY(method_from_adapter(r));
     else if (o->model.lora.enabled) {
         m->lora = true;
@@ -177,6 +177,8 @@ cad_status cadp_open_rooms(cad_run *r)
 
 static cad_status read_weight(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out) { return cad_source_read(with, row, from, n, as, out); }
 
+static cad_status read_codes(void *with, int row, int64_t from, int64_t n, void *out, bool *has) { return cad_source_read_codes(with, row, from, n, out, has); }
+
 static cad_status load_weights(cad_run *r)
 {
     cad_source *s;
@@ -186,6 +188,7 @@ static cad_status load_weights(cad_run *r)
     CAD_TRY(cad_source_open(&s, r->model_dir, r->adapter_dir, r->params, new_head));
     cad_source_set_draw(s, (uint64_t)r->o->runtime.seed, r->arch.initializer_range);
     if (cad_source_head_is_new(s) && r->what.purpose == CAD_RUN_TRAIN && !r->rank && !r->resume_dir && !r->o->demo) cad_warn("head", "%s has no classification head: a new one is drawn (seed %lld)", r->model_dir, (long long)r->o->runtime.seed);
+    cad_zero_set_code_reader(r->zero, read_codes);
     status = cad_zero_load(r->zero, read_weight, s);
     cad_source_close(&s);
     return status;

@@ -98,7 +98,8 @@ cad_schedule cadp_schedule(const cad_run *r);
 void cadp_say_start(cad_run *r);                       /* the first block of contract section 6 */
 
 /* ---- method_codes.c ---- */
-void cadp_codes_from_options(const cad_options *o, cad_method *m);
+/* How the frozen weights are held: as the model directory holds them, else as the options say. */
+CAD_CHECKED cad_status cadp_choose_codes(cad_run *r);
 
 /* ---- feed.c ---- */
 CAD_CHECKED cad_status cadp_feed_open(cad_run *r);

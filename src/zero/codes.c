@@ -114,10 +114,29 @@ static cad_status keep_scales(const loader *l, const cad_param *p)
     return keep(l, at.scales, at.bytes - at.scales, z->coder.nested);
 }
 
+/* The codes as the source holds them. */
+static cad_status copy_row(const loader *l, const cad_param *p)
+{
+    cad_zero *z = l->z;
+    int64_t piece = cad_min(z->coder.piece, l->stage ? SLICE * 4 : z->coder.piece);
+    bool has;
+
+    for (int64_t from = 0; from < p->bytes; from += piece) {
+        int64_t n = cad_min(piece, p->bytes - from);
+        CAD_TRY(z->read_codes(l->with, l->row, from, n, l->stage ? (void *)l->stage : z->coder.codes, &has));
+        if (l->stage) CAD_TRY(cad_device_upload(z->device, z->coder.codes, l->stage, n));
+        CAD_TRY(keep(l, from, n, z->coder.codes));
+    }
+    return CAD_OK;
+}
+
 static cad_status code_row(const loader *l, const cad_param *p)
 {
     int64_t unit = p->code == CAD_INT8 ? p->cols : CAD_QUANT_BLOCK, piece = cad_max(1, PIECE / unit) * unit;
+    bool has = false;
 
+    if (l->z->read_codes) CAD_TRY(l->z->read_codes(l->with, l->row, 0, 0, NULL, &has));
+    if (has) return copy_row(l, p);
     for (int64_t from = 0; from < p->elems; from += piece) CAD_TRY(code_piece(l, from, cad_min(piece, p->elems - from)));
     return keep_scales(l, p);
 }
@@ -139,3 +158,5 @@ cad_status cadp_load_codes(cad_zero *z, cad_zero_reader read, void *with, int th
     }
     return CAD_OK;
 }
+
+void cad_zero_set_code_reader(cad_zero *z, cad_zero_code_reader read) { z->read_codes = read; }

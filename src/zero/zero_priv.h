@@ -41,6 +41,7 @@ struct cad_zero {
     int *exponent;         /* [units] */
     float *piece;          /* host: the largest tensor's elements, CAD_STATE_PIECE at most */
     uint16_t *half;        /* host, as long, with compute BF16 */
+    cad_zero_code_reader read_codes; /* NULL: none */
     struct { int64_t piece; char *x, *codes, *nested; float *scales; } coder; /* codes.c: device memory for a piece of a matrix on its way to codes */
     int64_t *offsets;      /* [W + 1] */
 };
