@@ -53,8 +53,10 @@ cad_status cadp_cmd_export(cadp_call *c)
 {
     const char *format = cadp_call_value(c, "format");
     bool merge = cadp_call_given(c, "merge");
+    const char *base = cadp_call_value(c, "merge-base");
 
     if (format && strcmp(format, "hf") && strcmp(format, "peft")) return cad_fail(CAD_EUSAGE, "--format: expected hf or peft, found \"%.60s\"", format);
     if (format && !strcmp(format, "peft") && merge) return cad_fail(CAD_EUSAGE, "--merge: expected --format hf with it, found peft: a merged model has no adapter");
-    return cad_export(c->o, cadp_call_value(c, "checkpoint"), cadp_call_value(c, "output"), format, merge);
+    if (base && (!merge || (strcmp(base, "dequantised") && strcmp(base, "original")))) return cad_fail(CAD_EUSAGE, "--merge-base: expected dequantised or original beside --merge, found \"%.60s\"", base);
+    return cad_export(c->o, cadp_call_value(c, "checkpoint"), cadp_call_value(c, "output"), format, !merge ? CAD_MERGE_NONE : base && !strcmp(base, "original") ? CAD_MERGE_ORIGINAL : CAD_MERGE_AS_TRAINED);
 }

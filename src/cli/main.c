@@ -33,7 +33,8 @@ static const cad_flag export_flags[] = {
     {.name = "checkpoint", .takes_value = true, .help = "Adapter, model or checkpoint directory."},
     {.name = "output", .takes_value = true, .help = "Directory to write; must be new or empty."},
     {.name = "format", .takes_value = true, .help = "hf: whole model; peft: adapter; default: as the checkpoint is."},
-    {.name = "merge", .help = "Fold the adapter into the model's weights."}, {0}};
+    {.name = "merge", .help = "Fold the adapter into the model's weights."},
+    {.name = "merge-base", .takes_value = true, .help = "dequantised (default): of a base held as codes, what they meant in training; original: what they were made from."}, {0}};
 static const cad_flag report_flags[] = {
     {.name = "predictions", .takes_value = true, .many = true, .help = "Predictions (JSON, JSONL, CSV) with label and positive_probability; several files are read as one."},
     {.name = "compare", .takes_value = true, .many = true, .help = "Predictions of other models for the same rows."},

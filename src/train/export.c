@@ -105,7 +105,7 @@ static cad_status copy_classifier(const char *from, const char *to)
 
 typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED } form;
 
-static cad_status choose_form(form *out, const char *source, const char *format, bool merge)
+static cad_status choose_form(form *out, const char *source, const char *format, cad_merge merge)
 {
     bool adapter = cad_is_adapter(source), peft = format && !strcmp(format, "peft");
 
@@ -118,27 +118,27 @@ static cad_status choose_form(form *out, const char *source, const char *format,
     return CAD_OK;
 }
 
-static cad_status write_form(form f, const cad_options *o, const char *source, const char *to)
+static cad_status write_form(form f, const cad_options *o, const char *source, const char *to, cad_merge merge)
 {
     if (f == FORM_ADAPTER) return copy_adapter(source, to);
-    return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to);
+    return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to, merge);
 }
 
-static cad_status write_aside(form f, const cad_options *o, const char *source, const char *output)
+static cad_status write_aside(form f, const cad_options *o, const char *source, const char *output, cad_merge merge)
 {
     cad_str aside = {0};
     cad_status status = name_aside(&aside, output);
 
     if (!status) status = cad_remove_tree(aside.data);
     if (!status) status = cad_mkdirs(aside.data);
-    if (!status) status = write_form(f, o, source, aside.data);
+    if (!status) status = write_form(f, o, source, aside.data, merge);
     if (!status) status = cad_publish_dir(aside.data, output);
     if (status && aside.data && cad_remove_tree(aside.data)) cad_debug("%s is left behind", aside.data);
     cad_str_close(&aside);
     return status;
 }
 
-cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, bool merge)
+cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge)
 {
     cad_str source = {0};
     form f = FORM_CLASSIFIER;
@@ -146,7 +146,7 @@ cad_status cad_export(const cad_options *o, const char *checkpoint, const char *
 
     if (!status) status = choose_form(&f, source.data, format, merge);
     if (!status) status = check_target(output);
-    if (!status) status = write_aside(f, o, source.data, output);
+    if (!status) status = write_aside(f, o, source.data, output, merge);
     if (!status) cad_info("Written to %s", output);
     cad_str_close(&source);
     return status;

@@ -3,6 +3,14 @@
 #define CADP_MERGE_PRIV_H
 #include "keep_priv.h"
 
-/* A whole classifier directory into `to` (which is there and empty): W + s B A in double precision, stored as the base stores W. */
-CAD_CHECKED cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char *to);
+/* A whole classifier directory into `to` (which is there and empty): W + s B A in double precision, stored as the base stores W. A base that was held
+ * as codes in training: W is what the codes meant (or, CAD_MERGE_ORIGINAL, what they were made from), and the largest difference of logits is told. */
+CAD_CHECKED cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char *to, cad_merge how);
+
+/* probe.c: the largest difference between the logits of two models, and the largest logit of the first, on made-up sequences. */
+typedef struct cadp_probed { const cad_arch *arch; const cad_method *method; const char *dir, *adapter_dir; } cadp_probed;
+CAD_CHECKED cad_status cadp_probe(const cad_options *o, const cadp_probed *a, const cadp_probed *b, double *off, double *largest);
+
+/* through_codes.c: the matrix of a row that is held as codes, in place: quantised and turned back, rounded to the dtype it computes in. */
+CAD_CHECKED cad_status cadp_through_codes(const cad_param *p, cad_dtype compute, float *x);
 #endif

@@ -1,19 +1,20 @@
 /* How the frozen weights are held: what load_in_4bit, load_in_8bit and bnb_4bit_* say, and what the model directory holds already. */
 #include "train_priv.h"
 
-static bool computes_in_bf16(const cad_options *o)
+bool cadp_codes_compute_in_bf16(const cad_options *o)
 {
     const char *dtype = o->model.bnb_4bit_compute_dtype;
 
     return o->model.load_in_4bit && dtype && (!strcmp(dtype, "bfloat16") || !strcmp(dtype, "bf16"));
 }
 
-static void from_options(const cad_options *o, cad_method *m)
+void cadp_codes_of(const cad_options *o, const cad_arch *a, cad_method *m)
 {
-    if (o->model.load_in_8bit) m->code = CAD_INT8;
-    if (!o->model.load_in_4bit) return;
-    m->code = o->model.bnb_4bit_quant_type == CAD_BNB_FP4 ? CAD_FP4 : CAD_NF4;
-    m->nested = o->model.bnb_4bit_use_double_quant;
+    m->code = o->model.load_in_8bit ? CAD_INT8 : !o->model.load_in_4bit ? CAD_PLAIN : o->model.bnb_4bit_quant_type == CAD_BNB_FP4 ? CAD_FP4 : CAD_NF4;
+    m->nested = o->model.load_in_4bit && o->model.bnb_4bit_use_double_quant;
+    if (!a->code) return;
+    m->code = a->code;
+    m->nested = a->nested;
 }
 
 /* Codes stand still: something beside them must train. */
@@ -29,15 +30,13 @@ static cad_status check_training(const cad_run *r)
 cad_status cadp_choose_codes(cad_run *r)
 {
     cad_method *m = &r->method;
+    const cad_options *o = r->o;
     cad_code asked;
 
-    from_options(r->o, m);
+    cadp_codes_of(o, &(cad_arch){0}, m);
     asked = m->code;
-    if (r->arch.code) {
-        m->code = r->arch.code;
-        m->nested = r->arch.nested;
-        if (!r->rank && asked && asked != m->code) cad_warn("codes", "%s holds its weights as %s, which they stay; %s was asked for", r->model_dir, cad_code_name(m->code), cad_code_name(asked));
-    }
-    if (computes_in_bf16(r->o)) m->compute = CAD_BF16;
+    cadp_codes_of(o, &r->arch, m);
+    if (!r->rank && asked && asked != m->code) cad_warn("codes", "%s holds its weights as %s, which they stay; %s was asked for", r->model_dir, cad_code_name(m->code), cad_code_name(asked));
+    if (cadp_codes_compute_in_bf16(o)) m->compute = CAD_BF16;
     return check_training(r);
 }

@@ -38,7 +38,7 @@ static cad_status open_shadow(cad_run *s, const cad_run *r, const char *device, 
     return cadp_open_rooms(s);
 }
 
-static void close_shadow(cad_run *s)
+void cadp_close_rooms(cad_run *s)
 {
     cad_model_close(&s->model);
     cad_zero_close(&s->zero);
@@ -83,7 +83,7 @@ cad_status cadp_reserve_work(cad_run *r)
     int64_t need = 0;
 
     if (!status && !(status = walk_shadow(&s))) need = cad_device_work_needed(s.device);
-    close_shadow(&s);
+    cadp_close_rooms(&s);
     return status ? status : cad_device_reserve(r->device, need);
 }
 
@@ -115,7 +115,7 @@ static cad_status plan_sums(const cad_run *r, const char *device, int threads, i
         out->batch_bytes = world > 1 ? (int64_t)cad_batch_bytes(s.facts.tokens, s.facts.sequences) * s.facts.micros * (world - 1) : 0;
         out->flops = cad_device_flops(s.device);
     }
-    close_shadow(&s);
+    cadp_close_rooms(&s);
     return status;
 }
 

@@ -89,6 +89,7 @@ struct cad_run {
 CAD_CHECKED cad_status cadp_open_data(cad_run *r);     /* rank 0: tokenizer, data sets, orders, sampler -> facts */
 CAD_CHECKED cad_status cadp_resolve_model(cad_run *r); /* directories, arch, adapter, method */
 int cadp_threads(const cad_run *r);                    /* of this rank: option, OMP_NUM_THREADS, Slurm, or its share of the cores */
+void cadp_close_rooms(cad_run *r);                     /* and the device and the ranks */
 CAD_CHECKED cad_status cadp_open_rooms(cad_run *r);    /* params, zero, model: everything that holds device memory */
 CAD_CHECKED cad_status cadp_reserve_work(cad_run *r);  /* plan.c: what operations need, found by one step on the counting device */
 void cadp_drop_demo(cad_run *r);                       /* what check and plan wrote for it */
@@ -98,6 +99,9 @@ cad_schedule cadp_schedule(const cad_run *r);
 void cadp_say_start(cad_run *r);                       /* the first block of contract section 6 */
 
 /* ---- method_codes.c ---- */
+/* The same without a run. */
+void cadp_codes_of(const cad_options *o, const cad_arch *a, cad_method *m);
+bool cadp_codes_compute_in_bf16(const cad_options *o);
 /* How the frozen weights are held: as the model directory holds them, else as the options say. */
 CAD_CHECKED cad_status cadp_choose_codes(cad_run *r);
 
