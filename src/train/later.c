@@ -32,7 +32,5 @@ cad_status cadp_refuse_later(const cad_run *r)
     if (!strcmp(o->runtime.device, "cuda")) return cad_fail(CAD_EUSAGE, "device: expected auto or cpu, found cuda: this version computes on CPUs");
     if (o->dataset.head_columns.count || o->dataset.offset_column)
         return cad_fail(CAD_EUSAGE, "head_columns, offset_column: expected none, found some: in this version a prediction follows from the text alone");
-    if (!r->rank && (o->training.optim == CAD_OPTIM_8BIT || o->training.optim == CAD_OPTIM_PAGED_8BIT))
-        cad_warn("optim", "optim: this version holds AdamW's moments in 32 bits, not in 8");
     return refuse_methods(o);
 }

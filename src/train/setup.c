@@ -156,7 +156,8 @@ static cad_zero_options zero_options(const cad_run *r)
 {
     int stage = (int)r->o->runtime.zero_stage;
 
-    return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute};
+    return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute,
+                              .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT};
 }
 
 /* Rooms that hold memory, in order. The same function opens the plan's rooms on a device that only counts. */

@@ -97,23 +97,22 @@ cad_status cad_zero_load(cad_zero *z, cad_zero_reader read, void *with)
     return status;
 }
 
-static float *state_of(const cadp_unit *u, cad_state what) { return what == CAD_STATE_PARAM ? u->master : what == CAD_STATE_EXP_AVG ? u->m : u->v; }
-
 cad_status cad_zero_collect(cad_zero *z, int row, cad_state what, int64_t from, int64_t n, float *out)
 {
     const cad_param *p = &z->params->row[row];
     cadp_unit *u = &z->unit[p->unit];
+    cadp_span s = cadp_span_of(z, row, what);
     int64_t at, count;
-    bool here = cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count);
+    bool here = cadp_common(s.first + from, n, u->own / s.each, cad_ceil_div(u->own + u->own_n, s.each), &at, &count);
 
     CAD_ASSERT(p->trains && n <= CAD_STATE_PIECE);
-    if (!z->o.stage || z->size == 1) return z->rank ? CAD_OK : cad_device_download(z->device, out, state_of(u, what) + (at - u->own), n * 4);
+    if (!z->o.stage || z->size == 1) return z->rank ? CAD_OK : cadp_state_get(z, row, what, at, n, out);
     for (int k = 0; k < z->size; k++) {
         int64_t a, c;
-        (void)cadp_common(p->at + from, n, u->cut[k], u->cut[k + 1], &a, &c);
+        (void)cadp_common(s.first + from, n, u->cut[k] / s.each, cad_ceil_div(u->cut[k + 1], s.each), &a, &c);
         z->offsets[k + 1] = z->offsets[k] + c * 4;
     }
-    if (here) CAD_TRY(cad_device_download(z->device, z->piece, state_of(u, what) + (at - u->own), count * 4));
+    if (here) CAD_TRY(cadp_state_get(z, row, what, at, count, z->piece));
     return cad_comm_collect(z->comm, z->piece, out, z->offsets, 0);
 }
 
@@ -121,12 +120,13 @@ cad_status cad_zero_spread(cad_zero *z, int row, cad_state what, int64_t from, i
 {
     const cad_param *p = &z->params->row[row];
     cadp_unit *u = &z->unit[p->unit];
-    int64_t at, count, first = p->at + from;
+    cadp_span s = cadp_span_of(z, row, what);
+    int64_t at, count, first = s.first + from;
 
     CAD_ASSERT(p->trains && n <= CAD_STATE_PIECE);
     CAD_TRY(cad_comm_bcast(z->comm, values, (size_t)n * 4, 0));
-    if (cadp_common(first, n, u->own, u->own + u->own_n, &at, &count))
-        CAD_TRY(cad_device_upload(z->device, state_of(u, what) + (at - u->own), values + (at - first), count * 4));
+    if (cadp_common(first, n, u->own / s.each, cad_ceil_div(u->own + u->own_n, s.each), &at, &count))
+        CAD_TRY(cadp_state_put(z, row, what, at, count, values + (at - first)));
     if (what != CAD_STATE_PARAM) return CAD_OK;
     if (cadp_whole(z)) return put_compute(z, u->train, 0, first, n, values, z->half);
     if (!cadp_common(first, n, u->cut[z->rank], u->cut[z->rank + 1], &at, &count)) return CAD_OK;

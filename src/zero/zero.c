@@ -32,7 +32,7 @@ static cad_status take_zeroed(cad_zero *z, cad_arena *a, cad_category c, const c
 static cad_status hold_unit(cad_zero *z, cad_arena *a, cadp_unit *u)
 {
     bool adapters = z->params->trainable < z->params->all;
-    int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_frozen_high(z, u) - cadp_frozen_low(z, u);
+    int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_frozen_high(z, u) - cadp_frozen_low(z, u), bytes, scales;
 
     CAD_TRY(cad_arena_take(a, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
     CAD_TRY(cad_arena_take(a, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
@@ -40,8 +40,11 @@ static cad_status hold_unit(cad_zero *z, cad_arena *a, cadp_unit *u)
     if (!z->o.train || !u->own_n) return CAD_OK;
     if (z->o.compute == CAD_F32) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
     else CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "master parameters", u->own_n * 4, &u->master));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "first moments", u->own_n * 4, &u->m));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "second moments", u->own_n * 4, &u->v));
+    cadp_moment_sizes(z, (int)(u - z->unit), &bytes, &scales);
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "first moments", bytes, &u->m));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "second moments", bytes, &u->v));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "scales of first moments", scales * 4, &u->scale_m));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "scales of second moments", scales * 4, &u->scale_v));
     return cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient sums", u->own_n * (int64_t)cadp_sum_bytes(z), &u->sum);
 }
 
@@ -103,6 +106,8 @@ static cad_status build(cad_zero *z, cad_arena *a)
     CAD_TRY(cad_alloc(&z->offsets, (size_t)z->size + 1, sizeof *z->offsets, "the units"));
     CAD_TRY(cad_alloc(&z->piece, piece, sizeof *z->piece, "a piece of a tensor"));
     if (z->o.compute == CAD_BF16) CAD_TRY(cad_alloc(&z->half, piece, sizeof *z->half, "a piece of a tensor"));
+    if (z->o.coded) CAD_TRY(cad_alloc(&z->codes, piece, 1, "a piece of a tensor"));
+    if (z->o.coded) CAD_TRY(cad_alloc(&z->scales, piece / CAD_SCALE_BLOCK + 2, sizeof *z->scales, "a piece of a tensor"));
     CAD_TRY(cut_units(z));
     for (int i = 0; i < z->units; i++) CAD_TRY(hold_unit(z, a, &z->unit[i]));
     CAD_TRY(cadp_take_coder(z, a));
@@ -148,6 +153,8 @@ void cad_zero_close(cad_zero **z)
     cad_free(&(*z)->offsets);
     cad_free(&(*z)->piece);
     cad_free(&(*z)->half);
+    cad_free(&(*z)->codes);
+    cad_free(&(*z)->scales);
     cad_free(&(*z)->partial);
     cad_free(&(*z)->seen);
     cad_free(&(*z)->largest);

@@ -10,7 +10,9 @@ typedef struct cadp_unit {
     int64_t own, own_n;    /* the trainable elements whose state lies here (stage 0: all) */
     int64_t first_chunk;   /* number of its first chunk among the chunks of all units */
     char *train, *frozen;  /* train: compute dtype; whole (stage 0, 2) or this rank's part (3) */
-    float *master, *m, *v; /* [own_n]; master is inside `train` when that is fp32 */
+    float *master;         /* [own_n]; inside `train` when that is fp32 */
+    char *m, *v;           /* moments.c */
+    float *scale_m, *scale_v;
     void *sum;             /* [own_n] I64 or F32: the gradient of the step so far */
     bool fresh;            /* nothing in sum yet */
 } cadp_unit;
@@ -44,6 +46,8 @@ struct cad_zero {
     cad_zero_code_reader read_codes; /* NULL: none */
     struct { int64_t piece; char *x, *codes, *nested; float *scales; } coder; /* codes.c: device memory for a piece of a matrix on its way to codes */
     int64_t *offsets;      /* [W + 1] */
+    uint8_t *codes;        /* host, coded moments: as long as piece, */
+    float *scales;         /* and their scales */
 };
 
 /* layout.c: pure arithmetic. at[size + 1]: n elements in chunks of CAD_CHUNK, shared out evenly; no rank has more than rank 0. */
@@ -64,6 +68,18 @@ static inline int64_t cadp_visit_frozen(const cad_zero *z, const cadp_unit *u) {
 /* The frozen bytes that lie here: [low, high). */
 static inline int64_t cadp_frozen_low(const cad_zero *z, const cadp_unit *u) { return cadp_whole(z) ? 0 : u->fcut[z->rank]; }
 static inline int64_t cadp_frozen_high(const cad_zero *z, const cadp_unit *u) { return cadp_whole(z) ? u->f : u->fcut[z->rank + 1]; }
+
+/* ---- moments.c ---- */
+/* The own part of a row: unit's elements [at, at + n), their first byte in m and v; coded: their first scale, and the number of the first element in its block. */
+typedef struct cadp_place { bool coded; int64_t at, n, byte, scale, first; } cadp_place;
+bool cadp_place_of(const cad_zero *z, int row, cadp_place *out); /* false: nothing of it is owned here */
+void cadp_moment_sizes(const cad_zero *z, int unit, int64_t *bytes, int64_t *scales); /* of each of the two */
+/* The numbers of a state, counted in the unit: `first` is that of the row; `each` elements of the flat array belong to one. */
+typedef struct cadp_span { int64_t first, each; } cadp_span;
+cadp_span cadp_span_of(const cad_zero *z, int row, cad_state what);
+/* Numbers [at, at + n), counted in the unit, all owned here. */
+CAD_CHECKED cad_status cadp_state_get(cad_zero *z, int row, cad_state what, int64_t at, int64_t n, float *out);
+CAD_CHECKED cad_status cadp_state_put(cad_zero *z, int row, cad_state what, int64_t at, int64_t n, const float *values);
 
 /* ---- codes.c ---- */
 CAD_CHECKED cad_status cadp_take_coder(cad_zero *z, cad_arena *a);
