@@ -43,6 +43,8 @@ void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *ou
 
 /* ---- method: what trains ---- */
 
+/* What the backward pass computes again. Norms and activation functions always; attention too; or whole blocks, of which only the inputs are kept. */
+typedef enum cad_recompute { CAD_RECOMPUTE_LEAST, CAD_RECOMPUTE_BLOCKS, CAD_RECOMPUTE_ATTENTION } cad_recompute;
 typedef struct cad_method {
     bool lora;
     int64_t r;
@@ -60,7 +62,7 @@ typedef struct cad_method {
     cad_dtype compute;            /* F32, BF16, F64 */
     cad_code code;                /* frozen linear weights are held as such codes; CAD_PLAIN: in `compute` */
     bool nested;                  /* and their scales as codes too */
-    bool recompute;               /* activation checkpointing: only the input of each block is kept */
+    int recompute;                /* cad_recompute */
     uint64_t seed;
 } cad_method;
 

@@ -120,6 +120,7 @@ static cad_status attention_backward(cad_model *m, int block, cad_unit_view w, v
     bool on = gradient_goes_on(m, block);
 
     split_qkv(m, dqkv, &x.dq, &x.dk, &x.dv);
+    if (m->method.recompute == CAD_RECOMPUTE_ATTENTION) CAD_TRY(cad_attention_fwd(m->device, &x.f));
     CAD_TRY(cast_gradient(m, &dy));
     CAD_TRY(cadp_linear_backward(m, linear(m, block, CADP_OUT), w, grads, x.f.o, dy, x.d_o, u_of(m, s, CADP_OUT)));
     CAD_TRY(cad_attention_bwd(m->device, &x));
@@ -133,7 +134,7 @@ cad_status cadp_block_backward(cad_model *m, int block, cad_unit_view w, void *g
 {
     cadp_slot *s = slot_of(m, block);
 
-    if (m->method.recompute) { /* recompute what was not kept; the block's output is not needed again */
+    if (m->method.recompute == CAD_RECOMPUTE_BLOCKS) { /* recompute what was not kept; the block's output is not needed again */
         CAD_TRY(attention_forward(m, block, w, s, cadp_hidden(m, block)));
         cad_tensor gu = cadp_rows(m, s->gu);
         CAD_TRY(rms(m, block, CAD_ROLE_MLP_NORM, w, cadp_rows(m, s->mid), cadp_rows(m, s->rstd2)));

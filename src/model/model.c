@@ -21,11 +21,17 @@ static cad_status take_slot(cad_model *m, cad_arena *a, cadp_slot *s)
     const cad_arch *x = m->arch;
     int64_t t = m->limits.tokens, q = x->q_heads * x->head_dim, kv = x->kv_heads * x->head_dim;
     static const int members[CADP_LINEARS] = {3, 1, 2, 1};
+    bool shared = m->method.recompute == CAD_RECOMPUTE_ATTENTION && s != m->slot; /* what is computed again needs one place */
 
     CAD_TRY(cad_arena_tensor(a, ACT, "attention norm scale", m->real, t, 1, &s->rstd1));
     CAD_TRY(cad_arena_tensor(a, ACT, "query, key, value", m->act, t, q + 2 * kv, &s->qkv));
-    CAD_TRY(cad_arena_tensor(a, ACT, "attention log sums", m->real, t, x->q_heads, &s->lse));
-    CAD_TRY(cad_arena_tensor(a, ACT, "attention output", m->act, t, q, &s->o));
+    if (shared) {
+        s->lse = m->slot[0].lse;
+        s->o = m->slot[0].o;
+    } else {
+        CAD_TRY(cad_arena_tensor(a, ACT, "attention log sums", m->real, t, x->q_heads, &s->lse));
+        CAD_TRY(cad_arena_tensor(a, ACT, "attention output", m->act, t, q, &s->o));
+    }
     CAD_TRY(cad_arena_tensor(a, ACT, "residual after attention", m->real, t, x->hidden, &s->mid));
     CAD_TRY(cad_arena_tensor(a, ACT, "mlp norm scale", m->real, t, 1, &s->rstd2));
     CAD_TRY(cad_arena_tensor(a, ACT, "gate, up", m->act, t, 2 * x->intermediate, &s->gu));
@@ -36,7 +42,7 @@ static cad_status take_slot(cad_model *m, cad_arena *a, cadp_slot *s)
 
 static cad_status take_activations(cad_model *m, cad_arena *a)
 {
-    bool all = m->limits.train && !m->method.recompute;
+    bool all = m->limits.train && m->method.recompute != CAD_RECOMPUTE_BLOCKS;
 
     m->hs = m->limits.train ? m->arch->layers + 1 : 2;
     m->slots = all ? m->arch->layers : 1;

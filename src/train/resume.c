@@ -90,7 +90,7 @@ static bool is_harmless(const char *key)
         "training.logging_steps", "training.logging_first_step", "training.eval_strategy", "training.eval_steps", "training.save_strategy", "training.save_steps", "training.save_total_limit",
         "training.load_best_model_at_end", "training.metric_for_best_model", "training.greater_is_better", "training.early_stopping_patience", "training.resume_from_checkpoint",
         "training.overwrite_output_dir", "training.run_test_after_train", "training.log_level", "runtime.launcher", "runtime.gradient_checkpointing", "runtime.dataloader_num_workers", "runtime.report_to",
-        "runtime.threads", "runtime.zero_stage", "runtime.offload_optimizer", "runtime.wall_time", "runtime.watchdog_seconds"};
+        "runtime.threads", "runtime.zero_stage", "runtime.offload_optimizer", "runtime.offload_param", "runtime.device_memory", "runtime.wall_time", "runtime.watchdog_seconds"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!strcmp(keys[i], key)) return true;

@@ -57,7 +57,7 @@ static cad_status method_from_options(cad_run *r)
     CAD_TRY(cadp_refuse_later(r));
     *m = (cad_method){.custom_head = o->model.use_custom_binary_head, .num_labels = (int)o->model.num_labels, .head_dropout = o->model.head_dropout,
                       .pooling = o->model.use_custom_binary_head ? pooling_of(o->model.pooling) : CAD_POOLING_LAST, .compute = o->training.bf16 ? CAD_BF16 : CAD_F32,
-                      .recompute = o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
+                      .recompute = o->runtime.gradient_checkpointing == CAD_CHECKPOINT_AUTO ? CAD_RECOMPUTE_LEAST : o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
     CAD_TRY(cadp_choose_codes(r));
     if (r->adapter.r) CAD_TRY(method_from_adapter(r));
     else if (o->model.lora.enabled) {
