@@ -1,5 +1,5 @@
 /* Opening a run: directories, architecture, method; then facts from rank 0; then the plan; then weights. */
-#include "train_priv.h"
+#include "fit_priv.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -49,6 +49,20 @@ static bool saves_head(const cad_words *w)
     return false;
 }
 
+void cadp_lora_from_options(const cad_options *o, cad_method *m)
+{
+    m->lora = true;
+    m->r = o->model.lora.r;
+    m->alpha = o->model.lora.lora_alpha;
+    m->rslora = o->model.lora.use_rslora;
+    m->train_bias = o->model.lora.bias != CAD_BIAS_NONE;
+    m->adapted_bias_only = o->model.lora.bias == CAD_BIAS_LORA_ONLY;
+    m->targets = (const char *const *)o->model.lora.target_modules.word;
+    m->target_count = o->model.lora.target_modules.count;
+    m->target_is_regex = o->model.lora.target_is_regex;
+    m->train_head = saves_head(&o->model.lora.modules_to_save);
+}
+
 static cad_status method_from_options(cad_run *r)
 {
     cad_options *o = r->o;
@@ -60,18 +74,7 @@ static cad_status method_from_options(cad_run *r)
                       .recompute = o->runtime.gradient_checkpointing == CAD_CHECKPOINT_AUTO ? CAD_RECOMPUTE_LEAST : o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
     CAD_TRY(cadp_choose_codes(r));
     if (r->adapter.r) CAD_TRY(method_from_adapter(r));
-    else if (o->model.lora.enabled) {
-        m->lora = true;
-        m->r = o->model.lora.r;
-        m->alpha = o->model.lora.lora_alpha;
-        m->rslora = o->model.lora.use_rslora;
-        m->train_bias = o->model.lora.bias != CAD_BIAS_NONE;
-        m->adapted_bias_only = o->model.lora.bias == CAD_BIAS_LORA_ONLY;
-        m->targets = (const char *const *)o->model.lora.target_modules.word;
-        m->target_count = o->model.lora.target_modules.count;
-        m->target_is_regex = o->model.lora.target_is_regex;
-        m->train_head = saves_head(&o->model.lora.modules_to_save);
-    }
+    else if (o->model.lora.enabled) cadp_lora_from_options(o, m);
     m->dropout = o->model.lora.lora_dropout;
     return CAD_OK;
 }
@@ -268,6 +271,7 @@ static cad_status open_all(cad_run *r)
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
+    if (r->what.purpose == CAD_RUN_TRAIN) CAD_TRY(cad_comm_agree(r->comm, cadp_settle_memory(r)));
     CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
     if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;
     CAD_TRY(cadp_measure_peak(r));

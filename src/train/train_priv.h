@@ -125,6 +125,11 @@ CAD_CHECKED cad_status cadp_measure_peak(cad_run *r); /* collective: facts.peak_
 /* ---- plan_run.c ---- */
 CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key);
 
+/* ---- fit.c ---- */
+/* Collective in its verdict: the plan against the memory that is there; gradient_checkpointing auto is decided here. CAD_EUSAGE, with the three nearest
+ * settings that fit, when it does not. */
+CAD_CHECKED cad_status cadp_settle_memory(cad_run *r);
+
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */
 CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, float *logits, const char *what);
