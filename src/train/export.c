@@ -103,9 +103,9 @@ static cad_status copy_classifier(const char *from, const char *to)
 
 /* ---- which of them ---- */
 
-typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED } form;
+typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED, FORM_CODES } form;
 
-static cad_status choose_form(form *out, const char *source, const char *format, cad_merge merge)
+static cad_status choose_form(form *out, const char *source, const char *format, cad_merge merge, bool codes)
 {
     bool adapter = cad_is_adapter(source), peft = format && !strcmp(format, "peft");
 
@@ -114,13 +114,14 @@ static cad_status choose_form(form *out, const char *source, const char *format,
     if (merge && peft) return cad_fail(CAD_EUSAGE, "--merge makes a whole model: expected --format hf, found peft");
     if (peft && !adapter) return cad_fail(CAD_EUSAGE, "--format peft: expected an adapter, found a whole model in %s", source);
     if (format && !peft && adapter && !merge) return cad_fail(CAD_EUSAGE, "--format hf: %s holds an adapter; --merge folds it into its base", source);
-    *out = merge ? FORM_MERGED : adapter ? FORM_ADAPTER : FORM_CLASSIFIER;
+    *out = merge ? FORM_MERGED : adapter ? FORM_ADAPTER : codes ? FORM_CODES : FORM_CLASSIFIER;
     return CAD_OK;
 }
 
 static cad_status write_form(form f, const cad_options *o, const char *source, const char *to, cad_merge merge)
 {
     if (f == FORM_ADAPTER) return copy_adapter(source, to);
+    if (f == FORM_CODES) return cadp_write_codes(o, source, to);
     return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to, merge);
 }
 
@@ -144,7 +145,7 @@ cad_status cad_export(const cad_options *o, const char *checkpoint, const char *
     form f = FORM_CLASSIFIER;
     cad_status status = find_source(&source, checkpoint);
 
-    if (!status) status = choose_form(&f, source.data, format, merge);
+    if (!status) status = choose_form(&f, source.data, format, merge, o->model.load_in_4bit);
     if (!status) status = check_target(output);
     if (!status) status = write_aside(f, o, source.data, output, merge);
     if (!status) cad_info("Written to %s", output);

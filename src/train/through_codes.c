@@ -3,7 +3,7 @@
 
 enum { SPAN = 1 << 16 }; /* of blocks' elements, one thread's at a time */
 
-static void to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales)
+void cadp_to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t at = 0; at < n; at += SPAN) cad_quantise_4bit(code, x + at, cad_min(SPAN, n - at), codes + at / 2, scales + at / CAD_QUANT_BLOCK);
@@ -39,7 +39,7 @@ static cad_status through_4bit(cad_code code, bool nested, int64_t n, float *x)
     cad_status status = cad_alloc(&codes, (size_t)(n + 1) / 2, 1, "codes");
 
     if (!status) status = cad_alloc(&scales, (size_t)blocks, sizeof *scales, "scales");
-    if (!status) to_codes(code, x, n, codes, scales);
+    if (!status) cadp_to_codes(code, x, n, codes, scales);
     if (!status && nested) status = nest(scales, blocks);
     if (!status) from_codes(code, codes, scales, n, x);
     cad_free(&codes);
