@@ -14,6 +14,8 @@ typedef struct cad_arena_row { cad_category category; const char *name; int64_t 
 typedef struct cad_arena { cad_device *device; cad_arena_row *rows; int count, room; int64_t total[CAD_MEM_CATEGORIES]; } cad_arena;
 /* `arena` starts as {.device = d}. bytes 0 gives NULL. `name` must be a constant string. Contents are undefined until written. */
 CAD_CHECKED cad_status cad_arena_take(cad_arena *a, cad_category category, const char *name, int64_t bytes, void *out);
+/* Counts `bytes` of the part taken last under another category. */
+void cad_arena_share(cad_arena *a, cad_category category, int64_t bytes);
 CAD_CHECKED cad_status cad_arena_tensor(cad_arena *a, cad_category category, const char *name, cad_dtype dtype, int64_t rows, int64_t cols, cad_tensor *out);
 void cad_arena_close(cad_arena *a); /* frees every part */
 #ifdef __cplusplus

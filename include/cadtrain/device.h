@@ -11,6 +11,7 @@
 #ifndef CADTRAIN_DEVICE_H
 #define CADTRAIN_DEVICE_H
 #include <cadtrain/format.h>
+#include <cadtrain/quant.h>
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -35,6 +36,12 @@ static inline cad_tensor cad_slice(cad_tensor t, int64_t from, int64_t n) /* row
     return v;
 }
 static inline bool cad_some(cad_tensor t) { return t.data != NULL; }
+
+/* A matrix held as codes (quant.h): element (i, j) is number i * cols + j. codes: U8 [1, (rows * cols + 1) / 2], INT8: I8 [rows, cols]; scales: F32
+ * [1, blocks], or nested: U8 [1, blocks] with scales2 F32 [1, blocks2] and offset F32 [1, 1]. {0} is "none". */
+typedef struct cad_coded { cad_code code; int64_t rows, cols; cad_tensor codes, scales, scales2, offset; } cad_coded;
+/* The parts of one piece of memory, as cad_coded_layout_of places them. */
+cad_coded cad_coded_view(void *data, cad_code code, bool nested, int64_t rows, int64_t cols);
 
 /* Sequences end to end without padding: sequence s is tokens [starts[s], starts[s + 1]). Host arrays, and the same on the device. */
 typedef struct cad_packing {
@@ -79,11 +86,13 @@ CAD_CHECKED cad_status cad_device_sync(cad_device *d);
  * that bits depend neither on the thread count nor on the rank count. Arguments with data NULL are left out. */
 
 /* C = alpha op(A) op(B) + alpha2 op(A2) op(B2) + beta C + bias, one rounding into C. op transposes where t* is set.
- * A, B, A2, B2: BF16 or F32 (all the same); C: F32 or BF16. beta == 0 does not read C. bias [1, N] of A's dtype. */
+ * A, B, A2, B2: BF16 or F32 (all the same); C: F32 or BF16. beta == 0 does not read C. bias [1, N] of A's dtype.
+ * codes, where given, is the matrix B in place of b, each element rounded to A's dtype. */
 typedef struct cad_matmul_args {
     cad_tensor c, a, b; bool ta, tb; double alpha, beta;
     cad_tensor a2, b2; bool ta2, tb2; double alpha2;
     cad_tensor bias;
+    cad_coded codes;
 } cad_matmul_args;
 CAD_CHECKED cad_status cad_matmul(cad_device *d, const cad_matmul_args *x);
 
@@ -190,6 +199,11 @@ CAD_CHECKED cad_status cad_matmul_groups(cad_device *d, const cad_groups_args *x
  * g' = clip * g, c_i = 1 - beta_i^step, fp32. p, m, v, g: F32 [1, n]. copy: p again in BF16 (or none). */
 typedef struct cad_adamw_args { cad_tensor p, m, v, g, copy; double lr, beta1, beta2, eps, decay, clip; int64_t step; } cad_adamw_args;
 CAD_CHECKED cad_status cad_adamw(cad_device *d, const cad_adamw_args *x);
+/* The same with m and v as codes of the dynamic maps (m: both signs, v: unsigned), U8 [1, n], in blocks of 256 whose scales are scale_m and scale_v,
+ * F32 [1, ceil((first + n) / 256)]: element 0 is number `first` of the first block. p moves by the new moments before they are coded. All codes
+ * and scales 0 at the start. */
+typedef struct cad_adamw8_args { cad_tensor p, m, v, scale_m, scale_v, g, copy; double lr, beta1, beta2, eps, decay, clip; int64_t step, first; } cad_adamw8_args;
+CAD_CHECKED cad_status cad_adamw8(cad_device *d, const cad_adamw8_args *x);
 /* out[c] (F64, ceil(n / 1024)) = sum of squares of elements [1024 c, 1024 (c + 1)) of x F32 [1, n], each square in double, in order. */
 enum { CAD_CHUNK = 1024 };
 typedef struct cad_sumsq_args { cad_tensor x, out; } cad_sumsq_args;
@@ -202,6 +216,18 @@ CAD_CHECKED cad_status cad_fixed_add(cad_device *d, const cad_fixed_args *x);
 CAD_CHECKED cad_status cad_fixed_back(cad_device *d, const cad_fixed_args *x);
 /* q += q2: int64 */
 CAD_CHECKED cad_status cad_add_i64(cad_device *d, cad_tensor q, cad_tensor q2);
+
+/* ---- weights as codes ---- */
+
+/* q = the codes and (fp32, not nested) scales of x [q.rows, q.cols], F32 or BF16, without gaps between rows. */
+typedef struct cad_quantise_args { cad_coded q; cad_tensor x; } cad_quantise_args;
+CAD_CHECKED cad_status cad_quantise(cad_device *d, const cad_quantise_args *x);
+/* Scales F32 [1, n] as codes U8 [1, n] with scales2 F32 [1, ceil(n / 256)] and offset F32 [1, 1], their mean. */
+typedef struct cad_nest_args { cad_tensor codes, scales2, offset, scales; } cad_nest_args;
+CAD_CHECKED cad_status cad_nest(cad_device *d, const cad_nest_args *x);
+/* y [q.rows, q.cols] = q, one rounding into y; y real. */
+typedef struct cad_dequantise_args { cad_tensor y; cad_coded q; } cad_dequantise_args;
+CAD_CHECKED cad_status cad_dequantise(cad_device *d, const cad_dequantise_args *x);
 
 #ifdef __cplusplus
 }

@@ -46,11 +46,13 @@ typedef struct cad_arch {
     double temperature, temperature_floor; /* layers without rotation: q *= 1 + temperature ln(1 + floor((p + 1) / floor)) */
     int64_t pad_id;                 /* of config.json; -1: none */
     cad_dtype stored;               /* the dtype config.json speaks of */
+    cad_code code;                  /* quantization_config: the linear weights on disk are such codes */
+    bool code_nested;              /* their scales are codes too */
     int num_labels;
     cad_tensor_names names;
 } cad_arch;
 /* `dir`/config.json in the transformers 4 or 5 form. CAD_EMODEL: unknown model_type (with those known), missing sizes, sizes that do not fit,
- * an unknown rope_type, a quantization_config, what this program does not compute. */
+ * an unknown rope_type, a quantization_config other than bitsandbytes', what this program does not compute. */
 CAD_CHECKED cad_status cad_arch_read(cad_arch *out, const char *dir);
 CAD_CHECKED cad_status cad_arch_parse(cad_arch *out, const char *json, size_t n, const char *path);
 /* The row of facts as an object. */
@@ -62,6 +64,8 @@ void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *ou
 
 /* A number for modules whose name ends as a regular expression says (PEFT's rank_pattern, alpha_pattern). */
 typedef struct cad_module_number { char *pattern; double value; } cad_module_number;
+/* What the backward pass computes again. Norms and activation functions always; attention too; or whole blocks, of which only the inputs are kept. */
+typedef enum cad_recompute { CAD_RECOMPUTE_LEAST, CAD_RECOMPUTE_BLOCKS, CAD_RECOMPUTE_ATTENTION } cad_recompute;
 typedef struct cad_method {
     bool lora;
     int64_t r;
@@ -90,7 +94,9 @@ typedef struct cad_method {
     double head_dropout;
     cad_pooling pooling;
     cad_dtype compute;            /* F32, BF16, F64 */
-    bool recompute;               /* activation checkpointing: only the input of each block is kept */
+    cad_code code;                /* frozen linear weights are held as such codes; CAD_PLAIN: in `compute` */
+    bool nested;                  /* and their scales as codes too */
+    int recompute;                /* cad_recompute */
     uint64_t seed;
 } cad_method;
 
@@ -115,12 +121,15 @@ typedef struct cad_param {
     bool idle;         /* part of the model, but nothing computed depends on it: its gradient is none */
     bool trains, decays;
     bool wrapped;      /* a bias beside an adapter: PEFT calls it "….base_layer.bias" */
-    int64_t at;        /* first element in its unit's trainable or frozen flat array */
+    int64_t at;        /* first element in its unit's trainable flat array, first byte in the frozen one */
+    int64_t bytes;     /* frozen: held there */
+    cad_code code;     /* frozen: held as codes (cad_coded_layout_of) */
+    bool nested;
 } cad_param;
 typedef struct cad_params {
     cad_param *row;
     int count, units;
-    int64_t *train_elems, *frozen_elems; /* [units] */
+    int64_t *train_elems, *frozen_elems, *frozen_bytes; /* [units] */
     int64_t trainable, all;
     bool gain_plus_one;                  /* of the architecture: a new gain is 0 */
     int (*find)[CAD_ROLES][CAD_PIECES];  /* [units]: row number or -1 */
@@ -134,7 +143,7 @@ CAD_CHECKED cad_status cad_param_adapter_name(cad_str *out, const cad_param *p);
 
 /* ---- the model (model.c, block.c, linear.c, tail.c) ---- */
 
-typedef struct cad_unit_view { void *train, *frozen; } cad_unit_view; /* flat arrays of the compute dtype */
+typedef struct cad_unit_view { void *train, *frozen; } cad_unit_view; /* flat arrays: of the compute dtype; of bytes */
 typedef struct cad_model cad_model;
 /* Largest micro-batch; longest sequence. views_last: a view stays readable after its unit was computed, so that a tied head needs no copy of the table. */
 typedef struct cad_limits { int64_t tokens, sequences, positions; bool train, views_last; } cad_limits;
@@ -182,6 +191,8 @@ void cad_source_close(cad_source **s);
 void cad_source_set_draw(cad_source *s, uint64_t seed, double initializer_range);
 /* Elements [from, from + n) of a parameter as fp32; what no file holds (a new head, a new adapter) is drawn by (seed, row). Any rank, any order. */
 CAD_CHECKED cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out);
+/* Bytes [from, from + n) of a row that is held as codes, where the file holds the very codes; *has says whether. n 0: only asks. */
+CAD_CHECKED cad_status cad_source_read_codes(const cad_source *s, int row, int64_t from, int64_t n, void *out, bool *has);
 bool cad_source_has(const cad_source *s, int row);
 bool cad_source_head_is_new(const cad_source *s);
 

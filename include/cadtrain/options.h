@@ -13,6 +13,7 @@ enum { CAD_REDUCE_AUTO, CAD_REDUCE_EXACT, CAD_REDUCE_FAST };
 enum { CAD_TASK_BINARY, CAD_TASK_SFT };
 enum { CAD_BNB_NF4, CAD_BNB_FP4 };          /* bnb_4bit_quant_type */
 enum { CAD_OFFLOAD_NONE, CAD_OFFLOAD_CPU }; /* offload_optimizer */
+enum { CAD_CHECKPOINT_NO, CAD_CHECKPOINT_BLOCKS, CAD_CHECKPOINT_SELECTIVE, CAD_CHECKPOINT_AUTO }; /* gradient_checkpointing */
 enum { CAD_OPTIM_TORCH, CAD_OPTIM_TORCH_FUSED, CAD_OPTIM_HF, CAD_OPTIM_PAGED_32BIT, CAD_OPTIM_8BIT, CAD_OPTIM_PAGED_8BIT }; /* optim */
 typedef struct cad_words { char **word; int count; } cad_words;
 
@@ -53,8 +54,8 @@ typedef struct cad_options {
         int loss_normalization; /* cad_normalization */ int reduction; int log_level; /* cad_level */
     } training;
     struct {
-        char *launcher; int64_t seed; bool gradient_checkpointing; int64_t dataloader_num_workers; cad_words report_to; char *device; int64_t threads;
-        int64_t zero_stage; int offload_optimizer; double wall_time; /* seconds, 0: none */ double watchdog_seconds; /* 0: off */
+        char *launcher; int64_t seed; int gradient_checkpointing; int64_t dataloader_num_workers; cad_words report_to; char *device; int64_t threads;
+        int64_t zero_stage; int offload_optimizer, offload_param; int64_t device_memory; /* 0: what there is */ double wall_time; /* seconds, 0: none */ double watchdog_seconds; /* 0: off */
     } runtime;
     struct {
         cad_words extracts, record_tables, allow, test_centres, validation_centres;

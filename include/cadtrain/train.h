@@ -39,7 +39,9 @@ CAD_CHECKED cad_status cad_run_score(cad_run *r);
 CAD_CHECKED cad_status cad_run_check(cad_run *r, const char *config_json, const char *sources_json, const char *config_text, bool json);
 
 /* Not collective. From files alone (rank 0). */
-CAD_CHECKED cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, bool merge);
+/* What an adapter is folded into: what its base meant in training (codes turned back into numbers), or what the codes were made from. */
+typedef enum cad_merge { CAD_MERGE_NONE, CAD_MERGE_AS_TRAINED, CAD_MERGE_ORIGINAL } cad_merge;
+CAD_CHECKED cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge);
 
 /* ---- plan (plan.c): one step of the real program on a device that only counts. Not collective; one process. ---- */
 typedef struct cad_plan_options { int world; int64_t device_memory; } cad_plan_options; /* 0: this world, unknown */

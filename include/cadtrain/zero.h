@@ -18,6 +18,7 @@ typedef struct cad_zero_options {
     int64_t atoms_per_step; /* bounds the number of addends */
     cad_dtype compute;
     const char *link;       /* how units travel: a kind of link.h; NULL: "host" */
+    bool coded;             /* moments of 8 bits: a byte each and a scale for every 256 */
 } cad_zero_options;
 typedef struct cad_zero cad_zero;
 /* Takes its memory from `arena`. Borrows params, comm and the arena's device until close. */
@@ -46,11 +47,18 @@ typedef struct cad_zero_step_result { double grad_norm; bool again; int bad_unit
 CAD_CHECKED cad_status cad_zero_step(cad_zero *z, const cad_zero_step_args *a, cad_zero_step_result *out);
 
 /* ---- parameters and state by name ---- */
-typedef enum cad_state { CAD_STATE_PARAM, CAD_STATE_EXP_AVG, CAD_STATE_EXP_AVG_SQ } cad_state;
+/* Scales (of coded moments) come before what they scale: only with them a value finds its code again. */
+typedef enum cad_state { CAD_STATE_PARAM, CAD_STATE_SCALE_AVG, CAD_STATE_SCALE_AVG_SQ, CAD_STATE_EXP_AVG, CAD_STATE_EXP_AVG_SQ, CAD_STATES } cad_state;
+/* Numbers of a row's state: its elements; of scales one for each block, 0 where the moments are fp32. */
+int64_t cad_zero_state_count(const cad_zero *z, int row, cad_state what);
 /* Fills this rank's parts of every parameter from a reader (elements [from, from + n) of a row as F32 or BF16, on any thread). Not collective. */
 typedef cad_status (*cad_zero_reader)(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out);
 CAD_CHECKED cad_status cad_zero_load(cad_zero *z, cad_zero_reader read, void *with);
-/* Collective. Elements [from, from + n) of a trainable row (fp32 master precision) to rank 0; `out` is used there only. n <= CAD_STATE_PIECE. */
+/* Before cad_zero_load: a second reader, with the same `with`, for rows held as codes: their own bytes [from, from + n), where the source holds them
+ * (*has; n 0 only asks). Without it, or where it has none, codes are made from numbers. */
+typedef cad_status (*cad_zero_code_reader)(void *with, int row, int64_t from, int64_t n, void *out, bool *has);
+void cad_zero_set_code_reader(cad_zero *z, cad_zero_code_reader read);
+/* Collective. Numbers [from, from + n) of a trainable row's state (fp32 master precision) to rank 0; `out` is used there only. n <= CAD_STATE_PIECE. */
 enum { CAD_STATE_PIECE = 1 << 22 };
 CAD_CHECKED cad_status cad_zero_collect(cad_zero *z, int row, cad_state what, int64_t from, int64_t n, float *out);
 /* Collective. The reverse: rank 0's values (in `values` there; a buffer of n on every rank, overwritten) into the owners' parts. */

@@ -53,11 +53,13 @@ cad_status cadp_cmd_export(cadp_call *c)
 {
     const char *format = cadp_call_value(c, "format"), *kind = cadp_call_value(c, "gguf-type");
     bool merge = cadp_call_given(c, "merge");
+    const char *base = cadp_call_value(c, "merge-base");
 
     if (format && strcmp(format, "hf") && strcmp(format, "peft") && strcmp(format, "gguf")) return cad_fail(CAD_EUSAGE, "--format: expected hf, peft or gguf, found \"%.60s\"", format);
     if (kind && (!format || strcmp(format, "gguf"))) return cad_fail(CAD_EUSAGE, "--gguf-type: expected --format gguf with it, found %s", format ? format : "none");
     if (kind && strcmp(kind, "f16") && strcmp(kind, "q8_0")) return cad_fail(CAD_EUSAGE, "--gguf-type: expected f16 or q8_0, found \"%.60s\"", kind);
     if (format && !strcmp(format, "gguf")) format = kind && !strcmp(kind, "q8_0") ? "gguf-q8_0" : "gguf-f16";
     if (format && !strcmp(format, "peft") && merge) return cad_fail(CAD_EUSAGE, "--merge: expected --format hf with it, found peft: a merged model has no adapter");
-    return cad_export(c->o, cadp_call_value(c, "checkpoint"), cadp_call_value(c, "output"), format, merge);
+    if (base && (!merge || (strcmp(base, "dequantised") && strcmp(base, "original")))) return cad_fail(CAD_EUSAGE, "--merge-base: expected dequantised or original beside --merge, found \"%.60s\"", base);
+    return cad_export(c->o, cadp_call_value(c, "checkpoint"), cadp_call_value(c, "output"), format, !merge ? CAD_MERGE_NONE : base && !strcmp(base, "original") ? CAD_MERGE_ORIGINAL : CAD_MERGE_AS_TRAINED);
 }

@@ -36,7 +36,8 @@ static const cad_flag export_flags[] = {
     {.name = "output", .takes_value = true, .help = "Directory to write; must be new or empty."},
     {.name = "format", .takes_value = true, .help = "hf: whole model; peft: adapter; gguf: one file for llama.cpp; default: as the checkpoint is."},
     {.name = "gguf-type", .takes_value = true, .help = "f16 or q8_0: how the matrices of a GGUF file are stored; default f16."},
-    {.name = "merge", .help = "Fold the adapter into the model's weights."}, {0}};
+    {.name = "merge", .help = "Fold the adapter into the model's weights."},
+    {.name = "merge-base", .takes_value = true, .help = "dequantised (default): of a base held as codes, what they meant in training; original: what they were made from."}, {0}};
 static const cad_flag synth_flags[] = {
     {.name = "output", .takes_value = true, .help = "Directory for the extracts, cohort.yaml and truth.json."},
     {.name = "people", .takes_value = true, .help = "Number of people, 1 to 4000000."},

@@ -57,7 +57,7 @@ static const key keys[] = {
     {"zero_optimization.offload_optimizer.ratio", IDLE, NULL, NULL}, {"zero_optimization.offload_optimizer.super_offload", IDLE, NULL, NULL},
     {"zero_optimization.offload_optimizer.convert_grad_on_cpu", IDLE, NULL, NULL},
     {"zero_optimization.offload_optimizer.cpuadam_cores_perc", IDLE, NULL, NULL},
-    {"zero_optimization.offload_param", TABLE, NULL, NULL}, {"zero_optimization.offload_param.device", IDLE, NULL, NULL},
+    {"zero_optimization.offload_param", TABLE, NULL, NULL}, {"zero_optimization.offload_param.device", DEVICE, "runtime.offload_param", NULL},
     {"zero_optimization.offload_param.pin_memory", IDLE, NULL, NULL}, {"zero_optimization.offload_param.nvme_path", IDLE, NULL, NULL},
     {"zero_optimization.offload_param.buffer_count", IDLE, NULL, NULL}, {"zero_optimization.offload_param.buffer_size", IDLE, NULL, NULL},
     {"zero_optimization.offload_param.max_in_cpu", IDLE, NULL, NULL},

@@ -177,6 +177,7 @@ static cad_status take_own(line *l, int which, const char *value)
     return CAD_OK; /* --local-rank: launchers add it */
 }
 
+static bool is_word_switch(const cadp_row *row) { return row->type == CADP_WORD && row->marks & CADP_BOOL_TOO; }
 static bool is_switch(const cadp_row *row) { return row->type == CADP_BOOL || row->type == CADP_MAYBE; }
 
 static cad_status take_option(line *l, int row, const char *name, const char *value, bool exact, bool invert)
@@ -188,6 +189,10 @@ static cad_status take_option(line *l, int row, const char *name, const char *va
     for (char *c = shown; *c; c++)
         if (*c == '_' && !exact) *c = '-';
     if (!value && !invert) item.value = next_value(l);
+    if (is_word_switch(&cadp_conf_rows[row]) && !item.value) {
+        item.value = invert ? "false" : "true";
+        item.invert = false;
+    }
     if (!item.value && !is_switch(&cadp_conf_rows[row])) {
         char expected[256];
         cadp_conf_expectation(expected, sizeof expected, &cadp_conf_rows[row]);
@@ -220,7 +225,7 @@ static cad_status take_flag(line *l, const char *name, const char *value)
     row = strchr(name, '.') ? cadp_conf_find_path(name) : -1;
     if (row >= 0) return take_option(l, row, name, value, true, false);
     row = !strncmp(name, "no-", 3) || !strncmp(name, "no_", 3) ? cadp_conf_find_flag(name + 3) : -1;
-    if (row >= 0 && cadp_conf_rows[row].type == CADP_BOOL && !value) return take_option(l, row, name, NULL, false, true);
+    if (row >= 0 && (cadp_conf_rows[row].type == CADP_BOOL || is_word_switch(&cadp_conf_rows[row])) && !value) return take_option(l, row, name, NULL, false, true);
     for (int i = 0; i < SECTION_FLAGS; i++)
         if (cadp_conf_same(name, strlen(name), section_flags[i].flag)) return take_section(l, i, value);
     return unknown_flag(l, name, value != NULL);

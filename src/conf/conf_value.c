@@ -295,7 +295,8 @@ static cad_status set_targets(cad_config *c, const cad_node *node, bool *fits)
 
 static bool set_word(void *to, const cadp_row *row, const cad_node *node)
 {
-    const cadp_word *word = node->kind == CAD_STRING ? find_word(row->words, node->text) : NULL;
+    bool switched = node->kind == CAD_BOOL && row->marks & CADP_BOOL_TOO;
+    const cadp_word *word = switched ? find_word(row->words, node->boolean ? "true" : "false") : node->kind == CAD_STRING ? find_word(row->words, node->text) : NULL;
     int value = word ? word->value : (int)row->none;
 
     if (!word && !(node->kind == CAD_NULL && row->marks & CADP_NULLABLE)) return false;
@@ -471,6 +472,15 @@ static cad_status emit_number(cad_json *j, const char *key, const cadp_row *row,
     return whole ? cad_json_int(j, key, *(const int64_t *)at) : cad_json_real(j, key, value);
 }
 
+/* A word that may be true or false is one in JSON too. */
+static cad_status emit_word(cad_json *j, const char *key, const cadp_row *row, const void *at)
+{
+    const char *word = cadp_conf_word_of(row->words, row->marks & CADP_AS_BOOL ? *(const bool *)at : *(const int *)at);
+
+    if (row->marks & CADP_BOOL_TOO && (!strcmp(word, "true") || !strcmp(word, "false"))) return cad_json_bool(j, key, *word == 't');
+    return cad_json_string(j, key, word);
+}
+
 cad_status cadp_conf_emit(cad_json *j, const char *key, const cadp_row *row, const cad_options *o)
 {
     const void *at = field_of(o, row);
@@ -480,7 +490,7 @@ cad_status cadp_conf_emit(cad_json *j, const char *key, const cadp_row *row, con
     case CADP_MAYBE: return *(const int *)at < 0 ? cad_json_null(j, key) : cad_json_bool(j, key, *(const int *)at != 0);
     case CADP_INT: case CADP_REAL: case CADP_SECONDS: return emit_number(j, key, row, at);
     case CADP_TEXT: return cad_json_string(j, key, *(char *const *)at);
-    case CADP_WORD: return cad_json_string(j, key, cadp_conf_word_of(row->words, row->marks & CADP_AS_BOOL ? *(const bool *)at : *(const int *)at));
+    case CADP_WORD: return emit_word(j, key, row, at);
     case CADP_WORDS: return emit_words(j, key, at);
     case CADP_TARGETS:
         if (o->model.lora.target_is_regex) return cad_json_string(j, key, o->model.lora.target_modules.word[0]);

@@ -38,6 +38,7 @@ static const cadp_word prevalents[] = {{"exclude", 0}, {"keep", 1}, {0}};
 static const cadp_word censorings[] = {{"exclude", 0}, {"weight", 1}, {0}};
 static const cadp_word splits[] = {{"random", 0}, {"centre", 1}, {0}};
 static const cadp_word columns[] = {{"none", 0}, {"report", 1}, {"all", 2}, {0}};
+static const cadp_word recomputes[] = {{"false", CAD_CHECKPOINT_NO}, {"true", CAD_CHECKPOINT_BLOCKS}, {"selective", CAD_CHECKPOINT_SELECTIVE}, {"auto", CAD_CHECKPOINT_AUTO}, {0}};
 static const cadp_word offloads[] = {{"none", CAD_OFFLOAD_NONE}, {"cpu", CAD_OFFLOAD_CPU}, {0}};
 
 enum { SOME = 1000000000 }; /* a generous bound for counts */
@@ -270,8 +271,9 @@ const cadp_row cadp_conf_rows[] = {
      .help = "Accepted without effect: the launcher is mpirun or srun."},
     {.in = "runtime", .key = "seed", .type = CADP_INT, .at = offsetof(cad_options, runtime.seed), .low = 0, .high = SEEDS, .standard = "42",
      .help = "Seed of the epochs' order, dropout and new weights."},
-    {.in = "runtime", .key = "gradient_checkpointing", .type = CADP_BOOL, .at = offsetof(cad_options, runtime.gradient_checkpointing),
-     .standard = "false", .help = "Compute activations again in the backward pass: less memory, more time."},
+    {.in = "runtime", .key = "gradient_checkpointing", .type = CADP_WORD, .at = offsetof(cad_options, runtime.gradient_checkpointing), .words = recomputes,
+     .standard = "false", .marks = CADP_BOOL_TOO,
+     .help = "Compute activations again in the backward pass: less memory, more time. true: whole blocks; selective: attention only; auto: the fastest that fits."},
     {.in = "runtime", .key = "dataloader_num_workers", .type = CADP_INT, .at = offsetof(cad_options, runtime.dataloader_num_workers), .low = 0,
      .high = 4096, .standard = "0", .help = "Threads that turn records into tokens; 0: as many as threads."},
     {.in = "runtime", .key = "report_to", .type = CADP_WORDS, .at = offsetof(cad_options, runtime.report_to), .words = sinks,
@@ -285,6 +287,10 @@ const cadp_row cadp_conf_rows[] = {
      .help = "0: every rank holds everything; 2: gradients and moments are shared out; 3: the weights too."},
     {.in = "runtime", .key = "offload_optimizer", .type = CADP_WORD, .at = offsetof(cad_options, runtime.offload_optimizer), .words = offloads,
      .none = CAD_OFFLOAD_NONE, .standard = "none", .marks = CADP_NULLABLE, .help = "Hold the moments and the step in host memory."},
+    {.in = "runtime", .key = "offload_param", .type = CADP_WORD, .at = offsetof(cad_options, runtime.offload_param), .words = offloads,
+     .none = CAD_OFFLOAD_NONE, .standard = "none", .marks = CADP_NULLABLE, .help = "Hold the weights in host memory (ZeRO stage 3)."},
+    {.in = "runtime", .key = "device_memory", .flags = "", .type = CADP_INT, .at = offsetof(cad_options, runtime.device_memory), .low = 0, .high = 9e15, .standard = "0",
+     .help = "Bytes that a rank may take on its device; 0: what the machine has for it. A run whose plan needs more ends before it loads anything."},
     {.in = "runtime", .key = "wall_time", .type = CADP_SECONDS, .at = offsetof(cad_options, runtime.wall_time), .low = 0, .high = 1e9, .none = 0,
      .marks = CADP_NULLABLE, .help = "Stop with a checkpoint (exit 75) before this time is over: seconds or [D-]HH:MM:SS; 0 or null: no limit."},
     {.in = "runtime", .key = "watchdog_seconds", .type = CADP_REAL, .at = offsetof(cad_options, runtime.watchdog_seconds), .low = 0, .high = 1e9,

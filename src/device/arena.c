@@ -34,6 +34,14 @@ cad_status cad_arena_tensor(cad_arena *a, cad_category category, const char *nam
     return CAD_OK;
 }
 
+void cad_arena_share(cad_arena *a, cad_category category, int64_t bytes)
+{
+    if (!bytes) return;
+    CAD_ASSERT(a->count && bytes > 0 && bytes <= a->rows[a->count - 1].bytes);
+    a->total[a->rows[a->count - 1].category] -= bytes;
+    a->total[category] += bytes;
+}
+
 void cad_arena_close(cad_arena *a)
 {
     for (int i = a->count; i-- > 0;) cad_device_free(a->device, &a->rows[i].data);

@@ -61,3 +61,7 @@ cad_status cad_sumsq(cad_device *d, const cad_sumsq_args *x) { return door_sumsq
 cad_status cad_fixed_add(cad_device *d, const cad_fixed_args *x) { return door_fixed_add(d, x); }
 cad_status cad_fixed_back(cad_device *d, const cad_fixed_args *x) { return door_fixed_back(d, x); }
 cad_status cad_add_i64(cad_device *d, cad_tensor q, cad_tensor q2) { return door_add_i64(d, &(cad_fixed_args){.q = q, .x = q2}); }
+cad_status cad_adamw8(cad_device *d, const cad_adamw8_args *x) { return door_adamw8(d, x); }
+cad_status cad_quantise(cad_device *d, const cad_quantise_args *x) { return door_quantise(d, x); }
+cad_status cad_nest(cad_device *d, const cad_nest_args *x) { return door_nest(d, x); }
+cad_status cad_dequantise(cad_device *d, const cad_dequantise_args *x) { return door_dequantise(d, x); }

@@ -12,7 +12,8 @@ cad_status cadp_describe_matmul(cadp_call *c, const cad_matmul_args *x)
 
     (x->beta == 0 ? cadp_write : cadp_update)(c, "c", x->c, CADP_REAL, m, n);
     operand(c, "a", x->a, x->ta, CADP_REAL, m, k);
-    operand(c, "b", x->b, x->tb, same, k, n);
+    if (x->codes.code) CAD_TRY(cadp_coded(c, &x->codes, CADP_READ, x->tb ? n : k, x->tb ? k : n));
+    else operand(c, "b", x->b, x->tb, same, k, n);
     c->flops = 2.0 * (double)m * (double)n * (double)k;
     if (cad_some(x->bias)) cadp_read(c, "bias", x->bias, same, 1, n);
     if (!cad_some(x->a2) && !cad_some(x->b2)) return CAD_OK;

@@ -28,7 +28,8 @@ typedef struct cadp_call {
 enum { /* sets of dtypes; what is in a set of several is "real" */
     CADP_REAL = 1 << CAD_F32 | 1 << CAD_BF16 | 1 << CAD_F64,
     CADP_WIDE = 1 << CAD_F32 | 1 << CAD_F64,
-    CADP_F32 = 1 << CAD_F32, CADP_BF16 = 1 << CAD_BF16, CADP_F64 = 1 << CAD_F64, CADP_I32 = 1 << CAD_I32, CADP_I64 = 1 << CAD_I64
+    CADP_F32 = 1 << CAD_F32, CADP_BF16 = 1 << CAD_BF16, CADP_F64 = 1 << CAD_F64, CADP_I32 = 1 << CAD_I32, CADP_I64 = 1 << CAD_I64,
+    CADP_U8 = 1 << CAD_U8, CADP_I8 = 1 << CAD_I8
 };
 
 void cadp_read(cadp_call *c, const char *name, cad_tensor t, unsigned dtypes, int64_t rows, int64_t cols);
@@ -36,6 +37,8 @@ void cadp_write(cadp_call *c, const char *name, cad_tensor t, unsigned dtypes, i
 void cadp_update(cadp_call *c, const char *name, cad_tensor t, unsigned dtypes, int64_t rows, int64_t cols);
 /* The argument added last may be the memory of `name`. */
 void cadp_twin(cadp_call *c, const char *name);
+/* The parts of a matrix of codes [rows, cols]. */
+CAD_CHECKED cad_status cadp_coded(cadp_call *c, const cad_coded *q, cadp_use use, int64_t rows, int64_t cols);
 /* Same dtype as t, of the set. */
 unsigned cadp_as(cad_tensor t, unsigned dtypes);
 /* A scalar or a relation that does not hold: "op: expected WHAT, found VALUE". */

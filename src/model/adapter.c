@@ -316,7 +316,7 @@ cad_status cad_adapter_config_write(const char *dir, const char *base_model, con
 
 static bool replaced(const char *key)
 {
-    static const char *const keys[] = {"architectures", "num_labels", "id2label", "label2id", "dtype", "torch_dtype", "problem_type"};
+    static const char *const keys[] = {"architectures", "num_labels", "id2label", "label2id", "dtype", "torch_dtype", "problem_type", "quantization_config"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!strcmp(keys[i], key)) return true;

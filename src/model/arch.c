@@ -1,4 +1,5 @@
 #include "arch_priv.h"
+#include "model_priv.h"
 
 #include <cadtrain/embedded.h>
 
@@ -319,9 +320,7 @@ static cad_status check_refused(const cadp_reader *r)
 
 static cad_status read_all(cad_arch *out, const cadp_reader *r)
 {
-    const cad_node *quantised = cad_get(r->outer, "quantization_config");
-
-    if (quantised && quantised->kind != CAD_NULL) return cad_fail(CAD_EMODEL, "%s:%d:%d: expected an unquantised model, found a quantization_config", r->path, quantised->key_line, quantised->key_column);
+    CAD_TRY(cadp_read_quantization(out, cad_get(r->outer, "quantization_config"), r->path));
     CAD_TRY(check_refused(r));
     CAD_TRY(read_names(out, r));
     CAD_TRY(read_sizes(out, r));

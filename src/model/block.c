@@ -169,6 +169,7 @@ static cad_status attention_backward(cad_model *m, int block, cad_unit_view w, v
     bool on = gradient_goes_on(m, block);
 
     cadp_split_qkv(m, dqkv, &x.dq, &x.dk, &x.dv);
+    if (m->method.recompute == CAD_RECOMPUTE_ATTENTION) CAD_TRY(cad_attention_fwd(m->device, &x.f));
     CAD_TRY(leave_back(m, &h, w, grads, &dy));
     CAD_TRY(cadp_linear_backward(m, linear(m, block, CADP_OUT), w, grads, x.f.o, dy, x.d_o, u_of(m, s, CADP_OUT)));
     CAD_TRY(cad_attention_bwd(m->device, &x));
@@ -182,7 +183,7 @@ cad_status cadp_block_backward(cad_model *m, int block, cad_unit_view w, void *g
 {
     cadp_slot *s = slot_of(m, block);
 
-    if (m->method.recompute) { /* what was not kept; the output, which is the same again, only where something of the last product is kept */
+    if (m->method.recompute == CAD_RECOMPUTE_BLOCKS) { /* what was not kept; the output, which is the same again, only where something of the last product is kept */
         CAD_TRY(attention_forward(m, block, w, s, cadp_hidden(m, block)));
         CAD_TRY(mlp_up(m, block, w, s));
         if (cad_some(s->u[CADP_DOWN]) || m->arch->norm_place != CAD_NORM_BEFORE) CAD_TRY(mlp_down(m, block, w, s, cadp_hidden(m, block + 1)));

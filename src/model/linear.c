@@ -4,9 +4,9 @@ cad_tensor cadp_weight(const cad_model *m, cad_unit_view w, int row)
 {
     if (row < 0) return (cad_tensor){0};
     const cad_param *p = &m->params->row[row];
-    char *base = p->trains ? w.train : w.frozen;
 
-    return cad_view(base + (size_t)p->at * cad_dtype_bytes(m->act), m->act, p->rows, p->cols);
+    CAD_ASSERT(!p->code);
+    return cad_view(p->trains ? (char *)w.train + (size_t)p->at * cad_dtype_bytes(m->act) : (char *)w.frozen + p->at, m->act, p->rows, p->cols);
 }
 
 cad_tensor cadp_grad(const cad_model *m, void *grads, int row)
@@ -42,16 +42,19 @@ static void add_part(cad_model *m, cadp_linear *l, int unit, cad_role role)
     if (p->magnitude >= 0) m->factors += p->out;
 }
 
+/* Where the row behind it would begin. */
+static int64_t end_of(const cad_param *p) { return p->at + (p->trains ? p->elems : p->bytes); }
+
 static bool one_product(const cad_model *m, const cadp_linear *l)
 {
     const cad_param *row = m->params->row;
 
     for (int i = 0; i < l->parts; i++) {
         const cadp_part *p = &l->part[i], *q = &l->part[i ? i - 1 : 0];
-        if (p->a >= 0 || row[p->weight].trains != row[q->weight].trains) return false;
-        if (i && (row[p->weight].at != row[q->weight].at + row[q->weight].elems || (p->bias >= 0) != (q->bias >= 0))) return false;
+        if (p->a >= 0 || row[p->weight].code || row[p->weight].trains != row[q->weight].trains) return false;
+        if (i && (row[p->weight].at != end_of(&row[q->weight]) || (p->bias >= 0) != (q->bias >= 0))) return false;
         if (i && p->bias >= 0 && row[p->bias].trains != row[q->bias].trains) return false;
-        if (i && p->bias >= 0 && row[p->bias].at != row[q->bias].at + row[q->bias].elems) return false;
+        if (i && p->bias >= 0 && row[p->bias].at != end_of(&row[q->bias])) return false;
     }
     return true;
 }
@@ -80,12 +83,16 @@ cad_status cadp_linears_build(cad_model *m)
 }
 
 /* The tensors of a member, or of all members when they are one product. */
-static cad_tensor weight_of(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i)
+static void put_weight(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i, cad_matmul_args *x)
 {
-    cad_tensor t = cadp_weight(m, w, l->part[i].weight);
+    const cad_param *p = &m->params->row[l->part[i].weight];
 
-    if (l->fused) t.rows = l->out;
-    return t;
+    if (p->code) {
+        x->codes = cad_coded_view((char *)w.frozen + p->at, p->code, p->nested, p->rows, p->cols);
+        return;
+    }
+    x->b = cadp_weight(m, w, l->part[i].weight);
+    if (l->fused) x->b.rows = l->out;
 }
 
 static cad_tensor bias_of(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i)
@@ -114,8 +121,9 @@ static cad_tensor v_of(const cad_model *m, const cadp_linear *l, cad_tensor dy, 
 static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor x, cad_tensor y, double beta, cad_tensor u, int i)
 {
     const cadp_part *p = &l->part[i];
-    cad_matmul_args args = {.c = l->fused ? y : cad_columns(y, p->from, p->out), .a = x, .b = weight_of(m, l, w, i), .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, i)};
+    cad_matmul_args args = {.c = l->fused ? y : cad_columns(y, p->from, p->out), .a = x, .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, i)};
 
+    put_weight(m, l, w, i, &args);
     if (p->a >= 0) {
         cad_tensor seen, low = u_of(l, u, i);
         CAD_TRY(adapter_input(m, l, i, x, &seen));
@@ -182,7 +190,7 @@ static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view
 {
     const cadp_part *p = &l->part[i];
     cad_tensor v = {0}, dz = dy;
-    cad_matmul_args args = {.c = dx, .a = dy, .b = weight_of(m, l, w, i), .alpha = 1, .beta = i ? 1 : 0};
+    cad_matmul_args args = {.c = dx, .a = dy, .alpha = 1, .beta = i ? 1 : 0};
     bool direct = p->a >= 0 && !drops(m);
 
     if (p->magnitude >= 0) CAD_TRY(cadp_dora_gradient(m, p, dy, &dz));
@@ -191,6 +199,7 @@ static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view
         CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dz, .b = cadp_weight(m, w, p->b), .alpha = 1}));
     }
     if (!cad_some(dx)) return CAD_OK;
+    put_weight(m, l, w, i, &args);
     if (direct) {
         args.a = dz;
         args.a2 = v;

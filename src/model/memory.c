@@ -66,8 +66,13 @@ static cad_status take_slot(cad_model *m, cad_arena *a, cadp_slot *s)
     CAD_TRY(cad_arena_tensor(a, ACT, "query, key, value", m->act, t, widest(m, CADP_QKV), &s->qkv));
     if (x->head_norm != CAD_HEAD_NORM_NONE) CAD_TRY(cad_arena_tensor(a, ACT, "query, key, normed", m->act, t, heads_width(m), &s->qk));
     if (x->head_norm != CAD_HEAD_NORM_NONE) CAD_TRY(cad_arena_tensor(a, ACT, "head norm scale", m->real, t, x->q_heads + x->kv_heads, &s->rstd_qk));
-    CAD_TRY(cad_arena_tensor(a, ACT, "attention log sums", m->real, t, x->q_heads, &s->lse));
-    CAD_TRY(cad_arena_tensor(a, ACT, "attention output", m->act, t, x->q_heads * x->head_dim, &s->o));
+    if (m->method.recompute == CAD_RECOMPUTE_ATTENTION && s != m->slot) { /* what is computed again needs one place */
+        s->lse = m->slot[0].lse;
+        s->o = m->slot[0].o;
+    } else {
+        CAD_TRY(cad_arena_tensor(a, ACT, "attention log sums", m->real, t, x->q_heads, &s->lse));
+        CAD_TRY(cad_arena_tensor(a, ACT, "attention output", m->act, t, x->q_heads * x->head_dim, &s->o));
+    }
     CAD_TRY(cad_arena_tensor(a, ACT, "residual after attention", m->real, t, x->hidden, &s->mid));
     CAD_TRY(take_edge(m, a, &s->mlp));
     CAD_TRY(cad_arena_tensor(a, ACT, "gate, up", m->act, t, widest(m, CADP_GATE_UP), &s->gu));
@@ -79,7 +84,7 @@ static cad_status take_slot(cad_model *m, cad_arena *a, cadp_slot *s)
 
 static cad_status take_activations(cad_model *m, cad_arena *a)
 {
-    bool all = m->limits.train && !m->method.recompute;
+    bool all = m->limits.train && m->method.recompute != CAD_RECOMPUTE_BLOCKS;
 
     m->hs = m->limits.train ? m->arch->layers + 1 : 2;
     m->slots = all ? m->arch->layers : 1;

@@ -62,6 +62,21 @@ enum { CADP_SITE_ATTENTION = 0x40000000, CADP_SITE_HIDDEN = 0x50000000, CADP_SIT
 
 static inline cad_tensor cadp_rows(const cad_model *m, cad_tensor t) { return cad_slice(t, 0, m->packing.tokens); }
 static inline cad_tensor cadp_seqs(const cad_model *m, cad_tensor t) { return cad_slice(t, 0, m->packing.sequences); }
+/* storage.c: called for a row as the table is filled. choose: its codes, if any; place: its first byte behind *bytes of frozen ones. */
+void cadp_choose_storage(cad_param *p, const cad_method *m);
+int64_t cadp_place_frozen(cad_param *p, const cad_method *m, int64_t *bytes);
+
+/* ---- stored_codes.c: a matrix whose codes are on disk ---- */
+typedef struct cadp_stored cadp_stored;
+bool cadp_is_stored_code(const cad_param *p, const cad_st_tensor *t);
+/* CAD_EMODEL: a part is missing or of another size, the state is not that of this layer, maps are not those of bitsandbytes. */
+CAD_CHECKED cad_status cadp_stored_match(cadp_stored **out, const cad_st *st, const cad_param *p, const cad_st_tensor *t);
+void cadp_stored_bytes(const cadp_stored *s, int64_t from, int64_t n, void *out); /* of the row as cad_coded_layout_of places it */
+void cadp_stored_values(const cadp_stored *s, int64_t from, int64_t n, cad_dtype as, void *out);
+
+/* quant_config.c: arch.code and arch.nested from quantization_config (NULL: none). */
+CAD_CHECKED cad_status cadp_read_quantization(cad_arch *out, const cad_node *n, const char *path);
+
 /* A parameter in the unit's view; its gradient in the unit's flat gradient. `row` -1: none. */
 cad_tensor cadp_weight(const cad_model *m, cad_unit_view w, int row);
 cad_tensor cadp_grad(const cad_model *m, void *grads, int row); /* none for a frozen one */

@@ -1,4 +1,5 @@
-#include <cadtrain/model.h>
+#include "model_priv.h"
+
 #include <cadtrain/pattern.h>
 
 #include <math.h>
@@ -20,7 +21,9 @@ static cad_status add(builder *b, int unit, cad_role role, cad_piece piece, cons
     *row = (cad_param){.unit = unit, .role = role, .piece = piece, .rows = rows, .cols = cols, .elems = rows * cols, .groups = 1, .dims = dims, .trains = trains};
     CAD_TRY(cad_strdup(&row->name, name));
     if (!strncmp(name, b->arch->names.root, root) && name[root] == '.') row->root = (int)root + 1;
-    row->at = trains ? p->train_elems[unit] : p->frozen_elems[unit];
+    cadp_choose_storage(row, b->method);
+    trains = row->trains;
+    row->at = trains ? p->train_elems[unit] : cadp_place_frozen(row, b->method, &p->frozen_bytes[unit]);
     *(trains ? &p->train_elems[unit] : &p->frozen_elems[unit]) += row->elems;
     p->all += row->elems;
     p->trainable += trains ? row->elems : 0;
@@ -414,6 +417,7 @@ cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_met
     p->gain_plus_one = arch->gain_plus_one;
     if (!(status = cad_alloc(&p->train_elems, units, sizeof *p->train_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_elems, units, sizeof *p->frozen_elems, "the parameter table")) &&
+        !(status = cad_alloc(&p->frozen_bytes, units, sizeof *p->frozen_bytes, "the parameter table")) &&
         !(status = cad_alloc(&p->find, units, sizeof *p->find, "the parameter table")) &&
         !(status = cad_alloc(&b.hits, (size_t)method->target_count + 1, sizeof *b.hits, "the target list")) &&
         !(status = cad_alloc(&b.saved, (size_t)method->save_count + 1, sizeof *b.saved, "modules_to_save"))) {
@@ -433,6 +437,7 @@ void cad_params_close(cad_params **p)
     cad_free(&(*p)->row);
     cad_free(&(*p)->train_elems);
     cad_free(&(*p)->frozen_elems);
+    cad_free(&(*p)->frozen_bytes);
     cad_free(&(*p)->find);
     cad_free(p);
 }

@@ -1,4 +1,4 @@
-#include <cadtrain/model.h>
+#include "model_priv.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@ struct cad_source {
     const cad_params *params;
     cad_st *model, *adapter;
     const cad_st_tensor **tensor; /* [rows]; NULL: drawn */
+    cadp_stored **stored;         /* [rows]; NULL: numbers */
     bool head_is_new;
     double head_sd;
     uint64_t seed;
@@ -102,12 +103,31 @@ static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *row
             CAD_TRY(without_place(s, st, t));
             continue;
         }
+        if (cadp_is_stored_code(&s->params->row[row], t)) {
+            CAD_TRY(cadp_stored_match(&s->stored[row], st, &s->params->row[row], t));
+            s->tensor[row] = t;
+            continue;
+        }
         if (!shape_fits(&s->params->row[row], t)) return wrong_shape(st, &s->params->row[row], t);
         if (t->dtype != CAD_F32 && t->dtype != CAD_BF16 && t->dtype != CAD_F16 && t->dtype != CAD_F64)
             return cad_fail(CAD_EMODEL, "tensor %s in %s: expected F32, BF16, F16 or F64, found %s", t->name, cad_st_file(st, t->file), cad_dtype_name(t->dtype));
         s->tensor[row] = t;
     }
     return CAD_OK;
+}
+
+/* A checkpoint whose layers are codes in part: what is not would have to stay as it is. */
+static cad_status check_codes(const cad_source *s)
+{
+    const cad_st_tensor *plain = NULL;
+    bool some = false;
+
+    for (int i = 0; i < s->params->count; i++) {
+        some |= s->stored[i] != NULL;
+        if (s->params->row[i].code && s->tensor[i] && !s->stored[i]) plain = s->tensor[i];
+    }
+    if (!some || !plain) return CAD_OK;
+    return cad_fail(CAD_EMODEL, "tensor %s in %s: expected codes as in the other layers, found %s", plain->name, cad_st_file(s->model, plain->file), cad_dtype_name(plain->dtype));
 }
 
 static cad_status match(cad_source *s)
@@ -120,6 +140,7 @@ static cad_status match(cad_source *s)
         if ((status = cad_map_set(rows, s->params->row[i].name, strlen(s->params->row[i].name), i, NULL))) goto done;
     status = match_file(s, s->model, rows);
     if (!status) status = match_file(s, s->adapter, rows);
+    if (!status) status = check_codes(s);
 done:
     cad_map_close(&rows);
     return status;
@@ -149,7 +170,8 @@ cad_status cad_source_open(cad_source **out, const char *dir, const char *adapte
     s = *out;
     s->params = params;
     s->head_sd = 0.02;
-    if (!(status = cad_alloc(&s->tensor, (size_t)params->count, sizeof *s->tensor, "the weights")) && !(status = dir ? cad_weights_open(&s->model, dir) : CAD_OK) &&
+    if (!(status = cad_alloc(&s->tensor, (size_t)params->count, sizeof *s->tensor, "the weights")) && !(status = cad_alloc(&s->stored, (size_t)params->count, sizeof *s->stored, "the weights")) &&
+        !(status = dir ? cad_weights_open(&s->model, dir) : CAD_OK) &&
         !(status = adapter_dir ? cad_st_open(&s->adapter, adapter_dir) : CAD_OK) && !(status = match(s)) && dir)
         status = check_complete(s, dir, adapter_dir, head_may_be_missing);
     if (status) cad_source_close(out);
@@ -161,6 +183,8 @@ void cad_source_close(cad_source **s)
     if (!*s) return;
     cad_st_close(&(*s)->model);
     cad_st_close(&(*s)->adapter);
+    for (int i = 0; (*s)->stored && i < (*s)->params->count; i++) cad_free(&(*s)->stored[i]);
+    cad_free(&(*s)->stored);
     cad_free(&(*s)->tensor);
     cad_free(s);
 }
@@ -216,6 +240,10 @@ cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n
     float *wide = out;
     uint16_t *half = out;
 
+    if (s->stored[row]) {
+        cadp_stored_values(s->stored[row], from, n, as, out);
+        return CAD_OK;
+    }
     if (s->tensor[row]) return cad_st_read(s->tensor[row], from, n, as, out);
     for (int64_t i = 0; i < n; i++) {
         float x;
@@ -224,6 +252,13 @@ cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n
         if (as == CAD_F32) wide[i] = x;
         else half[i] = cad_f32_to_bf16(x);
     }
+    return CAD_OK;
+}
+
+cad_status cad_source_read_codes(const cad_source *s, int row, int64_t from, int64_t n, void *out, bool *has)
+{
+    *has = s->stored[row] != NULL;
+    if (*has && n) cadp_stored_bytes(s->stored[row], from, n, out);
     return CAD_OK;
 }
 

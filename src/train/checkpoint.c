@@ -16,18 +16,21 @@ static cad_status write_piece(void *with, const cad_param *p, const float *value
     return cad_h5_write(with, values, n);
 }
 
-/* Collective. /model/NAME, /optimizer/NAME/exp_avg, /optimizer/NAME/exp_avg_sq. */
+/* Collective. /model/NAME, /optimizer/NAME/exp_avg, /optimizer/NAME/exp_avg_sq; of moments of 8 bits their scales too. */
 static cad_status write_state_of(cadp_keeper *k, cad_h5 *h, int row, cad_state what, const char *format, cad_str *name)
 {
     const cad_run *r = k->run;
     const cad_param *p = &r->params->row[row];
     int64_t shape[3];
+    const int64_t count = cad_zero_state_count(r->zero, row, what);
     int dims = cad_param_shape(p, shape);
+    bool scales = what == CAD_STATE_SCALE_AVG || what == CAD_STATE_SCALE_AVG_SQ;
     cad_str full = {0};
 
+    if (!count) return CAD_OK;
     if (cadp_keeper_writes(k)) k->failed = cadp_file_name(name, &r->method, p);
     if (cadp_keeper_writes(k)) k->failed = cad_str_addf(&full, "/%s/%s%s", what == CAD_STATE_PARAM ? "model" : "optimizer", name->data, format);
-    if (cadp_keeper_writes(k)) k->failed = cad_h5_begin(h, full.data, CAD_F32, shape, dims);
+    if (cadp_keeper_writes(k)) k->failed = cad_h5_begin(h, full.data, CAD_F32, scales ? &count : shape, scales ? 1 : dims);
     cad_str_close(&full);
     CAD_TRY(cadp_collect(k, row, what, write_piece, h));
     if (cadp_keeper_writes(k)) k->failed = cad_h5_end(h);
@@ -36,12 +39,12 @@ static cad_status write_state_of(cadp_keeper *k, cad_h5 *h, int row, cad_state w
 
 static cad_status write_rows(cadp_keeper *k, cad_h5 *h)
 {
-    static const struct { cad_state what; const char *end; } kinds[] = {{CAD_STATE_PARAM, ""}, {CAD_STATE_EXP_AVG, "/exp_avg"}, {CAD_STATE_EXP_AVG_SQ, "/exp_avg_sq"}};
+    static const struct { cad_state what; const char *end; } kinds[] = {{CAD_STATE_PARAM, ""}, {CAD_STATE_SCALE_AVG, "/exp_avg_scale"}, {CAD_STATE_SCALE_AVG_SQ, "/exp_avg_sq_scale"}, {CAD_STATE_EXP_AVG, "/exp_avg"}, {CAD_STATE_EXP_AVG_SQ, "/exp_avg_sq"}};
     cad_str name = {0};
     cad_status status = CAD_OK;
 
     for (int i = 0; i < k->run->params->count && !status; i++)
-        for (size_t s = 0; s < 3 && !status && k->run->params->row[i].trains; s++) status = write_state_of(k, h, i, kinds[s].what, kinds[s].end, &name);
+        for (size_t s = 0; s < CAD_STATES && !status && k->run->params->row[i].trains; s++) status = write_state_of(k, h, i, kinds[s].what, kinds[s].end, &name);
     cad_str_close(&name);
     return status;
 }

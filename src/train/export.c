@@ -103,7 +103,7 @@ static cad_status copy_classifier(const char *from, const char *to)
 
 /* ---- which of them ---- */
 
-typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED, FORM_GGUF, FORM_GGUF_MERGED } form;
+typedef enum form { FORM_ADAPTER, FORM_CLASSIFIER, FORM_MERGED, FORM_CODES, FORM_GGUF, FORM_GGUF_MERGED } form;
 
 static const char *gguf_kind(const char *format)
 {
@@ -111,7 +111,7 @@ static const char *gguf_kind(const char *format)
     return !strcmp(format + 5, "f16") ? "F16" : !strcmp(format + 5, "q8_0") ? "Q8_0" : NULL;
 }
 
-static cad_status choose_form(form *out, const char *source, const char *format, bool merge)
+static cad_status choose_form(form *out, const char *source, const char *format, cad_merge merge, bool codes)
 {
     bool adapter = cad_is_adapter(source), peft = format && !strcmp(format, "peft"), gguf = gguf_kind(format);
 
@@ -121,40 +121,41 @@ static cad_status choose_form(form *out, const char *source, const char *format,
     if (peft && !adapter) return cad_fail(CAD_EUSAGE, "--format peft: expected an adapter, found a whole model in %s", source);
     if (format && !peft && adapter && !merge) return cad_fail(CAD_EUSAGE, "--format %s: %s holds an adapter; --merge folds it into its base", gguf ? "gguf" : "hf", source);
     if (gguf) *out = merge ? FORM_GGUF_MERGED : FORM_GGUF;
-    else *out = merge ? FORM_MERGED : adapter ? FORM_ADAPTER : FORM_CLASSIFIER;
+    else *out = merge ? FORM_MERGED : adapter ? FORM_ADAPTER : codes ? FORM_CODES : FORM_CLASSIFIER;
     return CAD_OK;
 }
 
-static cad_status write_form(form f, const cad_options *o, const char *source, const char *format, const char *to)
+static cad_status write_form(form f, const cad_options *o, const char *source, const char *format, const char *to, cad_merge merge)
 {
-    if (f >= FORM_GGUF) return cadp_export_gguf(o, source, to, gguf_kind(format), f == FORM_GGUF_MERGED);
+    if (f >= FORM_GGUF) return cadp_export_gguf(o, source, to, gguf_kind(format), f == FORM_GGUF_MERGED ? merge : CAD_MERGE_NONE);
     if (f == FORM_ADAPTER) return copy_adapter(source, to);
-    return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to);
+    if (f == FORM_CODES) return cadp_write_codes(o, source, to);
+    return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to, merge);
 }
 
-static cad_status write_aside(form f, const cad_options *o, const char *source, const char *format, const char *output)
+static cad_status write_aside(form f, const cad_options *o, const char *source, const char *format, const char *output, cad_merge merge)
 {
     cad_str aside = {0};
     cad_status status = name_aside(&aside, output);
 
     if (!status) status = cad_remove_tree(aside.data);
     if (!status) status = cad_mkdirs(aside.data);
-    if (!status) status = write_form(f, o, source, format, aside.data);
+    if (!status) status = write_form(f, o, source, format, aside.data, merge);
     if (!status) status = cad_publish_dir(aside.data, output);
     if (status && aside.data && cad_remove_tree(aside.data)) cad_debug("%s is left behind", aside.data);
     cad_str_close(&aside);
     return status;
 }
 
-cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, bool merge)
+cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge)
 {
     cad_str source = {0};
     form f = FORM_CLASSIFIER;
     cad_status status = find_source(&source, checkpoint);
 
-    if (!status) status = choose_form(&f, source.data, format, merge);
+    if (!status) status = choose_form(&f, source.data, format, merge, o->model.load_in_4bit);
     if (!status) status = check_target(output);
-    if (!status) status = write_aside(f, o, source.data, format, output);
+    if (!status) status = write_aside(f, o, source.data, format, output, merge);
     if (!status) cad_info("Written to %s", output);
     cad_str_close(&source);
     return status;

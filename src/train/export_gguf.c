@@ -54,13 +54,13 @@ static cad_status write_file(const char *model, const char *to, const char *kind
     return write_head(model, to);
 }
 
-cad_status cadp_export_gguf(const cad_options *o, const char *source, const char *to, const char *kind, bool merge)
+cad_status cadp_export_gguf(const cad_options *o, const char *source, const char *to, const char *kind, cad_merge how)
 {
     cad_str merged = {0};
     cad_status status;
 
-    if (!merge) return write_file(source, to, kind);
-    if (!(status = cadp_join(&merged, to, "merged")) && !(status = cad_mkdirs(merged.data)) && !(status = cadp_merge(o, source, merged.data)))
+    if (!how) return write_file(source, to, kind);
+    if (!(status = cadp_join(&merged, to, "merged")) && !(status = cad_mkdirs(merged.data)) && !(status = cadp_merge(o, source, merged.data, how)))
         status = write_file(merged.data, to, kind);
     if (merged.data) {
         cad_status removed = cad_remove_tree(merged.data);

@@ -29,9 +29,10 @@ cad_status cadp_collect(cadp_keeper *k, int row, cad_state what, cadp_piece_take
 {
     cad_run *r = k->run;
     const cad_param *p = &r->params->row[row];
+    int64_t all = cad_zero_state_count(r->zero, row, what);
 
-    for (int64_t from = 0; from < p->elems; from += CAD_STATE_PIECE) {
-        int64_t n = cad_min(CAD_STATE_PIECE, p->elems - from);
+    for (int64_t from = 0; from < all; from += CAD_STATE_PIECE) {
+        int64_t n = cad_min(CAD_STATE_PIECE, all - from);
         cad_watchdog_beat("collecting tensors", r->step);
         CAD_TRY(cad_zero_collect(r->zero, row, what, from, n, k->values));
         if (cadp_keeper_writes(k)) k->failed = take(with, p, k->values, n);

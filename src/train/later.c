@@ -15,7 +15,6 @@ static cad_status refuse_methods(const cad_options *o, bool decoder)
 {
     static const char *const patterns[] = {"score", "classifier", "head", NULL};
 
-    if (o->model.load_in_4bit || o->model.load_in_8bit) return cad_fail(CAD_EUSAGE, "load_in_4bit, load_in_8bit: expected false, found true: this version trains unquantised models");
     if (o->model.pooling == CAD_POOL_CLS && decoder) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
     if (!o->model.lora.enabled) return CAD_OK;
     if (o->model.lora.init_lora_weights && strcmp(o->model.lora.init_lora_weights, "true"))
@@ -30,7 +29,5 @@ cad_status cadp_refuse_later(const cad_run *r)
     if (o->task.task_name != CAD_TASK_BINARY) return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification, found sft: this version trains classifiers");
     if (o->dataset.head_columns.count || o->dataset.offset_column)
         return cad_fail(CAD_EUSAGE, "head_columns, offset_column: expected none, found some: in this version a prediction follows from the text alone");
-    if (!r->rank && (o->training.optim == CAD_OPTIM_8BIT || o->training.optim == CAD_OPTIM_PAGED_8BIT))
-        cad_warn("optim", "optim: this version holds AdamW's moments in 32 bits, not in 8");
     return refuse_methods(o, r->arch.causal);
 }

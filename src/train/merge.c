@@ -14,11 +14,14 @@ typedef struct merge {
     cad_source *source;
     cad_st *base;
     cad_st_writer *writer;
+    cad_merge how;
+    cad_dtype computed;  /* what the adapter was trained in */
     cad_dtype dtype;     /* of what the base does not hold */
     float *w, *a, *b;    /* rows of W; all of A; rows of B (all of it for a table of words) */
     double scale;        /* of the adapter at hand */
     int64_t r;
     void *stored;
+    float *whole;        /* a matrix that went through codes */
 } merge;
 
 /* ---- opening ---- */
@@ -52,6 +55,31 @@ static cad_status find_head(merge *m, const cad_options *o)
     return status;
 }
 
+/* run.json beside the adapter says how its base was held; without it the options do. */
+static cad_status find_codes(merge *m, const cad_options *o)
+{
+    const cad_node *model = NULL;
+    cad_options trained = *o;
+    cad_str path = {0};
+    cad_tree *run = NULL;
+    const char *type;
+    cad_status status = cadp_join(&path, m->adapter_dir, "run.json");
+
+    if (!status && cad_is_file(path.data)) status = cad_json_read(&run, path.data, 16 << 20, CAD_ECHECKPOINT);
+    if (!status && run) model = cad_get(cad_get(run->root, "config"), "model");
+    if (model && cad_get_bool(model, "load_in_4bit", &trained.model.load_in_4bit, false) && cad_get_bool(model, "load_in_8bit", &trained.model.load_in_8bit, false) &&
+        cad_get_bool(model, "bnb_4bit_use_double_quant", &trained.model.bnb_4bit_use_double_quant, false) && cad_get_string(model, "bnb_4bit_quant_type", &type, "nf4"))
+        trained.model.bnb_4bit_quant_type = strcmp(type, "fp4") ? CAD_BNB_NF4 : CAD_BNB_FP4;
+    if (model && (!cad_get_bool(cad_get(cad_get(run->root, "config"), "training"), "bf16", &trained.training.bf16, false) || !cad_get_string(model, "bnb_4bit_compute_dtype", &type, NULL)))
+        type = NULL;
+    else if (model) trained.model.bnb_4bit_compute_dtype = (char *)(uintptr_t)type;
+    if (!status) cadp_codes_of(&trained, &m->arch, &m->method);
+    m->computed = trained.training.bf16 || cadp_codes_compute_in_bf16(&trained) ? CAD_BF16 : CAD_F32;
+    cad_tree_close(&run);
+    cad_str_close(&path);
+    return status;
+}
+
 static cad_status describe(merge *m, const cad_options *o)
 {
     const cad_adapter_config *c = &m->config;
@@ -59,6 +87,7 @@ static cad_status describe(merge *m, const cad_options *o)
     CAD_TRY(cad_arch_read(&m->arch, m->base_dir));
     cad_method_take_adapter(&m->method, c);
     CAD_TRY(find_head(m, o));
+    CAD_TRY(find_codes(m, o));
     CAD_TRY(cad_params_open(&m->params, &m->arch, &m->method));
     CAD_TRY(cad_source_open(&m->source, m->base_dir, m->adapter_dir, m->params, false));
     return cad_weights_open(&m->base, m->base_dir);
@@ -81,7 +110,7 @@ static cad_dtype dtype_in_base(const merge *m, const cad_param *p)
 
     for (int i = 0; i < cad_st_count(m->base) && !t; i++)
         if (names_same(cad_st_at(m->base, i)->name, p)) t = cad_st_at(m->base, i);
-    return t ? t->dtype : m->dtype;
+    return t && t->dtype != CAD_U8 && t->dtype != CAD_I8 ? t->dtype : m->dtype;
 }
 
 static void decide_dtype(merge *m)
@@ -148,6 +177,30 @@ static cad_status read_all(const merge *m, int row, float **out)
     return cad_source_read(m->source, row, 0, n, CAD_F32, *out);
 }
 
+/* Elements [from, from + n) of the matrix that the adapter stands beside. */
+static cad_status read_base(const merge *m, int row, int64_t from, int64_t n)
+{
+    if (!m->whole) return cad_source_read(m->source, row, from, n, CAD_F32, m->w);
+    memcpy(m->w, m->whole + from, (size_t)n * sizeof *m->w);
+    return CAD_OK;
+}
+
+/* A row whose codes the base does not hold itself: made as at the start of training, and turned back. */
+static cad_status bring_through_codes(merge *m, int row)
+{
+    const cad_param *p = &m->params->row[row];
+    uint16_t *half;
+    bool has;
+
+    CAD_TRY(cad_source_read_codes(m->source, row, 0, 0, NULL, &has));
+    if (!p->code || has || m->how == CAD_MERGE_ORIGINAL) return CAD_OK;
+    CAD_TRY(cad_alloc(&m->whole, (size_t)p->elems, sizeof *m->whole, "a matrix"));
+    half = (uint16_t *)(void *)m->whole + p->elems;
+    CAD_TRY(cad_source_read(m->source, row, 0, p->elems, m->computed, m->computed == CAD_BF16 ? (void *)half : m->whole));
+    for (int64_t i = 0; i < p->elems && m->computed == CAD_BF16; i++) m->whole[i] = cad_bf16_to_f32(half[i]);
+    return cadp_through_codes(p, m->computed, m->whole);
+}
+
 static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
 {
     int magnitude = a >= 0 ? m->params->find[m->params->row[row].unit][m->params->row[row].role][CAD_PIECE_MAGNITUDE] : -1;
@@ -156,7 +209,7 @@ static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
 
     for (int64_t from = 0; from < p->rows; from += each) {
         int64_t rows = cad_min(each, p->rows - from), n = rows * p->cols;
-        CAD_TRY(cad_source_read(m->source, row, from * p->cols, n, CAD_F32, m->w));
+        CAD_TRY(read_base(m, row, from * p->cols, n));
         if (a >= 0 && p->role == CAD_ROLE_EMBED) add_to_words(m, from, rows, p->cols, p->rows);
         else if (a >= 0) {
             CAD_TRY(cad_source_read(m->source, b, from * m->r, rows * m->r, CAD_F32, m->b));
@@ -182,8 +235,10 @@ static cad_status write_one(merge *m, int row)
         status = read_all(m, a, &m->a);
     }
     if (a >= 0 && p->role == CAD_ROLE_EMBED && !status) status = cad_source_read(m->source, b, 0, m->params->row[b].elems, CAD_F32, m->b);
+    if (!status) status = bring_through_codes(m, row);
     if (!status) status = write_rows(m, row, a, b, dtype_in_base(m, p));
     cad_free(&m->a);
+    cad_free(&m->whole);
     return status;
 }
 
@@ -215,6 +270,7 @@ static cad_status declare_all(merge *m, const char *to)
     cad_status status = cad_st_create(&m->writer, to, "model.safetensors", 5000000000);
 
     whole.lora = false;
+    whole.code = CAD_PLAIN;
     for (int i = 0; i < m->params->count && !status; i++) {
         const cad_param *p = &m->params->row[i];
         int64_t shape[3];
@@ -270,6 +326,24 @@ static cad_status write_rest(const merge *m, const char *to)
     return cadp_copy_tokenizer(own ? m->adapter_dir : m->base_dir, to);
 }
 
+/* The adapter on codes beside the merged model. */
+static cad_status tell_difference(const merge *m, const cad_options *o, const char *to)
+{
+    cad_method beside = m->method, whole;
+    double off, largest;
+
+    if (m->method.code == CAD_PLAIN) return CAD_OK;
+    beside.compute = m->computed;
+    whole = beside;
+    whole.lora = false;
+    whole.target_count = 0;
+    whole.code = CAD_PLAIN;
+    CAD_TRY(cadp_probe(o, &(cadp_probed){&m->arch, &beside, m->base_dir, m->adapter_dir}, &(cadp_probed){&m->arch, &whole, to, NULL}, &off, &largest));
+    cad_info("Merged into the %s weights: logits differ by at most %.3g from the adapter on %s weights, on probes whose largest is %.3g",
+             m->how == CAD_MERGE_ORIGINAL ? "original" : "dequantised", off, cad_code_name(m->method.code), largest);
+    return CAD_OK;
+}
+
 static cad_status run(merge *m, const cad_options *o, const char *to)
 {
     CAD_TRY(cad_adapter_config_read(&m->config, m->adapter_dir));
@@ -278,12 +352,13 @@ static cad_status run(merge *m, const cad_options *o, const char *to)
     decide_dtype(m);
     CAD_TRY(cad_need_space(to, m->params->all * (int64_t)cad_dtype_bytes(m->dtype)));
     CAD_TRY(write_tensors(m, to));
-    return write_rest(m, to);
+    CAD_TRY(write_rest(m, to));
+    return tell_difference(m, o, to);
 }
 
-cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char *to)
+cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char *to, cad_merge how)
 {
-    merge m = {.adapter_dir = adapter_dir};
+    merge m = {.adapter_dir = adapter_dir, .how = how};
     cad_status status = run(&m, o, to);
 
     cad_st_abandon(&m.writer);

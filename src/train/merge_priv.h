@@ -3,8 +3,21 @@
 #define CADP_MERGE_PRIV_H
 #include "keep_priv.h"
 
-/* A whole classifier directory into `to` (which is there and empty): W + s B A in double precision, stored as the base stores W. */
-CAD_CHECKED cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char *to);
-/* export_gguf.c: the whole model in `source`, or with `merge` the adapter there folded in, as model-f16.gguf or model-q8_0.gguf in `to`. */
-CAD_CHECKED cad_status cadp_export_gguf(const cad_options *o, const char *source, const char *to, const char *kind, bool merge);
+/* export_gguf.c: the whole model in `source`, or (how) the adapter there folded in, as model-f16.gguf or model-q8_0.gguf in `to`. */
+CAD_CHECKED cad_status cadp_export_gguf(const cad_options *o, const char *source, const char *to, const char *kind, cad_merge how);
+/* A whole classifier directory into `to` (which is there and empty): W + s B A in double precision, stored as the base stores W. A base that was held
+ * as codes in training: W is what the codes meant (or, CAD_MERGE_ORIGINAL, what they were made from), and the largest difference of logits is told. */
+CAD_CHECKED cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char *to, cad_merge how);
+
+/* probe.c: the largest difference between the logits of two models, and the largest logit of the first, on made-up sequences. */
+typedef struct cadp_probed { const cad_arch *arch; const cad_method *method; const char *dir, *adapter_dir; } cadp_probed;
+CAD_CHECKED cad_status cadp_probe(const cad_options *o, const cadp_probed *a, const cadp_probed *b, double *off, double *largest);
+
+/* export_codes.c: a copy of a model directory whose linear weights are codes of 4 bits, as the options say. */
+CAD_CHECKED cad_status cadp_write_codes(const cad_options *o, const char *from, const char *to);
+
+/* through_codes.c: by all threads, as cad_quantise_4bit; */
+void cadp_to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales);
+/* The matrix of a row that is held as codes, in place: quantised and turned back, rounded to the dtype it computes in. */
+CAD_CHECKED cad_status cadp_through_codes(const cad_param *p, cad_dtype compute, float *x);
 #endif

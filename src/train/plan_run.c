@@ -1,8 +1,7 @@
 /* The plan is a device: one step of the real program on a device that only counts, with the sizes of the real world. */
-#include "train_priv.h"
+#include "fit_priv.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 /* A micro-batch of the largest planned size: as many of the longest sequences as fit, the rest in what is left. */
 static cad_status worst_batch(cad_batch *b, const cadp_facts *f)
@@ -38,7 +37,7 @@ static cad_status open_shadow(cad_run *s, const cad_run *r, const char *device, 
     return cadp_open_rooms(s);
 }
 
-static void close_shadow(cad_run *s)
+void cadp_close_rooms(cad_run *s)
 {
     cad_model_close(&s->model);
     cad_zero_close(&s->zero);
@@ -85,7 +84,7 @@ cad_status cadp_reserve_work(cad_run *r)
     int64_t need = 0;
 
     if (!status && !(status = walk_shadow(&s))) need = cad_device_work_needed(s.device);
-    close_shadow(&s);
+    cadp_close_rooms(&s);
     return status ? status : cad_device_reserve(r->device, need);
 }
 
@@ -117,7 +116,7 @@ static cad_status plan_sums(const cad_run *r, const char *device, int threads, i
         out->batch_bytes = world > 1 ? (int64_t)cad_batch_bytes(s.facts.tokens, s.facts.sequences) * s.facts.micros * (world - 1) : 0;
         out->flops = cad_device_flops(s.device);
     }
-    close_shadow(&s);
+    cadp_close_rooms(&s);
     return status;
 }
 
@@ -135,72 +134,44 @@ static void facts_from_options(cad_run *r, int world)
     f->predict_batch = f->sequences;
 }
 
-static int64_t host_memory(int world)
+cad_status cadp_plan_total(const cad_run *r, const char *device, int threads, int world, int64_t *total)
 {
-    return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / cad_max(1, world);
+    sums s;
+
+    CAD_TRY(plan_sums(r, device, threads, world, &s));
+    *total = s.total;
+    return CAD_OK;
 }
 
-typedef struct planner { cad_run *run; const char *device; int threads, world; int64_t memory; } planner;
-
-static cad_status total_with(planner *p, int64_t batch, int64_t stage, bool recompute, int64_t *out)
+static cad_status fits_with(const cad_run *r, const cadp_place_to *p, int64_t batch, bool *fits)
 {
-    cad_run *r = p->run;
-    int64_t old_stage = r->o->runtime.zero_stage, old_batch = r->o->training.per_device_train_batch_size;
-    bool old_recompute = r->method.recompute;
-    sums s;
-    cad_status status;
+    cadp_setting s = cadp_setting_of(r);
+    int64_t total;
 
-    r->o->training.per_device_train_batch_size = batch;
-    r->o->runtime.zero_stage = stage;
-    r->method.recompute = recompute;
-    facts_from_options(r, p->world);
-    status = plan_sums(r, p->device, p->threads, p->world, &s);
-    r->o->training.per_device_train_batch_size = old_batch;
-    r->o->runtime.zero_stage = old_stage;
-    r->method.recompute = old_recompute;
-    facts_from_options(r, p->world);
-    *out = s.total;
-    return status;
+    s.batch = batch;
+    CAD_TRY(cadp_plan_with(r, p, &s, &total));
+    *fits = total <= p->memory;
+    return CAD_OK;
 }
 
 /* The largest micro-batch that fits: 0 when not even one sequence does. Memory grows with the batch, so halving finds it. */
-static cad_status largest_batch(planner *p, int64_t *out)
+static cad_status largest_batch(const cad_run *r, const cadp_place_to *p, int64_t *out)
 {
-    int64_t low = 0, high = 1, total;
+    int64_t low = 0, high = 1;
+    bool fits;
 
     for (; high <= 4096; high *= 2) {
-        CAD_TRY(total_with(p, high, p->run->o->runtime.zero_stage, p->run->method.recompute, &total));
-        if (total > p->memory) break;
+        CAD_TRY(fits_with(r, p, high, &fits));
+        if (!fits) break;
         low = high;
     }
     while (high - low > 1 && low) {
         int64_t middle = (low + high) / 2;
-        CAD_TRY(total_with(p, middle, p->run->o->runtime.zero_stage, p->run->method.recompute, &total));
-        if (total > p->memory) high = middle;
-        else low = middle;
+        CAD_TRY(fits_with(r, p, middle, &fits));
+        *(fits ? &low : &high) = middle;
     }
     *out = low;
     return CAD_OK;
-}
-
-static cad_status put_alternatives(planner *p, cad_json *j)
-{
-    static const int64_t stages[] = {0, 2, 3};
-    int64_t batch = p->run->o->training.per_device_train_batch_size;
-
-    CAD_TRY(cad_json_begin(j, "alternatives", '['));
-    for (int i = 0; i < 6; i++) {
-        int64_t total;
-        CAD_TRY(total_with(p, batch, stages[i / 2], i % 2, &total));
-        CAD_TRY(cad_json_begin(j, NULL, '{'));
-        CAD_TRY(cad_json_int(j, "zero_stage", stages[i / 2]));
-        CAD_TRY(cad_json_bool(j, "gradient_checkpointing", i % 2));
-        CAD_TRY(cad_json_int(j, "per_device_train_batch_size", batch));
-        CAD_TRY(cad_json_int(j, "total", total));
-        CAD_TRY(cad_json_bool(j, "fits", total <= p->memory));
-        CAD_TRY(cad_json_end(j));
-    }
-    return cad_json_end(j);
 }
 
 static cad_status put_numbers(cad_json *j, const sums *s, int64_t micros)
@@ -232,7 +203,7 @@ static cad_status count_parameters(const cad_run *r, int64_t *trainable, int64_t
 cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key)
 {
     int threads = cadp_threads(r);
-    planner p = {r, r->device ? cad_device_name(r->device) : cadp_device_name(r->o), threads, world, memory > 0 ? memory : host_memory(world)};
+    cadp_place_to p = {r->device ? cad_device_name(r->device) : cadp_device_name(r->o), threads, world, memory > 0 ? memory : cadp_memory_here(r, world)};
     sums s;
     int64_t batch, trainable, all;
     double flop;
@@ -244,15 +215,10 @@ cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, co
     CAD_TRY(cad_json_real(j, "flop_per_token", flop));
     CAD_TRY(cad_json_int(j, "trainable", trainable));
     CAD_TRY(cad_json_int(j, "all", all));
-    cadp_facts kept = r->facts; /* the search changes sizes */
-    cad_status status = largest_batch(&p, &batch);
-    r->facts = kept;
-    CAD_TRY(status);
+    CAD_TRY(largest_batch(r, &p, &batch));
     CAD_TRY(cad_json_int(j, "largest_micro_batch", batch));
     CAD_TRY(cad_json_bool(j, "fits", s.total <= p.memory));
-    status = put_alternatives(&p, j);
-    r->facts = kept;
-    CAD_TRY(status);
+    CAD_TRY(cadp_put_alternatives(r, &p, j));
     return cad_json_end(j);
 }
 
@@ -261,14 +227,15 @@ static void print_line(const char *name, int64_t bytes) { printf("  %-16s %18lld
 static cad_status print_table(cad_run *r, int world, int64_t memory)
 {
     int threads = cadp_threads(r);
-    planner p = {r, cadp_device_name(r->o), threads, world, memory > 0 ? memory : host_memory(world)};
+    cadp_place_to p = {cadp_device_name(r->o), threads, world, memory > 0 ? memory : cadp_memory_here(r, world)};
     int64_t micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, world)), trainable, all, batch;
+    char text[32];
     double flop;
     sums s;
 
     CAD_TRY(plan_sums(r, p.device, threads, world, &s));
     CAD_TRY(count_parameters(r, &trainable, &all, &flop));
-    CAD_TRY(largest_batch(&p, &batch));
+    CAD_TRY(largest_batch(r, &p, &batch));
     printf("%d rank%s, ZeRO stage %d, micro-batches of %lld sequences of at most %lld tokens (%lld tokens)\n", world, world == 1 ? "" : "s", (int)r->o->runtime.zero_stage, (long long)r->facts.sequences,
            (long long)r->facts.longest, (long long)r->facts.tokens);
     printf("memory of the largest rank, bytes\n");
@@ -280,8 +247,8 @@ static cad_status print_table(cad_run *r, int world, int64_t memory)
     print_line("reduce-scatter", s.wire.scatter_per_micro * micros + s.wire.scatter_per_step);
     print_line("batches", s.batch_bytes);
     printf("trainable parameters %lld of %lld, %.4g FLOP a token\n", (long long)trainable, (long long)all, flop);
-    printf("%s in %.1f GiB; the largest micro-batch that fits: %lld\n", s.total <= p.memory ? "fits" : "does not fit", (double)p.memory / 0x1p30, (long long)batch);
-    return CAD_OK;
+    printf("%s in %s; the largest micro-batch that fits: %lld\n", s.total <= p.memory ? "fits" : "does not fit", cadp_size_text(text, p.memory), (long long)batch);
+    return cadp_print_alternatives(r, &p);
 }
 
 static cad_status print_json(cad_run *r, int world, int64_t memory)

@@ -90,7 +90,7 @@ static bool is_harmless(const char *key)
         "training.logging_steps", "training.logging_first_step", "training.eval_strategy", "training.eval_steps", "training.save_strategy", "training.save_steps", "training.save_total_limit",
         "training.load_best_model_at_end", "training.metric_for_best_model", "training.greater_is_better", "training.early_stopping_patience", "training.resume_from_checkpoint",
         "training.overwrite_output_dir", "training.run_test_after_train", "training.log_level", "runtime.launcher", "runtime.gradient_checkpointing", "runtime.dataloader_num_workers", "runtime.report_to",
-        "runtime.threads", "runtime.zero_stage", "runtime.offload_optimizer", "runtime.wall_time", "runtime.watchdog_seconds"};
+        "runtime.threads", "runtime.zero_stage", "runtime.offload_optimizer", "runtime.offload_param", "runtime.device_memory", "runtime.wall_time", "runtime.watchdog_seconds"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!strcmp(keys[i], key)) return true;
@@ -239,16 +239,32 @@ static cad_status check_tensor(loader *l, const cad_param *p)
                     dims ? (long long)shape[0] : 0);
 }
 
-static cad_status name_state(loader *l, const cad_param *p, cad_state what)
+/* A checkpoint of moments in fp32 has no scales, one of 8 bits has. */
+static cad_status check_scales(loader *l, int64_t count)
 {
+    int64_t shape[CAD_MAX_DIMS];
+    cad_dtype dtype;
+    int dims;
+
+    if (!cad_h5_has(l->file, l->name.data))
+        return cad_fail(CAD_ECHECKPOINT, "%s in %s/state.h5: expected scales of moments of 8 bits, found none: the checkpoint was made with moments in fp32", l->name.data, l->dir);
+    CAD_TRY(cad_h5_shape(l->file, l->name.data, &dtype, shape, &dims));
+    if (dtype == CAD_F32 && dims == 1 && shape[0] == count) return CAD_OK;
+    return cad_fail(CAD_ECHECKPOINT, "%s in %s/state.h5: expected %lld scales, found others", l->name.data, l->dir, (long long)count);
+}
+
+static cad_status name_state(loader *l, const cad_param *p, cad_state what, int64_t count)
+{
+    static const char *const ends[CAD_STATES] = {"", "/exp_avg_scale", "/exp_avg_sq_scale", "/exp_avg", "/exp_avg_sq"};
     cad_str plain = {0};
     cad_status status = cadp_file_name(&plain, &l->run->method, p);
 
     l->name.size = 0;
     if (!status)
-        status = cad_str_addf(&l->name, "/%s/%s%s", what == CAD_STATE_PARAM ? "model" : "optimizer", plain.data, what == CAD_STATE_PARAM ? "" : what == CAD_STATE_EXP_AVG ? "/exp_avg" : "/exp_avg_sq");
+        status = cad_str_addf(&l->name, "/%s/%s%s", what == CAD_STATE_PARAM ? "model" : "optimizer", plain.data, ends[what]);
     cad_str_close(&plain);
-    return status ? status : check_tensor(l, p);
+    CAD_TRY(status);
+    return what == CAD_STATE_SCALE_AVG || what == CAD_STATE_SCALE_AVG_SQ ? check_scales(l, count) : check_tensor(l, p);
 }
 
 /* Collective. */
@@ -256,10 +272,12 @@ static cad_status spread_row(loader *l, int row, cad_state what)
 {
     cad_run *r = l->run;
     const cad_param *p = &r->params->row[row];
+    int64_t count = cad_zero_state_count(r->zero, row, what);
 
-    if (!r->rank && !l->failed) l->failed = name_state(l, p, what);
-    for (int64_t from = 0; from < p->elems; from += CAD_STATE_PIECE) {
-        int64_t n = cad_min(CAD_STATE_PIECE, p->elems - from);
+    if (!count) return CAD_OK;
+    if (!r->rank && !l->failed) l->failed = name_state(l, p, what, count);
+    for (int64_t from = 0; from < count; from += CAD_STATE_PIECE) {
+        int64_t n = cad_min(CAD_STATE_PIECE, count - from);
         cad_watchdog_beat("loading a checkpoint", r->step);
         if (!r->rank && !l->failed) l->failed = cad_h5_read(l->file, l->name.data, CAD_F32, from, n, l->values);
         CAD_TRY(cad_zero_spread(r->zero, row, what, from, n, l->values));
@@ -386,7 +404,7 @@ static cad_status load_everything(loader *l)
     double *largest;
     cad_status status;
 
-    CAD_TRY(spread_all(l, 3));
+    CAD_TRY(spread_all(l, CAD_STATES));
     CAD_TRY(cad_alloc(&largest, (size_t)r->params->units, sizeof *largest, "largest gradients"));
     status = cad_comm_agree(r->comm, read_rest(l, largest));
     if (!status) status = cad_comm_bcast(r->comm, largest, (size_t)r->params->units * sizeof *largest, 0);

@@ -1,5 +1,5 @@
 /* Opening a run: directories, architecture, method; then facts from rank 0; then the plan; then weights. */
-#include "train_priv.h"
+#include "fit_priv.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +18,23 @@ static bool saves_head(const cad_words *w)
     return false;
 }
 
+void cadp_lora_from_options(const cad_options *o, cad_method *m)
+{
+    m->lora = true;
+    m->r = o->model.lora.r;
+    m->alpha = o->model.lora.lora_alpha;
+    m->rslora = o->model.lora.use_rslora;
+    m->dora = o->model.lora.use_dora;
+    m->train_bias = o->model.lora.bias != CAD_BIAS_NONE;
+    m->adapted_bias_only = o->model.lora.bias == CAD_BIAS_LORA_ONLY;
+    m->targets = (const char *const *)o->model.lora.target_modules.word;
+    m->target_count = o->model.lora.target_modules.count;
+    m->target_is_regex = o->model.lora.target_is_regex;
+    m->train_head = saves_head(&o->model.lora.modules_to_save);
+    m->saves = (const char *const *)o->model.lora.modules_to_save.word;
+    m->save_count = o->model.lora.modules_to_save.count;
+}
+
 static cad_status method_from_options(cad_run *r)
 {
     cad_options *o = r->o;
@@ -26,23 +43,10 @@ static cad_status method_from_options(cad_run *r)
     CAD_TRY(cadp_refuse_later(r));
     *m = (cad_method){.custom_head = o->model.use_custom_binary_head, .num_labels = (int)o->model.num_labels, .head_dropout = o->model.head_dropout,
                       .pooling = o->model.use_custom_binary_head ? pooling_of(o->model.pooling) : CAD_POOLING_LAST, .compute = o->training.bf16 ? CAD_BF16 : CAD_F32,
-                      .recompute = o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
+                      .recompute = o->runtime.gradient_checkpointing == CAD_CHECKPOINT_AUTO ? CAD_RECOMPUTE_LEAST : o->runtime.gradient_checkpointing, .seed = (uint64_t)o->runtime.seed};
+    CAD_TRY(cadp_choose_codes(r));
     if (r->adapter.r) cad_method_take_adapter(m, &r->adapter); /* the adapter's own file decides its shape */
-    else if (o->model.lora.enabled) {
-        m->lora = true;
-        m->r = o->model.lora.r;
-        m->alpha = o->model.lora.lora_alpha;
-        m->rslora = o->model.lora.use_rslora;
-        m->dora = o->model.lora.use_dora;
-        m->train_bias = o->model.lora.bias != CAD_BIAS_NONE;
-        m->adapted_bias_only = o->model.lora.bias == CAD_BIAS_LORA_ONLY;
-        m->targets = (const char *const *)o->model.lora.target_modules.word;
-        m->target_count = o->model.lora.target_modules.count;
-        m->target_is_regex = o->model.lora.target_is_regex;
-        m->train_head = saves_head(&o->model.lora.modules_to_save);
-        m->saves = (const char *const *)o->model.lora.modules_to_save.word;
-        m->save_count = o->model.lora.modules_to_save.count;
-    }
+    else if (o->model.lora.enabled) cadp_lora_from_options(o, m);
     m->dropout = o->model.lora.lora_dropout;
     m->causal = r->what.purpose == CAD_RUN_SCORE;
     return CAD_OK;
@@ -130,7 +134,8 @@ static cad_zero_options zero_options(const cad_run *r)
 {
     int stage = (int)r->o->runtime.zero_stage;
 
-    return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute};
+    return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute,
+                              .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT};
 }
 
 /* Rooms that hold memory, in order. The same function opens the plan's rooms on a device that only counts. */
@@ -155,6 +160,8 @@ cad_status cadp_open_rooms(cad_run *r)
 
 static cad_status read_weight(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out) { return cad_source_read(with, row, from, n, as, out); }
 
+static cad_status read_codes(void *with, int row, int64_t from, int64_t n, void *out, bool *has) { return cad_source_read_codes(with, row, from, n, out, has); }
+
 static cad_status load_weights(cad_run *r)
 {
     cad_source *s;
@@ -164,6 +171,7 @@ static cad_status load_weights(cad_run *r)
     CAD_TRY(cad_source_open(&s, r->model_dir, r->adapter_dir, r->params, new_head));
     cad_source_set_draw(s, (uint64_t)r->o->runtime.seed, r->arch.initializer_range);
     if (cad_source_head_is_new(s) && r->what.purpose == CAD_RUN_TRAIN && !r->rank && !r->resume_dir && !r->o->demo) cad_warn("head", "%s has no classification head: a new one is drawn (seed %lld)", r->model_dir, (long long)r->o->runtime.seed);
+    cad_zero_set_code_reader(r->zero, read_codes);
     status = cad_zero_load(r->zero, read_weight, s);
     cad_source_close(&s);
     return status;
@@ -242,6 +250,7 @@ static cad_status open_all(cad_run *r)
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
+    if (r->what.purpose == CAD_RUN_TRAIN) CAD_TRY(cad_comm_agree(r->comm, cadp_settle_memory(r)));
     CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
     if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;
     CAD_TRY(cadp_measure_peak(r));

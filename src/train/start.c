@@ -42,6 +42,26 @@ static void say_plan(const cad_run *r)
     cad_info("Memory per rank (MiB): %swork %.1f = %.1f", n ? line : "", (double)(total - named) / 0x1p20, (double)total / 0x1p20);
 }
 
+/* How the frozen weights and the moments are held, and what was asked for that means nothing on this device. */
+static void say_storage(const cad_run *r)
+{
+    int64_t count = 0, bytes = 0;
+    int optim = r->o->training.optim;
+    bool paged = optim == CAD_OPTIM_PAGED_32BIT || optim == CAD_OPTIM_PAGED_8BIT;
+
+    for (int i = 0; i < r->params->count; i++)
+        if (r->params->row[i].code) {
+            count += r->params->row[i].elems;
+            bytes += r->params->row[i].bytes;
+        }
+    if (count)
+        cad_info("Frozen weights: %.1f million numbers as %s%s, %.3f bits each with their scales", (double)count / 1e6, cad_code_name(r->method.code), r->method.nested && r->method.code != CAD_INT8 ? " under nested scales" : "",
+                 8.0 * (double)bytes / (double)count);
+    if (optim == CAD_OPTIM_8BIT || optim == CAD_OPTIM_PAGED_8BIT) cad_info("Optimizer: moments in 8 bits, a scale for every 256; tensors of fewer than 4096 elements in fp32");
+    if (cad_device_on_host(r->device) && (paged || r->o->runtime.offload_optimizer || r->o->runtime.offload_param))
+        cad_info("Paging and offload: device %s is the host itself, so nothing moves and the numbers are the same", cad_device_name(r->device));
+}
+
 /* Oversampling and weights shift what a predicted probability means (facts of the run, also in the report). */
 static void say_prior(cad_run *r)
 {
@@ -95,6 +115,7 @@ void cadp_say_start(cad_run *r)
     say_machine(r);
     cad_info("trainable params: %s || all params: %s || trainable%%: %.4f", grouped(a, r->params->trainable), grouped(b, r->params->all), 100.0 * (double)r->params->trainable / (double)r->params->all);
     say_plan(r);
+    say_storage(r);
     cad_info("Data: %s records in %s%s: %lld to train on, %lld to evaluate on", grouped(a, r->train.data->count), r->o->dataset.train_file, r->train.data->from_cache ? " (tokens from the cache)" : "",
              (long long)r->facts.train_rows, (long long)r->facts.eval_rows);
     say_prior(r);

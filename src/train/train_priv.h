@@ -92,6 +92,7 @@ CAD_CHECKED cad_status cadp_open_data(cad_run *r);     /* rank 0: tokenizer, dat
 CAD_CHECKED cad_status cadp_resolve_model(cad_run *r); /* directories, arch, adapter, method */
 int cadp_threads(const cad_run *r);                    /* of this rank: option, OMP_NUM_THREADS, Slurm, or its share of the cores */
 const char *cadp_device_name(const cad_options *o);      /* what `auto` stands for, else what was asked */
+void cadp_close_rooms(cad_run *r);                     /* and the device and the ranks */
 CAD_CHECKED cad_status cadp_open_rooms(cad_run *r);    /* params, zero, model: everything that holds device memory */
 CAD_CHECKED cad_status cadp_reserve_work(cad_run *r);  /* plan.c: what operations need, found by one step on the counting device */
 void cadp_drop_demo(cad_run *r);                       /* what check and plan wrote for it */
@@ -99,6 +100,13 @@ CAD_CHECKED cad_status cadp_prepare_demo(cad_run *r);  /* demo.c: records and a 
 void cadp_history_close(cad_run *r);
 cad_schedule cadp_schedule(const cad_run *r);
 void cadp_say_start(cad_run *r);                       /* the first block of contract section 6 */
+
+/* ---- method_codes.c ---- */
+/* The same without a run. */
+void cadp_codes_of(const cad_options *o, const cad_arch *a, cad_method *m);
+bool cadp_codes_compute_in_bf16(const cad_options *o);
+/* How the frozen weights are held: as the model directory holds them, else as the options say. */
+CAD_CHECKED cad_status cadp_choose_codes(cad_run *r);
 
 /* ---- feed.c ---- */
 CAD_CHECKED cad_status cadp_feed_open(cad_run *r);
@@ -119,6 +127,11 @@ CAD_CHECKED cad_status cadp_measure_peak(cad_run *r); /* collective: facts.peak_
 
 /* ---- plan_run.c ---- */
 CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key);
+
+/* ---- fit.c ---- */
+/* Collective in its verdict: the plan against the memory that is there; gradient_checkpointing auto is decided here. CAD_EUSAGE, with the three nearest
+ * settings that fit, when it does not. */
+CAD_CHECKED cad_status cadp_settle_memory(cad_run *r);
 
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */

@@ -29,17 +29,26 @@ static cad_status fill(filler *f, int64_t from, int64_t n, cad_dtype as, void *t
     return CAD_OK;
 }
 
-/* Elements [from, from + n) of a row, into what this rank holds of them. */
+/* Elements [from, from + n) of a frozen row of plain numbers, into what this rank holds of them. */
+static cad_status load_frozen(filler *f, const cad_param *p, int64_t from, int64_t n)
+{
+    cad_zero *z = f->z;
+    cadp_unit *u = &z->unit[p->unit];
+    int64_t low = cadp_frozen_low(z, u), at, bytes;
+
+    if (!cadp_common(p->at + from * z->each, n * z->each, low, cadp_frozen_high(z, u), &at, &bytes)) return CAD_OK;
+    return fill(f, (at - p->at) / z->each, bytes / z->each, z->o.compute, u->frozen + (at - low));
+}
+
 static cad_status load_piece(filler *f, const cad_param *p, int64_t from, int64_t n)
 {
     cad_zero *z = f->z;
     cadp_unit *u = &z->unit[p->unit];
-    const int64_t *cut = p->trains ? u->cut : u->fcut;
-    int64_t low = cadp_whole(z) ? 0 : cut[z->rank], high = cadp_whole(z) ? (p->trains ? u->n : u->f) : cut[z->rank + 1], at, count;
+    int64_t low = cadp_whole(z) ? 0 : u->cut[z->rank], high = cadp_whole(z) ? u->n : u->cut[z->rank + 1], at, count;
 
-    if (cadp_common(p->at + from, n, low, high, &at, &count))
-        CAD_TRY(fill(f, at - p->at, count, z->o.compute, (p->trains ? u->train : u->frozen) + (at - low) * (int64_t)cad_dtype_bytes(z->o.compute)));
-    if (!p->trains || !z->o.train || z->o.compute == CAD_F32 || !cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count)) return CAD_OK;
+    if (!p->trains) return load_frozen(f, p, from, n);
+    if (cadp_common(p->at + from, n, low, high, &at, &count)) CAD_TRY(fill(f, at - p->at, count, z->o.compute, u->train + (at - low) * z->each));
+    if (!z->o.train || z->o.compute == CAD_F32 || !cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count)) return CAD_OK;
     return fill(f, at - p->at, count, CAD_F32, u->master + (at - u->own));
 }
 
@@ -49,10 +58,11 @@ typedef struct failure { cad_status status; char reason[512]; } failure;
 static void load_row(filler f, failure *first)
 {
     const cad_param *p = &f.z->params->row[f.row];
+    int64_t elems = p->code ? 0 : p->elems; /* codes.c brings those */
 
 #pragma omp for schedule(dynamic) nowait
-    for (int64_t from = 0; from < p->elems; from += CAD_STATE_PIECE) {
-        cad_status status = load_piece(&f, p, from, cad_min(CAD_STATE_PIECE, p->elems - from));
+    for (int64_t from = 0; from < elems; from += CAD_STATE_PIECE) {
+        cad_status status = load_piece(&f, p, from, cad_min(CAD_STATE_PIECE, elems - from));
         if (!status) continue;
 #pragma omp critical(cad_zero_load)
         {
@@ -82,27 +92,27 @@ cad_status cad_zero_load(cad_zero *z, cad_zero_reader read, void *with)
     if (cad_device_pretends(z->device)) return CAD_OK;
     if (!host) CAD_TRY(cad_alloc(&stage, SLICE, sizeof *stage, "weights on their way"));
     status = load_rows(z, read, with, host ? cad_device_threads(z->device) : 1, stage);
+    if (!status) status = cadp_load_codes(z, read, with, host ? cad_device_threads(z->device) : 1, stage);
     cad_free(&stage);
     return status;
 }
-
-static float *state_of(const cadp_unit *u, cad_state what) { return what == CAD_STATE_PARAM ? u->master : what == CAD_STATE_EXP_AVG ? u->m : u->v; }
 
 cad_status cad_zero_collect(cad_zero *z, int row, cad_state what, int64_t from, int64_t n, float *out)
 {
     const cad_param *p = &z->params->row[row];
     cadp_unit *u = &z->unit[p->unit];
+    cadp_span s = cadp_span_of(z, row, what);
     int64_t at, count;
-    bool here = cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count);
+    bool here = cadp_common(s.first + from, n, u->own / s.each, cad_ceil_div(u->own + u->own_n, s.each), &at, &count);
 
     CAD_ASSERT(p->trains && n <= CAD_STATE_PIECE);
-    if (!z->o.stage || z->size == 1) return z->rank ? CAD_OK : cad_device_download(z->device, out, state_of(u, what) + (at - u->own), n * 4);
+    if (!z->o.stage || z->size == 1) return z->rank ? CAD_OK : cadp_state_get(z, row, what, at, n, out);
     for (int k = 0; k < z->size; k++) {
         int64_t a, c;
-        (void)cadp_common(p->at + from, n, u->cut[k], u->cut[k + 1], &a, &c);
+        (void)cadp_common(s.first + from, n, u->cut[k] / s.each, cad_ceil_div(u->cut[k + 1], s.each), &a, &c);
         z->offsets[k + 1] = z->offsets[k] + c * 4;
     }
-    if (here) CAD_TRY(cad_device_download(z->device, z->piece, state_of(u, what) + (at - u->own), count * 4));
+    if (here) CAD_TRY(cadp_state_get(z, row, what, at, count, z->piece));
     return cad_comm_collect(z->comm, z->piece, out, z->offsets, 0);
 }
 
@@ -110,12 +120,13 @@ cad_status cad_zero_spread(cad_zero *z, int row, cad_state what, int64_t from, i
 {
     const cad_param *p = &z->params->row[row];
     cadp_unit *u = &z->unit[p->unit];
-    int64_t at, count, first = p->at + from;
+    cadp_span s = cadp_span_of(z, row, what);
+    int64_t at, count, first = s.first + from;
 
     CAD_ASSERT(p->trains && n <= CAD_STATE_PIECE);
     CAD_TRY(cad_comm_bcast(z->comm, values, (size_t)n * 4, 0));
-    if (cadp_common(first, n, u->own, u->own + u->own_n, &at, &count))
-        CAD_TRY(cad_device_upload(z->device, state_of(u, what) + (at - u->own), values + (at - first), count * 4));
+    if (cadp_common(first, n, u->own / s.each, cad_ceil_div(u->own + u->own_n, s.each), &at, &count))
+        CAD_TRY(cadp_state_put(z, row, what, at, count, values + (at - first)));
     if (what != CAD_STATE_PARAM) return CAD_OK;
     if (cadp_whole(z)) return put_compute(z, u->train, 0, first, n, values, z->half);
     if (!cadp_common(first, n, u->cut[z->rank], u->cut[z->rank + 1], &at, &count)) return CAD_OK;

@@ -4,13 +4,13 @@
 static bool visits(const cad_zero *z) { return z->o.stage == 3 && z->size > 1; }
 
 /* This rank's part into its place, then everybody's parts over the wire. */
-static cad_status gather(cad_zero *z, char *buffer, const char *part, const int64_t *cut, cad_request *r)
+static cad_status gather(cad_zero *z, char *buffer, const char *part, const int64_t *cut, cad_num type, int64_t each, cad_request *r)
 {
     int64_t at = cut[z->rank], n = cut[z->rank + 1] - at;
 
     if (!cut[z->size]) return CAD_OK;
-    if (n) CAD_TRY(cad_device_copy(z->device, buffer + at * z->each, part, n * z->each));
-    return cad_link_gather(z->link, buffer, cut, cadp_compute_num(z), r);
+    if (n) CAD_TRY(cad_device_copy(z->device, buffer + at * each, part, n * each));
+    return cad_link_gather(z->link, buffer, cut, type, r);
 }
 
 cad_status cad_zero_fetch(cad_zero *z, int unit)
@@ -23,8 +23,8 @@ cad_status cad_zero_fetch(cad_zero *z, int unit)
     if (v->unit == unit) return CAD_OK;
     v->unit = unit;
     v->waiting = true;
-    CAD_TRY(gather(z, v->memory, u->train, u->cut, &v->train));
-    return gather(z, v->memory + u->n * z->each, u->frozen, u->fcut, &v->frozen);
+    CAD_TRY(gather(z, v->memory, u->train, u->cut, cadp_compute_num(z), z->each, &v->train));
+    return gather(z, v->memory + cadp_visit_frozen(z, u), u->frozen, u->fcut, CAD_NUM_U8, 1, &v->frozen);
 }
 
 cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
@@ -40,7 +40,7 @@ cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
         CAD_TRY(cad_link_wait(z->link, &v->frozen));
         v->waiting = false;
     }
-    *out = (cad_unit_view){v->memory, v->memory + u->n * z->each};
+    *out = (cad_unit_view){v->memory, v->memory + cadp_visit_frozen(z, u)};
     return CAD_OK;
 }
 

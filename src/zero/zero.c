@@ -7,11 +7,11 @@ static cad_status cut_units(cad_zero *z)
     for (int i = 0; i < z->units; i++) {
         cadp_unit *u = &z->unit[i];
         u->n = z->params->train_elems[i];
-        u->f = z->params->frozen_elems[i];
+        u->f = z->params->frozen_bytes[i];
         CAD_TRY(cad_alloc(&u->cut, marks, sizeof *u->cut, "the cut of a unit"));
         CAD_TRY(cad_alloc(&u->fcut, marks, sizeof *u->fcut, "the cut of a unit"));
         cadp_cut(u->n, z->size, u->cut);
-        cadp_cut(u->f, z->size, u->fcut);
+        cadp_cut_bytes(u->f, z->size, u->fcut);
         u->own = z->o.stage ? u->cut[z->rank] : 0;
         u->own_n = z->o.stage ? u->cut[z->rank + 1] - u->own : u->n;
         u->first_chunk = z->chunks;
@@ -32,26 +32,30 @@ static cad_status take_zeroed(cad_zero *z, cad_arena *a, cad_category c, const c
 static cad_status hold_unit(cad_zero *z, cad_arena *a, cadp_unit *u)
 {
     bool adapters = z->params->trainable < z->params->all;
-    int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_whole(z) ? u->f : u->fcut[z->rank + 1] - u->fcut[z->rank];
+    int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_frozen_high(z, u) - cadp_frozen_low(z, u), bytes, scales;
 
     CAD_TRY(cad_arena_take(a, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
-    CAD_TRY(cad_arena_take(a, CAD_MEM_PARAMETERS, "frozen parameters", frozen * z->each, &u->frozen));
+    CAD_TRY(cad_arena_take(a, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
+    cad_arena_share(a, CAD_MEM_QUANTISATION, cadp_scale_bytes(z, (int)(u - z->unit)));
     if (!z->o.train || !u->own_n) return CAD_OK;
     if (z->o.compute == CAD_F32) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
     else CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "master parameters", u->own_n * 4, &u->master));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "first moments", u->own_n * 4, &u->m));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "second moments", u->own_n * 4, &u->v));
+    cadp_moment_sizes(z, (int)(u - z->unit), &bytes, &scales);
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "first moments", bytes, &u->m));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "second moments", bytes, &u->v));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "scales of first moments", scales * 4, &u->scale_m));
+    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "scales of second moments", scales * 4, &u->scale_v));
     return cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient sums", u->own_n * (int64_t)cadp_sum_bytes(z), &u->sum);
 }
 
-/* The largest of n (trainable), n + f (all) and the largest owned part over units of one parity. */
+/* The largest of n (trainable elements), of a whole unit (bytes) and of the owned part (elements) over units of one parity. */
 static void largest_of(const cad_zero *z, int parity, int64_t *train, int64_t *all, int64_t *part)
 {
     *train = *all = *part = 0;
     for (int i = parity; i < z->units; i += 2) {
         const cadp_unit *u = &z->unit[i];
         *train = cad_max(*train, u->n);
-        *all = cad_max(*all, u->n + u->f);
+        *all = cad_max(*all, cadp_visit_frozen(z, u) + u->f);
         *part = cad_max(*part, u->cut[z->rank + 1] - u->cut[z->rank]);
     }
 }
@@ -62,7 +66,7 @@ static cad_status take_travel(cad_zero *z, cad_arena *a, int parity)
     int64_t train, all, part, sum = (int64_t)cadp_sum_bytes(z);
 
     largest_of(z, parity, &train, &all, &part);
-    if (z->size > 1 && z->o.stage == 3) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "visiting unit", all * z->each, &z->visit[parity].memory));
+    if (z->size > 1 && z->o.stage == 3) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "visiting unit", all, &z->visit[parity].memory));
     if (!z->o.train || z->direct) return CAD_OK;
     CAD_TRY(cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient of a unit", train * 4, &t->grad));
     if (z->size > 1) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "summed part", part * sum, &t->part));
@@ -102,8 +106,11 @@ static cad_status build(cad_zero *z, cad_arena *a)
     CAD_TRY(cad_alloc(&z->offsets, (size_t)z->size + 1, sizeof *z->offsets, "the units"));
     CAD_TRY(cad_alloc(&z->piece, piece, sizeof *z->piece, "a piece of a tensor"));
     if (z->o.compute == CAD_BF16) CAD_TRY(cad_alloc(&z->half, piece, sizeof *z->half, "a piece of a tensor"));
+    if (z->o.coded) CAD_TRY(cad_alloc(&z->codes, piece, 1, "a piece of a tensor"));
+    if (z->o.coded) CAD_TRY(cad_alloc(&z->scales, piece / CAD_SCALE_BLOCK + 2, sizeof *z->scales, "a piece of a tensor"));
     CAD_TRY(cut_units(z));
     for (int i = 0; i < z->units; i++) CAD_TRY(hold_unit(z, a, &z->unit[i]));
+    CAD_TRY(cadp_take_coder(z, a));
     for (int i = 0; i < 2; i++) {
         z->visit[i].unit = z->travel[i].unit = -1;
         CAD_TRY(take_travel(z, a, i));
@@ -149,6 +156,8 @@ void cad_zero_close(cad_zero **z)
     cad_free(&(*z)->offsets);
     cad_free(&(*z)->piece);
     cad_free(&(*z)->half);
+    cad_free(&(*z)->codes);
+    cad_free(&(*z)->scales);
     cad_free(&(*z)->partial);
     cad_free(&(*z)->seen);
     cad_free(&(*z)->largest);

@@ -1,18 +1,23 @@
-/* What the files of zero share. A unit's flat arrays are cut over the W ranks at multiples of CAD_CHUNK elements. */
+/* What the files of zero share. A unit's trainable flat array is cut over the W ranks at multiples of CAD_CHUNK elements, its frozen one at multiples of
+ * CADP_FROZEN_CHUNK bytes, which are whole blocks of codes. */
 #ifndef CADP_ZERO_PRIV_H
 #define CADP_ZERO_PRIV_H
 #include <cadtrain/zero.h>
 
 typedef struct cadp_unit {
-    int64_t n, f;          /* trainable, frozen elements */
+    int64_t n, f;          /* trainable elements, frozen bytes */
     int64_t *cut, *fcut;   /* [W + 1] */
     int64_t own, own_n;    /* the trainable elements whose state lies here (stage 0: all) */
     int64_t first_chunk;   /* number of its first chunk among the chunks of all units */
-    char *train, *frozen;  /* compute dtype: whole (stage 0, 2) or this rank's part (3) */
-    float *master, *m, *v; /* [own_n]; master is inside `train` when that is fp32 */
+    char *train, *frozen;  /* train: compute dtype; whole (stage 0, 2) or this rank's part (3) */
+    float *master;         /* [own_n]; inside `train` when that is fp32 */
+    char *m, *v;           /* moments.c */
+    float *scale_m, *scale_v;
     void *sum;             /* [own_n] I64 or F32: the gradient of the step so far */
     bool fresh;            /* nothing in sum yet */
 } cadp_unit;
+
+enum { CADP_FROZEN_CHUNK = 1024 };
 
 /* Room for a unit that visits (stage 3), by the unit's parity: neighbours never share. */
 typedef struct cadp_visit { char *memory; int unit; cad_request train, frozen; bool waiting; } cadp_visit;
@@ -39,11 +44,16 @@ struct cad_zero {
     int *exponent;         /* [units] */
     float *piece;          /* host: the largest tensor's elements, CAD_STATE_PIECE at most */
     uint16_t *half;        /* host, as long, with compute BF16 */
+    cad_zero_code_reader read_codes; /* NULL: none */
+    struct { int64_t piece; char *x, *codes, *nested; float *scales; } coder; /* codes.c: device memory for a piece of a matrix on its way to codes */
     int64_t *offsets;      /* [W + 1] */
+    uint8_t *codes;        /* host, coded moments: as long as piece, */
+    float *scales;         /* and their scales */
 };
 
 /* layout.c: pure arithmetic. at[size + 1]: n elements in chunks of CAD_CHUNK, shared out evenly; no rank has more than rank 0. */
 void cadp_cut(int64_t n, int size, int64_t *at);
+void cadp_cut_bytes(int64_t bytes, int size, int64_t *at); /* the same in bytes, at multiples of CADP_FROZEN_CHUNK */
 /* The part of [from, from + n) that lies in [low, high): false when none. */
 bool cadp_common(int64_t from, int64_t n, int64_t low, int64_t high, int64_t *at, int64_t *count);
 static inline size_t cadp_sum_bytes(const cad_zero *z) { return z->fixed ? 8 : 4; }
@@ -54,4 +64,28 @@ static inline cad_tensor cadp_flat(void *data, cad_dtype dtype, int64_t n) { ret
 CAD_CHECKED cad_status cadp_finish_travel(cad_zero *z, int parity);
 CAD_CHECKED cad_status cadp_add_to_sum(cad_zero *z, cadp_unit *u, const void *part);
 int cadp_exponent(const cad_zero *z, double largest);
+/* Where the frozen part of a visiting unit begins. */
+static inline int64_t cadp_visit_frozen(const cad_zero *z, const cadp_unit *u) { return cad_round_up(u->n * z->each, 64); }
+/* The frozen bytes that lie here: [low, high). */
+static inline int64_t cadp_frozen_low(const cad_zero *z, const cadp_unit *u) { return cadp_whole(z) ? 0 : u->fcut[z->rank]; }
+static inline int64_t cadp_frozen_high(const cad_zero *z, const cadp_unit *u) { return cadp_whole(z) ? u->f : u->fcut[z->rank + 1]; }
+
+/* ---- moments.c ---- */
+/* The own part of a row: unit's elements [at, at + n), their first byte in m and v; coded: their first scale, and the number of the first element in its block. */
+typedef struct cadp_place { bool coded; int64_t at, n, byte, scale, first; } cadp_place;
+bool cadp_place_of(const cad_zero *z, int row, cadp_place *out); /* false: nothing of it is owned here */
+void cadp_moment_sizes(const cad_zero *z, int unit, int64_t *bytes, int64_t *scales); /* of each of the two */
+/* The numbers of a state, counted in the unit: `first` is that of the row; `each` elements of the flat array belong to one. */
+typedef struct cadp_span { int64_t first, each; } cadp_span;
+cadp_span cadp_span_of(const cad_zero *z, int row, cad_state what);
+/* Numbers [at, at + n), counted in the unit, all owned here. */
+CAD_CHECKED cad_status cadp_state_get(cad_zero *z, int row, cad_state what, int64_t at, int64_t n, float *out);
+CAD_CHECKED cad_status cadp_state_put(cad_zero *z, int row, cad_state what, int64_t at, int64_t n, const float *values);
+
+/* ---- codes.c ---- */
+CAD_CHECKED cad_status cadp_take_coder(cad_zero *z, cad_arena *a);
+/* Bytes of scales among the frozen ones that lie here. */
+int64_t cadp_scale_bytes(const cad_zero *z, int unit);
+/* Reads every matrix that is held as codes and keeps this rank's part of them. */
+CAD_CHECKED cad_status cadp_load_codes(cad_zero *z, cad_zero_reader read, void *with, int threads, float *stage);
 #endif

@@ -98,19 +98,27 @@ static cad_status global_norm(cad_zero *z, double *out)
     return CAD_OK;
 }
 
-static cad_status update_row(cad_zero *z, const cad_param *p, cadp_unit *u, cad_tensor g, const cad_zero_step_args *a, double clip)
+static cad_status update_row(cad_zero *z, int row, cadp_unit *u, cad_tensor g, const cad_zero_step_args *a, double clip)
 {
-    int64_t at, n, in;
-    cad_adamw_args x = {.lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = p->decays ? a->weight_decay : 0, .clip = clip, .step = a->step};
+    const cad_param *p = &z->params->row[row];
+    double decay = p->decays ? a->weight_decay : 0;
+    cad_tensor master, grad, copy = {0};
+    cadp_place s;
+    int64_t in;
 
-    if (!p->trains || !cadp_common(p->at, p->elems, u->own, u->own + u->own_n, &at, &n)) return CAD_OK;
-    in = at - u->own;
-    x.p = cadp_flat(u->master + in, CAD_F32, n);
-    x.m = cadp_flat(u->m + in, CAD_F32, n);
-    x.v = cadp_flat(u->v + in, CAD_F32, n);
-    x.g = cadp_flat((float *)g.data + in, CAD_F32, n);
-    if (z->o.compute == CAD_BF16) x.copy = cadp_flat(u->train + (cadp_whole(z) ? at : in) * 2, CAD_BF16, n);
-    return cad_adamw(z->device, &x);
+    if (!cadp_place_of(z, row, &s)) return CAD_OK;
+    in = s.at - u->own;
+    master = cadp_flat(u->master + in, CAD_F32, s.n);
+    grad = cadp_flat((float *)g.data + in, CAD_F32, s.n);
+    if (z->o.compute == CAD_BF16) copy = cadp_flat(u->train + (cadp_whole(z) ? s.at : in) * 2, CAD_BF16, s.n);
+    if (s.coded) {
+        int64_t blocks = cad_ceil_div(s.first + s.n, CAD_SCALE_BLOCK);
+        return cad_adamw8(z->device, &(cad_adamw8_args){.p = master, .m = cadp_flat(u->m + s.byte, CAD_U8, s.n), .v = cadp_flat(u->v + s.byte, CAD_U8, s.n), .scale_m = cadp_flat(u->scale_m + s.scale, CAD_F32, blocks),
+                                                        .scale_v = cadp_flat(u->scale_v + s.scale, CAD_F32, blocks), .g = grad, .copy = copy, .lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps,
+                                                        .decay = decay, .clip = clip, .step = a->step, .first = s.first});
+    }
+    return cad_adamw(z->device, &(cad_adamw_args){.p = master, .m = cadp_flat(u->m + s.byte, CAD_F32, s.n), .v = cadp_flat(u->v + s.byte, CAD_F32, s.n), .g = grad, .copy = copy, .lr = a->lr, .beta1 = a->beta1,
+                                                  .beta2 = a->beta2, .eps = a->eps, .decay = decay, .clip = clip, .step = a->step});
 }
 
 static cad_status update(cad_zero *z, const cad_zero_step_args *a, double clip)
@@ -122,7 +130,7 @@ static cad_status update(cad_zero *z, const cad_zero_step_args *a, double clip)
 
         if (z->unit[i].own_n) CAD_TRY(owned_gradient(z, i, &g));
         for (; row < z->params->count && z->params->row[row].unit == i; row++)
-            if (z->unit[i].own_n) CAD_TRY(update_row(z, &z->params->row[row], &z->unit[i], g, a, clip));
+            if (z->unit[i].own_n) CAD_TRY(update_row(z, row, &z->unit[i], g, a, clip));
     }
     return cad_device_sync(z->device);
 }

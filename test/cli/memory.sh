@@ -35,6 +35,11 @@ holds full_on_3_stage_3_bf16 3 --zero-stage 3 --bf16 true
 holds full_recompute 1 --gradient-checkpointing true
 holds adapter_alone 1 --lora-enable true --lora-r 4 --lora-dropout 0.1
 holds adapter_on_2_stage_3_bf16 2 --zero-stage 3 --bf16 true --lora-enable true
+holds selective 1 --gradient-checkpointing selective
+holds moments_8_bit 2 --optim adamw_8bit --zero-stage 2
+for stage in 0 2 3; do holds "codes_on_2_stage_$stage" 2 --zero-stage $stage --lora-enable true --lora-r 4 --load-in-4bit true; done
+holds nested_codes_on_3_stage_3_bf16 3 --zero-stage 3 --bf16 true --lora-enable true --lora-r 4 --load-in-4bit true --set model.bnb_4bit_use_double_quant=true --gradient-checkpointing true
+holds int8_alone 1 --lora-enable true --lora-r 4 --load-in-8bit true --optim paged_adamw_8bit
 holds own_head 2 --use-custom-binary-head true --zero-stage 2
 
 # check says the same plan as plan, whatever the evaluation's batch is; both leave nothing behind, the demo's files neither.

@@ -9,10 +9,13 @@
 /* A hidden size of 32 gives blocks of eight chunks, embeddings of four and a tail of one: uneven and empty parts at every number of ranks. */
 static const char CONFIG[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2, \"hidden_size\": 32, \"intermediate_size\": 48, \"num_attention_heads\": 4, "
                              "\"num_key_value_heads\": 2, \"vocab_size\": 97, \"max_position_embeddings\": 64, \"pad_token_id\": 3}";
-enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 97 * 32 };
+/* With tensors large enough for moments of 8 bits, which begin in the middle of a block. */
+static const char WIDE[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2, \"hidden_size\": 32, \"intermediate_size\": 144, \"num_attention_heads\": 4, "
+                           "\"num_key_value_heads\": 2, \"vocab_size\": 197, \"max_position_embeddings\": 64, \"pad_token_id\": 3}";
+enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 197 * 32 };
 static const double FIRST_NORM = 0.5;
 
-typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; } setting;
+typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; cad_code code; bool nested, coded; const char *link; } setting;
 typedef struct rig {
     setting s;
     cad_comm *comm;
@@ -53,14 +56,14 @@ static cad_status value(void *with, int row, int64_t from, int64_t n, cad_dtype 
 static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *device)
 {
     cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score};
-    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link};
+    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded};
 
     *r = (rig){.s = *s, .comm = comm, .loud = 1};
     CHECK_OK(cad_device_open(&r->device, device, 1));
     r->arena.device = r->device;
-    CHECK_OK(cad_arch_parse(&r->arch, CONFIG, sizeof CONFIG - 1, "config.json"));
+    CHECK_OK(cad_arch_parse(&r->arch, s->coded ? WIDE : CONFIG, s->coded ? sizeof WIDE - 1 : sizeof CONFIG - 1, "config.json"));
     r->method = (cad_method){.lora = s->lora, .r = 3, .alpha = 6, .dropout = s->lora ? 0.2 : 0, .train_head = true, .train_bias = true, .num_labels = 2, .compute = s->compute,
-                             .recompute = s->recompute, .seed = 4};
+                             .code = s->code, .nested = s->nested, .recompute = s->recompute, .seed = 4};
     CHECK_OK(cad_params_open(&r->params, &r->arch, &r->method));
     for (int i = 0; i < r->params->count; i++) r->params->row[i].decays = r->params->row[i].dims == 2;
     CHECK_OK(cad_zero_open(&r->zero, r->params, comm, &r->arena, &z));
@@ -208,7 +211,7 @@ static int64_t work_of(const setting *s, int ranks)
 {
     static struct { int64_t key, bytes; } known[64];
     static int n;
-    int64_t key = ((((ranks * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 4 + s->lora * 2 + s->recompute;
+    int64_t key = ((((ranks * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 128 + (int64_t)s->code * 16 + s->coded * 8 + s->nested * 4 + s->lora * 2 + s->recompute;
 
     for (int i = 0; i < n; i++)
         if (known[i].key == key) return known[i].bytes;
@@ -235,10 +238,10 @@ static void digest(rig *r, int64_t piece, char hex[65])
     cad_sha256 h;
 
     cad_sha256_begin(&h);
-    for (int what = CAD_STATE_PARAM; what <= CAD_STATE_EXP_AVG_SQ; what++)
+    for (int what = 0; what < CAD_STATES; what++)
         for (int i = 0; i < r->params->count; i++)
-            for (int64_t at = 0, n; r->params->row[i].trains && at < r->params->row[i].elems; at += n) {
-                n = cad_min(piece, r->params->row[i].elems - at);
+            for (int64_t at = 0, n; r->params->row[i].trains && at < cad_zero_state_count(r->zero, i, (cad_state)what); at += n) {
+                n = cad_min(piece, cad_zero_state_count(r->zero, i, (cad_state)what) - at);
                 memset(v, 0xff, (size_t)n * 4);
                 CHECK_OK(cad_zero_collect(r->zero, i, (cad_state)what, at, n, v));
                 cad_sha256_add(&h, v, (size_t)n * 4);
@@ -353,6 +356,32 @@ static void wire_is_what_theory_says(const setting *s)
     }
     CHECK((size > 1) == (w.scatter_per_micro + w.scatter_per_step > 0));
     close_rig(&r);
+}
+
+/* A gather of all units, forward and backward: the bytes of what trains, of plain numbers, and of codes with their scales, which is less than a sixth
+ * of what the same matrices weigh in fp32. */
+static void codes_travel_as_codes(setting s)
+{
+    rig r;
+    int64_t want = 0, matrices = 0, codes = 0;
+
+    s.stage = 3;
+    start(&r, &s, world);
+    for (int i = 0; i < r.params->count; i++) {
+        const cad_param *p = &r.params->row[i];
+        int64_t n = p->elems, scales = s.nested ? cad_round_up(cad_ceil_div(n, 64), 64) + 64 + 64 : cad_round_up(cad_ceil_div(n, 64) * 4, 64);
+        bool linear = p->dims == 2 && p->piece == CAD_PIECE_WEIGHT && p->role != CAD_ROLE_EMBED && p->role != CAD_ROLE_HEAD;
+        CHECK(linear == (p->code == s.code) && (!linear || !p->trains));
+        want += p->trains ? n * 4 : linear ? n / 2 + scales : n * 4;
+        matrices += linear ? n : 0;
+        codes += linear ? n / 2 + scales : 0;
+    }
+    CHECK(codes > 0 && 6 * codes < 4 * matrices);
+    want = size > 1 ? 2 * want : 0;
+    CHECK(cad_zero_theory(r.zero).gather_per_micro >= want && cad_zero_theory(r.zero).gather_per_micro < want + r.params->count * 2 * 64);
+    CHECK(r.arena.total[CAD_MEM_QUANTISATION] > 0);
+    close_rig(&r);
+    wire_is_what_theory_says(&s);
 }
 
 static void nothing_is_allocated_after_the_first_step(const setting *s)
@@ -502,10 +531,10 @@ static void move_state(rig *from, rig *to, int64_t piece)
 {
     static float v[MOST_ELEMS];
 
-    for (int what = CAD_STATE_PARAM; what <= CAD_STATE_EXP_AVG_SQ; what++)
+    for (int what = 0; what < CAD_STATES; what++)
         for (int i = 0; i < from->params->count; i++)
-            for (int64_t at = 0, n; from->params->row[i].trains && at < from->params->row[i].elems; at += n) {
-                n = cad_min(piece, from->params->row[i].elems - at);
+            for (int64_t at = 0, n; from->params->row[i].trains && at < cad_zero_state_count(from->zero, i, (cad_state)what); at += n) {
+                n = cad_min(piece, cad_zero_state_count(from->zero, i, (cad_state)what) - at);
                 CHECK_OK(cad_zero_collect(from->zero, i, (cad_state)what, at, n, v));
                 if (rank) memset(v, 0x7f, (size_t)n * 4);
                 CHECK_OK(cad_zero_spread(to->zero, i, (cad_state)what, at, n, v));
@@ -599,7 +628,7 @@ static void choose_device(void)
 
 int main(void)
 {
-    setting full = {.exact = true, .compute = CAD_F32, .atoms = ATOMS}, lora = full, half = full, half_lora = full, one = full, prime = full;
+    setting full = {.exact = true, .compute = CAD_F32, .atoms = ATOMS}, lora = full, half = full, half_lora = full, one = full, prime = full, codes = full, nested = full, bytes = full, moments = full;
 
     CHECK_OK(cad_comm_open(&world, "mpi"));
     rank = cad_comm_rank(world);
@@ -608,6 +637,12 @@ int main(void)
     lora.lora = half_lora.lora = true;
     half.compute = half_lora.compute = CAD_BF16;
     half_lora.recompute = true;
+    moments.coded = true;
+    codes.lora = nested.lora = bytes.lora = true;
+    codes.code = nested.code = CAD_NF4;
+    nested.nested = true;
+    nested.compute = CAD_BF16;
+    bytes.code = CAD_INT8;
     one.atoms = 1;
     prime.atoms = 7;
     every_stage_has_the_bits_of_one_rank(full);
@@ -616,6 +651,19 @@ int main(void)
     every_stage_has_the_bits_of_one_rank(half_lora);
     every_stage_has_the_bits_of_one_rank(one);
     every_stage_has_the_bits_of_one_rank(prime);
+    every_stage_has_the_bits_of_one_rank(codes);
+    every_stage_has_the_bits_of_one_rank(moments);
+    later_stages_hold_less(moments);
+    pieces_are_the_same_in_every_cut(&moments);
+    a_run_goes_on_at_another_stage(moments, 3, 1000);
+    moments.compute = CAD_BF16;
+    moments.stage = 3;
+    a_run_goes_on_at_another_stage(moments, 2, 1024);
+    every_stage_has_the_bits_of_one_rank(nested);
+    every_stage_has_the_bits_of_one_rank(bytes);
+    later_stages_hold_less(codes);
+    later_stages_hold_less(nested);
+    codes_travel_as_codes(codes);
     later_stages_hold_less(full);
     later_stages_hold_less(lora);
     later_stages_hold_less(half);
@@ -623,6 +671,7 @@ int main(void)
     at_stages(half_lora, 2);
     scores_are_those_of_one_rank(full);
     scores_are_those_of_one_rank(half_lora);
+    scores_are_those_of_one_rank(nested);
     CHECK_OK(cad_comm_barrier(world));
     cad_comm_close(&world);
     CHECK(cad_mem_blocks() == 0);

@@ -39,6 +39,8 @@ static double decode(cad_dtype dtype, const unsigned char *p)
     case CAD_BF16: memcpy(&half, p, 2); return (double)cad_bf16_to_f32(half);
     case CAD_F32: memcpy(&single, p, 4); return (double)single;
     case CAD_I32: memcpy(&word, p, 4); return word;
+    case CAD_U8: return *p;
+    case CAD_I8: return *(const signed char *)p;
     default: memcpy(&value, p, 8); return value;
     }
 }
@@ -53,6 +55,8 @@ static void encode(cad_dtype dtype, double value, unsigned char *p)
     case CAD_BF16: memcpy(p, &half, 2); break;
     case CAD_F32: memcpy(p, &single, 4); break;
     case CAD_I32: memcpy(p, &word, 4); break;
+    case CAD_U8: *p = (unsigned char)value; break;
+    case CAD_I8: *p = (unsigned char)(signed char)value; break;
     default: memcpy(p, &value, 8);
     }
 }
@@ -79,6 +83,7 @@ static double make_value(const ops_case *c, const ops_slot *s, uint32_t site, in
     case OPS_ROWS: value = floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)(c->k2 + 1)); return value < (double)c->k2 ? value : INT32_MIN; /* of k2 rows, or none */
     case OPS_STARTS: return floor((double)c->m * pow((double)j / (double)(s->cols - 1), 2));          /* the first groups are small or empty */
     case OPS_WILD: return ldexp(normal, (int)(index % 61) - 30);
+    case OPS_BYTES: return floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (s->dtype == CAD_I8 ? 255 : 256)) - (s->dtype == CAD_I8 ? 127 : 0);
     case OPS_WORDS: memcpy(&value, &word, 8); return value;
     default: return normal;
     }
@@ -126,7 +131,7 @@ void ops_sheet_close(ops_sheet *s)
     *s = (ops_sheet){0};
 }
 
-static int64_t pitch(const ops_slot *o) { return o->cols + ops_rim; }
+static int64_t pitch(const ops_slot *o) { return o->cols + (o->dense ? 0 : ops_rim); }
 static int64_t slot_bytes(const ops_slot *o) { return (o->rows + 1) * pitch(o) * (int64_t)cad_dtype_bytes(o->dtype); }
 static unsigned char *element(ops_sheet *s, int k, int64_t e)
 {

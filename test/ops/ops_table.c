@@ -1,4 +1,4 @@
-#include "ops.h"
+#include "ops_coded.h"
 
 #include <stdio.h>
 
@@ -721,6 +721,8 @@ const ops_case ops_table[] = {
     FLAT(fixed_add, 1, .kind = 30), FLAT(fixed_add, 1029, .kind = 40, .flags = ADD), FLAT(fixed_add, 5000, .kind = 0), FLAT(fixed_add, 300, .kind = 60, .flags = ADD), FLAT(fixed_add, 0, .kind = 1),
     FLAT(fixed_back, 1, .kind = 30), FLAT(fixed_back, 5000, .kind = 40), FLAT(fixed_back, 77, .kind = -3),
     FLAT(add_i64, 1, .kind = 0), FLAT(add_i64, 5000, .kind = 0),
+
+    CODED_CASES,
 };
 const int ops_cases = sizeof ops_table / sizeof *ops_table;
 

@@ -9,7 +9,7 @@ static const char *name_of(const cad_device *d, cad_tensor t)
     return b ? b->what : "nothing";
 }
 
-/* The first element that is poison. -1 is a sound value of one 64-bit integer, so those count only as a whole. */
+/* The first element that is poison. -1 is a sound value of one 64-bit integer, 255 of one byte, so those count only as a whole. */
 static bool find_poison(cad_tensor t, int64_t *row, int64_t *col)
 {
     int64_t size = (int64_t)cad_dtype_bytes(t.dtype), found = 0;
@@ -18,7 +18,7 @@ static bool find_poison(cad_tensor t, int64_t *row, int64_t *col)
         for (int64_t j = 0; j < t.cols; j++) {
             if (!cadp_is_poison(place(t, i, j), size)) continue;
             if (!found++) *row = i, *col = j;
-            if (t.dtype != CAD_I64) return true;
+            if (t.dtype != CAD_I64 && size > 1) return true;
         }
     return found > 1 && found == t.rows * t.cols;
 }

@@ -10,7 +10,7 @@ enum { TILE_ROWS = 320, FEW_ROWS = 128, TILE_COLS = 768, FEW_COLS = 96, TILES = 
 typedef enum path { DIRECT, CONVERTED, PACKED } path;
 
 /* One of the two products of a call. op(B) lies in blocks: `pieces` of `piece` terms, each by block_cols columns. */
-typedef struct half { cad_tensor a, b; bool ta, tb; int64_t k, piece, pieces; char *blocks; const cadp_bf16 *pack, *first, *next; } half;
+typedef struct half { cad_tensor a, b; cad_coded codes; bool ta, tb; int64_t k, piece, pieces; char *blocks; const cadp_bf16 *pack, *first, *next; } half;
 
 typedef struct plan {
     path path;
@@ -50,23 +50,28 @@ static void cut_terms(half *h, path way)
 
 static int64_t padded(int64_t bytes) { return cad_round_up(bytes, 64); }
 
+static bool is_coded(const half *h) { return h->codes.code != CAD_PLAIN; }
+
+/* Room of a thread that turns codes into numbers: a block of bf16 and what it was turned from, or a stripe of fp32. */
+static int64_t decode_bytes(path way, int64_t cols, int64_t terms) { return way == PACKED ? 2 * padded(2 * cols * terms) : padded(4 * cols * STRIPE); }
+
 static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
 {
     const cadp_cpu *own = d->own;
     plan p = {.path = x->a.dtype == CAD_F32 ? DIRECT : own->native ? PACKED : CONVERTED, .m = x->c.rows, .n = x->c.cols};
 
-    h[0] = (half){.a = x->a, .b = x->b, .ta = x->ta, .tb = x->tb, .k = x->ta ? x->a.rows : x->a.cols};
+    h[0] = (half){.a = x->a, .b = x->b, .codes = x->codes, .ta = x->ta, .tb = x->tb, .k = x->ta ? x->a.rows : x->a.cols};
     h[1] = (half){.a = x->a2, .b = x->b2, .ta = x->ta2, .tb = x->tb2, .k = x->ta2 ? x->a2.rows : x->a2.cols};
     cut_tiles(&p);
     p.block_cols = p.path == PACKED ? tile_of(p.tile_cols, cad_ceil_div(p.tile_cols, BLOCK_COLS)) : p.tile_cols;
     p.tile_cols = cad_round_up(p.tile_cols, p.block_cols);
-    p.once = p.path == CONVERTED && p.m <= p.tile_rows;
+    p.once = p.path == CONVERTED && p.m <= p.tile_rows && !is_coded(&h[0]);
     p.panel_cols = p.once ? p.n : cad_max(1, PANEL / cad_max(1, h[0].k + h[1].k) / p.tile_cols) * p.tile_cols;
     p.tile_bytes = padded(p.tile_rows * p.tile_cols * 4);
     for (int i = 0; i < 2; i++) {
         int64_t blocks = p.once ? 0 : cad_ceil_div(cad_min(p.panel_cols, p.n), p.block_cols);
         cut_terms(&h[i], p.path);
-        p.turn_b[i] = p.path == DIRECT && h[i].tb && h[i].k && p.m > 2 * p.tile_rows;
+        p.turn_b[i] = p.path == DIRECT && h[i].k && (is_coded(&h[i]) || (h[i].tb && p.m > 2 * p.tile_rows));
         p.block_bytes[i] = p.path == PACKED ? cadp_bf16_packed_bytes(p.block_cols, h[i].piece) : padded(h[i].piece * p.block_cols * 4);
         if (cad_some(h[i].a) && (p.path != DIRECT || p.turn_b[i])) p.shared_bytes[i] = blocks * h[i].pieces * p.block_bytes[i];
         if (cad_some(h[i].a) && p.path != DIRECT) {
@@ -77,6 +82,7 @@ static plan plan_of(const cad_device *d, const cad_matmul_args *x, half h[2])
     }
     if (p.path == DIRECT && x->c.dtype != CAD_F32) p.own_bytes = p.tile_bytes;
     p.own_bytes += p.a_bytes + p.b_bytes;
+    if (is_coded(&h[0])) p.own_bytes = cad_max(p.own_bytes, decode_bytes(p.path, p.block_cols, h[0].piece));
     return p;
 }
 
@@ -99,11 +105,12 @@ int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x)
     path way = x->a.dtype == CAD_F32 ? DIRECT : own->native ? PACKED : CONVERTED;
     int64_t rows = cad_min(cad_round_up(x->c.rows, 16), TILE_ROWS), cols = cad_min(cad_round_up(x->c.cols, 16), TILE_COLS) + BLOCK_COLS;
     int64_t k = x->ta ? x->a.rows : x->a.cols, k2 = cad_some(x->a2) ? x->ta2 ? x->a2.rows : x->a2.cols : 0;
-    int64_t shared = (way != DIRECT || x->tb ? most_shared(x->c.cols, k, cols, way) : 0) + (k2 && (way != DIRECT || x->tb2) ? most_shared(x->c.cols, k2, cols, way) : 0);
+    bool coded = x->codes.code != CAD_PLAIN;
+    int64_t shared = (way != DIRECT || x->tb || coded ? most_shared(x->c.cols, k, cols, way) : 0) + (k2 && (way != DIRECT || x->tb2) ? most_shared(x->c.cols, k2, cols, way) : 0);
     int64_t tiles = way == DIRECT && x->c.dtype == CAD_F32 ? 0 : 4 * rows * cols * (k2 ? 2 : 1), terms = cad_min(most_terms(cad_max(k, k2), way), PIECE + 32);
     int64_t left = way == DIRECT ? 0 : 4 * terms * (cad_max(rows, cols) + (way == CONVERTED ? cols : 0)); /* with few rows tiles hold their part of op(B) too */
 
-    return shared + d->threads * (tiles + left + 256);
+    return shared + d->threads * (tiles + left + (coded ? decode_bytes(way, cols, PIECE + 32) : 0) + 256);
 }
 
 /* Columns [col, col + cols) of C at present, cut into tiles. */
@@ -122,6 +129,10 @@ static void widen_b(const half *h, int64_t from, int64_t rows, int64_t col, int6
 
     rows = cad_min(rows, h->k - from);
     if (rows <= 0) return;
+    if (is_coded(h)) {
+        cadp_coded_block32(to, rows, cols, &h->codes, h->tb, h->a.dtype == CAD_BF16, from, col, (float *)(void *)room);
+        return;
+    }
     if (h->b.dtype == CAD_F32) {
         cadp_transpose32(to, cols, (const float *)h->b.data + col * h->b.ld + from, h->b.ld, cols, rows);
         return;
@@ -150,8 +161,10 @@ static void pack_block(const void *args, int64_t i, void *work)
     const panel *t = w->t;
     const half *h = &t->h[w->i];
     int64_t piece = i % h->pieces, block = i / h->pieces;
+    uint16_t *room = (uint16_t *)work + h->piece * t->p.block_cols;
 
-    cadp_block16(work, h->piece, t->p.block_cols, h->b, h->tb, piece * h->piece, t->col + block * t->p.block_cols);
+    if (is_coded(h)) cadp_coded_block16(work, h->piece, t->p.block_cols, &h->codes, h->tb, piece * h->piece, t->col + block * t->p.block_cols, room);
+    else cadp_block16(work, h->piece, t->p.block_cols, h->b, h->tb, piece * h->piece, t->col + block * t->p.block_cols);
     cadp_bf16_run(t->products, h->pack, work, NULL, block_at(t, w->i, piece, block));
 }
 
@@ -177,9 +190,10 @@ static void direct_product(const panel *t, int i, const area *at, float alpha, f
     const half *h = &t->h[i];
     int64_t col = t->col + at->col;
     cadp_factor a = {(const float *)h->a.data + (h->ta ? at->row : at->row * h->a.ld), h->a.ld, h->ta};
-    cadp_factor b = {(const float *)h->b.data + (h->tb ? col * h->b.ld : col), h->b.ld, h->tb};
+    cadp_factor b;
 
     if (t->p.turn_b[i]) b = (cadp_factor){(const float *)(void *)block_at(t, i, 0, at->col / t->p.block_cols), at->cols, false};
+    else b = (cadp_factor){(const float *)h->b.data + (h->tb ? col * h->b.ld : col), h->b.ld, h->tb};
     cadp_sgemm(at->rows, at->cols, h->k, alpha, a, b, beta, c, ldc);
 }
 

@@ -92,6 +92,16 @@ void cadp_transpose32(float *to, int64_t ldt, const float *from, int64_t ld, int
 /* to [rows, cols] = rows and columns of op(t) from (row, col) on, zero where t ends. */
 void cadp_block16(uint16_t *to, int64_t rows, int64_t cols, cad_tensor t, bool turned, int64_t row, int64_t col);
 
+/* ---- matrices of codes (cpu_coded.c) ---- */
+
+/* Elements (row, col) to (row, col + n), as the matrix means them; 16: rounded to bf16. */
+void cadp_decode16(const cad_coded *q, int64_t row, int64_t col, int64_t n, uint16_t *out);
+void cadp_decode32(const cad_coded *q, int64_t row, int64_t col, int64_t n, float *out);
+/* As cadp_block16; room: rows x cols more. */
+void cadp_coded_block16(uint16_t *to, int64_t rows, int64_t cols, const cad_coded *q, bool turned, int64_t row, int64_t col, uint16_t *room);
+/* to [rows, cols] fp32 = op(q) from (row, col) on, all of it inside; rounds: to bf16 on the way. room: rows x cols more. */
+void cadp_coded_block32(float *to, int64_t rows, int64_t cols, const cad_coded *q, bool turned, bool rounds, int64_t row, int64_t col, float *room);
+
 #define CADP_CPU(op, args) CAD_CHECKED cad_status cadp_cpu_##op(cad_device *d, const args *x, void *work);
 CADP_OPS(CADP_CPU)
 #undef CADP_CPU

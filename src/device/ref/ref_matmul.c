@@ -11,12 +11,26 @@ static double dot(cad_tensor a, bool ta, cad_tensor b, bool tb, int64_t i, int64
     return sum;
 }
 
+/* The same with B as codes, each element rounded to A's dtype. */
+static double coded_dot(const cad_matmul_args *x, int64_t i, int64_t j)
+{
+    int64_t terms = x->ta ? x->a.rows : x->a.cols;
+    double sum = 0;
+
+    for (int64_t k = 0; k < terms; k++) {
+        float b = x->tb ? cadp_coded_value(&x->codes, j, k) : cadp_coded_value(&x->codes, k, j);
+        if (x->a.dtype == CAD_BF16) b = cad_bf16_to_f32(cad_f32_to_bf16(b));
+        sum += (x->ta ? cadp_load(x->a, k, i) : cadp_load(x->a, i, k)) * (double)b;
+    }
+    return sum;
+}
+
 cad_status cadp_ref_matmul(cad_device *d, const cad_matmul_args *x, void *work)
 {
     (void)d, (void)work;
     for (int64_t i = 0; i < x->c.rows; i++)
         for (int64_t j = 0; j < x->c.cols; j++) {
-            double c = x->alpha * dot(x->a, x->ta, x->b, x->tb, i, j);
+            double c = x->alpha * (x->codes.code ? coded_dot(x, i, j) : dot(x->a, x->ta, x->b, x->tb, i, j));
             if (cad_some(x->a2)) c += x->alpha2 * dot(x->a2, x->ta2, x->b2, x->tb2, i, j);
             if (x->beta != 0) c += x->beta * cadp_load(x->c, i, j);
             if (cad_some(x->bias)) c += cadp_load(x->bias, 0, j);

@@ -15,6 +15,7 @@ static inline double cadp_load(cad_tensor t, int64_t i, int64_t j)
     }
 }
 void cadp_store(cad_tensor t, int64_t i, int64_t j, double value);
+float cadp_coded_value(const cad_coded *q, int64_t i, int64_t j);
 
 #define CADP_REF(op, args)                                                                    \
     CAD_CHECKED cad_status cadp_ref_##op(cad_device *d, const args *x, void *work);

@@ -67,7 +67,7 @@ static void load(rig *r, const char *dir, const char *head, const char *adapter)
     if (head) OK(cad_source_open(&h, NULL, head, r->params, true));
     for (int u = 0; u < r->params->units; u++) {
         OK(cad_arena_take(&r->arena, CAD_MEM_PARAMETERS, "weights", r->params->train_elems[u] * (int64_t)each, &r->view[u].train));
-        OK(cad_arena_take(&r->arena, CAD_MEM_PARAMETERS, "weights", r->params->frozen_elems[u] * (int64_t)each, &r->view[u].frozen));
+        OK(cad_arena_take(&r->arena, CAD_MEM_PARAMETERS, "weights", r->params->frozen_bytes[u], &r->view[u].frozen));
         OK(cad_arena_take(&r->arena, CAD_MEM_GRADIENTS, "gradients", r->params->train_elems[u] * (int64_t)real_bytes(r), &r->grad[u]));
     }
     for (int i = 0; i < r->params->count; i++) {
@@ -78,7 +78,7 @@ static void load(rig *r, const char *dir, const char *head, const char *adapter)
         OK(cad_alloc(&cast, (size_t)p->elems, each, "values"));
         OK(cad_source_read(h && cad_source_has(h, i) ? h : s, i, 0, p->elems, CAD_F32, v));
         for (int64_t k = 0; k < p->elems; k++) put(cast, r->method.compute, k, v[k]);
-        OK(cad_device_upload(r->device, base + (size_t)p->at * each, cast, p->elems * (int64_t)each));
+        OK(cad_device_upload(r->device, base + (p->trains ? (size_t)p->at * each : (size_t)p->at), cast, p->elems * (int64_t)each));
         cad_free(&v);
         cad_free(&cast);
     }

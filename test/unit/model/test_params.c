@@ -96,21 +96,22 @@ static void adapters_have_the_names_of_peft(void **state)
 /* Rows of a unit fill its two flat arrays without holes, in table order. */
 static void check_places(const cad_params *p)
 {
-    int64_t train = 0, frozen = 0, trainable = 0, all = 0;
+    int64_t train = 0, frozen = 0, bytes = 0, trainable = 0, all = 0;
     int unit = 0;
 
     for (int i = 0; i <= p->count; i++) {
         const cad_param *r = &p->row[i];
         if (i == p->count || r->unit != unit) {
-            assert_true(train == p->train_elems[unit] && frozen == p->frozen_elems[unit]);
+            assert_true(train == p->train_elems[unit] && frozen == p->frozen_elems[unit] && bytes == p->frozen_bytes[unit]);
             trainable += train;
             all += train + frozen;
-            train = frozen = 0;
+            train = frozen = bytes = 0;
             unit++;
         }
         if (i == p->count) break;
         assert_int_equal(r->unit, unit);
-        assert_true(r->at == (r->trains ? train : frozen));
+        assert_true(r->at == (r->trains ? train : bytes) && (r->trains || r->bytes == 4 * r->elems));
+        bytes += r->bytes;
         *(r->trains ? &train : &frozen) += r->elems;
     }
     assert_int_equal(unit, p->units);
@@ -121,7 +122,7 @@ static void expect_neighbours(const cad_params *p, int unit, const cad_role *rol
 {
     for (int i = 1; i < n; i++) {
         const cad_param *a = &p->row[p->find[unit][roles[i - 1]][piece]], *b = &p->row[p->find[unit][roles[i]][piece]];
-        assert_true(b->at == a->at + a->elems && b->trains == a->trains && b->cols == (piece == CAD_PIECE_BIAS ? b->elems : a->cols));
+        assert_true(b->at == a->at + (a->trains ? a->elems : a->bytes) && b->trains == a->trains && b->cols == (piece == CAD_PIECE_BIAS ? b->elems : a->cols));
     }
 }
 

@@ -56,7 +56,7 @@ static inline void tiny_set(const tiny *t, const cad_param *p, int64_t i, double
     uint16_t half = cad_f32_to_bf16(narrow);
     const void *from = t->each == 8 ? (void *)&value : t->each == 4 ? (void *)&narrow : (void *)&half;
 
-    OK(cad_device_upload(t->device, tiny_flat(t, p) + (size_t)(p->at + i) * t->each, from, (int64_t)t->each));
+    OK(cad_device_upload(t->device, tiny_flat(t, p) + (size_t)(p->trains ? (p->at + i) * (int64_t)t->each : p->at + i * (int64_t)t->each), from, (int64_t)t->each));
 }
 
 static inline void tiny_draw(tiny *t)
@@ -82,7 +82,7 @@ static inline void tiny_open(tiny *t, const char *device, bool train)
     OK(cad_alloc(&t->grad, (size_t)t->params->units, sizeof *t->grad, "gradients"));
     for (int u = 0; u < t->params->units; u++) {
         OK(cad_arena_take(&t->arena, CAD_MEM_PARAMETERS, "weights", t->params->train_elems[u] * (int64_t)t->each, &t->view[u].train));
-        OK(cad_arena_take(&t->arena, CAD_MEM_PARAMETERS, "weights", t->params->frozen_elems[u] * (int64_t)t->each, &t->view[u].frozen));
+        OK(cad_arena_take(&t->arena, CAD_MEM_PARAMETERS, "weights", t->params->frozen_bytes[u], &t->view[u].frozen));
         OK(cad_arena_take(&t->arena, CAD_MEM_GRADIENTS, "gradients", t->params->train_elems[u] * (int64_t)t->real, &t->grad[u]));
     }
     tiny_draw(t);

@@ -59,7 +59,7 @@ static void whole_models_come_back_bit_for_bit(void **state)
     assert_int_equal(b.r.facts.start_step, 3);
     assert_int_equal(b.r.facts.atoms_per_step, 3);
     OK(cadp_checkpoint_load(&b.r));
-    kept_expect_filled(&b, 3);
+    kept_expect_filled(&b, CAD_STATES);
     assert_int_equal(b.r.step, 3);
     assert_int_equal(b.r.history.best_step, 3);
     assert_true(b.r.history.best_metric == 0.75);
@@ -100,7 +100,7 @@ static void adapters_come_back_under_the_names_of_peft(void **state)
     b.r.method = a.r.method;
     kept_open(&b);
     OK(cadp_checkpoint_load(&b.r));
-    kept_expect_filled(&b, 3);
+    kept_expect_filled(&b, CAD_STATES);
     kept_close(&b);
     kept_close(&a);
 }
@@ -128,7 +128,7 @@ static void half_precision_keeps_its_masters(void **state)
     b.r.method.compute = CAD_BF16;
     kept_open(&b);
     OK(cadp_checkpoint_load(&b.r));
-    kept_expect_filled(&b, 3);
+    kept_expect_filled(&b, CAD_STATES);
     kept_close(&b);
     kept_close(&a);
 }

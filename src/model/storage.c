@@ -1,0 +1,27 @@
+/* How a parameter lies in memory. */
+#include "model_priv.h"
+
+/* What Transformers hands to bitsandbytes: every linear layer but the head (families 11.7). Embeddings and norms are none. */
+static bool is_linear_weight(const cad_param *p)
+{
+    return p->piece == CAD_PIECE_WEIGHT && p->dims == 2 && p->role != CAD_ROLE_EMBED && p->role != CAD_ROLE_HEAD;
+}
+
+void cadp_choose_storage(cad_param *p, const cad_method *m)
+{
+    if (m->code == CAD_PLAIN || !is_linear_weight(p)) return;
+    p->code = m->code;
+    p->nested = m->nested && m->code != CAD_INT8;
+    p->trains = false;
+}
+
+/* Codes begin at a multiple of 64 bytes and fill whole ones; numbers follow each other without gaps, so that neighbours can be one product. */
+int64_t cadp_place_frozen(cad_param *p, const cad_method *m, int64_t *bytes)
+{
+    if (p->code) {
+        *bytes = cad_round_up(*bytes, 64);
+        p->bytes = cad_coded_layout_of(p->code, p->nested, p->rows, p->cols).bytes;
+    } else p->bytes = p->elems * (int64_t)cad_dtype_bytes(m->compute);
+    *bytes += p->bytes;
+    return *bytes - p->bytes;
+}
