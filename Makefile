@@ -58,7 +58,7 @@ BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c))
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
-.PHONY: all test unit fuzz fuzzers mpi asan bench install info help gates clean
+.PHONY: FORCE all test unit fuzz fuzzers mpi asan bench install info help gates clean
 .SECONDARY:
 all: $(BUILD)/cadtrain $(BUILD)/libcadtrain.a ## build the program and the library
 

@@ -2,10 +2,11 @@
  * (or a key) and head, any head size, fp32 throughout, scores never kept. */
 #include "cuda_packing.h"
 #include "cuda_flash.h"
+#include "cuda_random.h"
 
 enum { WARPS = 4, PLAIN_THREADS = 32 * WARPS };
 
-typedef struct plain { cad_tensor q, k, v, o, lse, d_o, dq, dk, dv, delta; const int32_t *starts; int sequences, head, heads, group, window; float scale, softcap; bool causal; } plain;
+typedef struct plain { cad_tensor q, k, v, o, lse, d_o, dq, dk, dv, delta; const int32_t *starts; int sequences, head, heads, group, window, quads; float scale, softcap; bool causal, drops; mask keep; } plain; /* quads: of keys, of the longest sequence */
 
 /* What a warp works on: row `token` of sequence [start, start + n), its place in it, and a head. */
 typedef struct task { int64_t token; int start, n, place, head; } task;
@@ -42,6 +43,17 @@ template <class T> ON_DEVICE void read_row(float *to, const T *from, int n)
 }
 ON_DEVICE float capped(const plain &p, float product) { return p.softcap > 0 ? p.softcap * tanhf(product * p.scale / p.softcap) : product * p.scale; }
 
+/* What dropout makes of the probability of a token and head for a key of its sequence. */
+ON_DEVICE float kept(const plain &p, int64_t token, int head, int key)
+{
+    uint32_t words[4], word;
+
+    if (!p.drops) return 1;
+    draw(words, p.keep.seed, p.keep.site, p.keep.index, ((uint32_t)token * (uint32_t)p.heads + (uint32_t)head) * (uint32_t)p.quads + (uint32_t)key / 4);
+    word = key & 2 ? (key & 1 ? words[3] : words[2]) : (key & 1 ? words[1] : words[0]);
+    return word >= p.keep.limit ? p.keep.by : 0;
+}
+
 template <class T> KERNEL(PLAIN_THREADS, 4) attend_plainly(plain p)
 {
     SHARED(float, room);
@@ -60,7 +72,7 @@ template <class T> KERNEL(PLAIN_THREADS, 4) attend_plainly(plain p)
         s = expf(s - high);
         sum = sum * fall + warp_sum(s);
         top = high;
-        weight[here_lane()] = s;
+        weight[here_lane()] = mine < to ? s * kept(p, t.token, t.head, mine) : 0;
         warp_barrier();
         for (int c = here_lane(); c < width; c += 32) {
             float v = o[c] * fall;
@@ -85,13 +97,13 @@ template <class T> KERNEL(PLAIN_THREADS, 8) find_delta(plain p)
     if (here_lane() == 0) *at<float>(p.delta, t.token, t.head) = sum;
 }
 
-/* The probability of a query and key, and the gradient of their score before `scale`; slope: d_o v of the pair. */
-ON_DEVICE float through(const plain &p, float product, float slope, float lse, float delta, bool alone, float *weight)
+/* What is left of the probability of a query and key, and the gradient of their score before `scale`; slope: d_o v of the pair; keep: of dropout. */
+ON_DEVICE float through(const plain &p, float product, float slope, float keep, float lse, float delta, bool alone, float *weight)
 {
-    float s = capped(p, product), cap = p.softcap > 0 ? 1 - s / p.softcap * (s / p.softcap) : 1;
+    float s = capped(p, product), cap = p.softcap > 0 ? 1 - s / p.softcap * (s / p.softcap) : 1, probability = expf(s - lse);
 
-    *weight = expf(s - lse);
-    return alone ? 0 : *weight * (slope - delta) * cap * p.scale;
+    *weight = probability * keep;
+    return alone ? 0 : probability * (keep * slope - delta) * cap * p.scale;
 }
 
 template <class T> KERNEL(PLAIN_THREADS, 4) query_gradient_plainly(plain p)
@@ -111,7 +123,7 @@ template <class T> KERNEL(PLAIN_THREADS, 4) query_gradient_plainly(plain p)
     for (int key = from; key < to; key += 32) {
         int mine = key + here_lane(), count = to - key < 32 ? to - key : 32;
         if (mine < to)
-            slope[here_lane()] = through(p, dot(q, at<T>(p.k, t.start + mine, kv), width), dot(d_o, at<T>(p.v, t.start + mine, kv), width), lse, delta, to - from == 1, &weight);
+            slope[here_lane()] = through(p, dot(q, at<T>(p.k, t.start + mine, kv), width), dot(d_o, at<T>(p.v, t.start + mine, kv), width), kept(p, t.token, t.head, mine), lse, delta, to - from == 1, &weight);
         warp_barrier();
         for (int c = here_lane(); c < width; c += 32)
             for (int i = 0; i < count; i++) dq[c] += slope[i] * get(at<T>(p.k, t.start + key + i, kv + c));
@@ -128,7 +140,7 @@ template <class T> ON_DEVICE void add_queries(const plain &p, const task &t, int
     int64_t row = t.start + mine;
 
     if (mine < to && t.place >= first_of(p, mine) && t.place < behind_of(p, mine, t.n))
-        s = through(p, dot(k, at<T>(p.q, row, head * width), width), dot(v, at<T>(p.d_o, row, head * width), width), *at<float>(p.lse, row, head), *at<float>(p.delta, row, head),
+        s = through(p, dot(k, at<T>(p.q, row, head * width), width), dot(v, at<T>(p.d_o, row, head * width), width), kept(p, row, head, t.place), *at<float>(p.lse, row, head), *at<float>(p.delta, row, head),
                     behind_of(p, mine, t.n) - first_of(p, mine) == 1, &w);
     weight[here_lane()] = w;
     slope[here_lane()] = s;
@@ -170,6 +182,7 @@ static plain plain_of(const cad_attention_args *x)
     p.starts = x->packing->starts_dev, p.sequences = x->packing->sequences;
     p.head = (int)x->head_dim, p.heads = (int)x->q_heads, p.group = (int)(x->q_heads / x->kv_heads), p.window = (int)cad_min(x->window, 1 << 30);
     p.scale = (float)x->scale, p.softcap = (float)x->softcap, p.causal = x->causal;
+    p.drops = x->dropout > 0, p.quads = (int)cad_ceil_div(x->packing->longest, 4), p.keep = mask_of(x->dropout, x->seed, x->site, x->index);
     return p;
 }
 

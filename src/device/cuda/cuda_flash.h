@@ -140,7 +140,7 @@ ON_DEVICE float quad_max(float v) { v = fmaxf(v, shuffle_xor(v, 1)); return fmax
 ON_DEVICE float quad_sum(float v) { v += shuffle_xor(v, 1); return v + shuffle_xor(v, 2); }
 
 extern "C" {
-/* Whether there are kernels for the dtype and head size. */
+/* Whether there are kernels for the dtype and head size, without dropout. */
 bool GRID(flash_has)(const cad_attention_args *x);
 CAD_CHECKED cad_status GRID(flash_fwd)(cad_device *d, const cad_attention_args *x);
 CAD_CHECKED cad_status GRID(flash_bwd)(cad_device *d, const cad_attention_bwd_args *x, const float *delta);

@@ -98,7 +98,7 @@ extern "C" bool GRID(flash_has)(const cad_attention_args *x)
 {
     int64_t h = x->head_dim;
 
-    return x->q.dtype == CAD_BF16 && (h == 64 || h == 80 || h == 96 || h == 128 || h == 256);
+    return x->q.dtype == CAD_BF16 && !(x->dropout > 0) && (h == 64 || h == 80 || h == 96 || h == 128 || h == 256);
 }
 
 extern "C" cad_status GRID(flash_fwd)(cad_device *d, const cad_attention_args *x)

@@ -1,9 +1,19 @@
-/* Gated activations: value and slope of torch's silu, gelu(approximate="tanh"), gelu. */
+/* Gated activations: value and slope of torch's silu, gelu(approximate="tanh"), gelu, tanh. */
 #include "cuda_grid.h"
 
 #define ROOT_2_OVER_PI 0.79788456080286535588f
 #define ROOT_HALF 0.70710678118654752440f
 #define ONE_OVER_ROOT_2_PI 0.39894228040143267794f
+
+/* Eight of up, 1 where there is none. */
+template <class T> ON_DEVICE void get8_up(float u[8], const cad_tensor &up, int64_t row, int64_t col, int n, bool whole)
+{
+    if (up.data)
+        get8(u, at<T>(up, row, col), n, whole);
+    else
+#pragma unroll
+        for (int i = 0; i < 8; i++) u[i] = 1;
+}
 
 /* act(z), and where asked its derivative. */
 ON_DEVICE float activate(int act, float z, float *slope)
@@ -20,6 +30,11 @@ ON_DEVICE float activate(int act, float z, float *slope)
         if (slope) *slope = 0.5f * (1 + t) + 0.5f * z * (1 - t * t) * ROOT_2_OVER_PI * (1 + 3 * 0.044715f * z * z);
         return 0.5f * z * (1 + t);
     }
+    if (act == CAD_ACT_TANH) {
+        t = tanhf(z);
+        if (slope) *slope = 1 - t * t;
+        return t;
+    }
     t = 0.5f * (1 + erff(z * ROOT_HALF));
     if (slope) *slope = t + z * ONE_OVER_ROOT_2_PI * expf(-0.5f * z * z);
     return z * t;
@@ -34,7 +49,7 @@ template <class T> KERNEL(EIGHTS, 8) gate_up(cad_tensor m, cad_tensor gate, cad_
     if (col >= gate.cols) return;
     for (int64_t row = here_block().y; row < gate.rows; row += here_blocks().y) {
         get8(z, at<T>(gate, row, col), n, wide && n == 8);
-        get8(u, at<T>(up, row, col), n, wide && n == 8);
+        get8_up<T>(u, up, row, col, n, wide && n == 8);
 #pragma unroll
         for (int i = 0; i < 8; i++) z[i] = activate(act, z[i], NULL) * u[i];
         put8(at<T>(m, row, col), z, n, wide && n == 8);
@@ -61,7 +76,7 @@ template <class T> KERNEL(EIGHTS, 4) gate_up_back(cad_tensor dgate, cad_tensor d
     if (col >= gate.cols) return;
     for (int64_t row = here_block().y; row < gate.rows; row += here_blocks().y) {
         get8(z, at<T>(gate, row, col), n, wide && n == 8);
-        get8(u, at<T>(up, row, col), n, wide && n == 8);
+        get8_up<T>(u, up, row, col, n, wide && n == 8);
         get8(g, at<T>(dm, row, col), n, wide && n == 8);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
@@ -72,19 +87,18 @@ template <class T> KERNEL(EIGHTS, 4) gate_up_back(cad_tensor dgate, cad_tensor d
         }
         if (m.data) put8(at<T>(m, row, col), g, n, wide && n == 8);
         put8(at<T>(dgate, row, col), z, n, wide && n == 8);
-        put8(at<T>(dup, row, col), u, n, wide && n == 8);
+        if (dup.data) put8(at<T>(dup, row, col), u, n, wide && n == 8);
     }
 }
 
 extern "C" cad_status GRID(glu_bwd)(cad_device *d, const cad_glu_bwd_args *x, void *work)
 {
     cad_tensor t[6] = {x->dgate, x->dup, x->dm, x->gate, x->up, x->m};
-    int n = x->m.data ? 6 : 5;
     bool flat = true, wide = true;
 
     (void)work;
-    for (int i = 0; i < n; i++) flat = flat && is_flat(t[i]);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < 6; i++) flat = flat && is_flat(t[i]);
+    for (int i = 0; i < 6; i++) {
         if (flat) t[i] = as_row(t[i]);
         wide = wide && lies_wide(t[i]);
     }

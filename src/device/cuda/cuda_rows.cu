@@ -3,16 +3,21 @@
 
 enum { ROW_THREADS = 128, ROW_COLS = 512 };
 
-template <class T> KERNEL(ROW_THREADS, 8) embed(cad_tensor h, cad_tensor table, const int32_t *ids, float scale, bool wide)
+/* turned: the table has a column for an id. */
+template <class T> KERNEL(ROW_THREADS, 8) embed(cad_tensor h, cad_tensor table, const int32_t *ids, float scale, bool add, bool turned, bool wide)
 {
     int64_t token = here_block().x, id = ids[token];
-    float v[8];
+    float v[8], old[8];
 
     for (int64_t col = 8 * here_thread(); col < h.cols; col += 8 * here_threads()) {
         int n = count_of(col, h.cols);
-        get8(v, at<T>(table, id, col), n, wide && n == 8);
+        if (turned)
+            for (int i = 0; i < 8; i++) v[i] = i < n ? get(at<T>(table, col + i, id)) : 0;
+        else
+            get8(v, at<T>(table, id, col), n, wide && n == 8);
+        if (add) get8(old, at<float>(h, token, col), n, wide && n == 8);
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] *= scale;
+        for (int i = 0; i < 8; i++) v[i] = add ? old[i] + scale * v[i] : scale * v[i];
         put8(at<float>(h, token, col), v, n, wide && n == 8);
     }
 }
@@ -22,11 +27,11 @@ extern "C" cad_status GRID(embed_fwd)(cad_device *d, const cad_embed_args *x, vo
     bool wide = lies_wide(x->h) && lies_wide(x->table);
 
     (void)work;
-    WITH_TYPE(x->table.dtype, T, return launch(stream_of(d), "embed_fwd", embed<T>, dim(x->packing->tokens, 1, 1), ROW_THREADS, 0, x->h, x->table, x->packing->ids_dev, (float)x->scale, wide));
+    WITH_TYPE(x->table.dtype, T, return launch(stream_of(d), "embed_fwd", embed<T>, dim(x->packing->tokens, 1, 1), ROW_THREADS, 0, x->h, x->table, x->packing->ids_dev, (float)x->scale, x->accumulate, x->turned, wide));
 }
 
 /* The block of the first token with an id adds the rows of all tokens that have it, in their order. */
-KERNEL(ROW_THREADS, 8) embed_back(cad_tensor h, cad_tensor table, const int32_t *ids, int tokens, float scale, int64_t skip)
+KERNEL(ROW_THREADS, 8) embed_back(cad_tensor h, cad_tensor table, const int32_t *ids, int tokens, float scale, int64_t skip, bool turned)
 {
     SHARED(uint32_t, found);
     int token = here_block().x, id = ids[token], before = 0;
@@ -45,7 +50,7 @@ KERNEL(ROW_THREADS, 8) embed_back(cad_tensor h, cad_tensor table, const int32_t 
         for (int w = 0; w < here_threads() / 32; w++)
             for (uint32_t left = found[w]; left; left &= left - 1) {
                 int64_t row = first + 32 * w + lowest_bit(left);
-                for (int64_t col = from + here_thread(); col < to; col += here_threads()) *at<float>(table, id, col) += scale * *at<float>(h, row, col);
+                for (int64_t col = from + here_thread(); col < to; col += here_threads()) *at<float>(table, turned ? col : id, turned ? id : col) += scale * *at<float>(h, row, col);
             }
     }
 }
@@ -57,7 +62,7 @@ extern "C" cad_status GRID(embed_bwd)(cad_device *d, const cad_embed_args *x, vo
     (void)work;
     if (!tokens) return CAD_OK;
     return launch(stream_of(d), "embed_bwd", embed_back, dim(tokens, cad_ceil_div(x->h.cols, ROW_COLS), 1), ROW_THREADS, ROW_THREADS / 32 * (int64_t)sizeof(uint32_t), x->h, x->table,
-                  x->packing->ids_dev, tokens, (float)x->scale, x->skip);
+                  x->packing->ids_dev, tokens, (float)x->scale, x->skip, x->turned);
 }
 
 /* Tokens of a sequence that count. */
