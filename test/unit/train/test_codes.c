@@ -128,7 +128,7 @@ static void damaged_codes_are_refused_in_one_sentence(void **state)
     expect_refusal("\"nested_blocksize\": 256", "\"nested_blocksize\": 128", "nested blocks of 256");
     expect_refusal("\"float32\", \"shape\"", "\"float32\", \"shapf\"", "the shape of the layer");
     expect_refusal("\"nested_offset\"", "\"nested_offsex\"", "a nested_offset");
-    expect_refusal("\"quant_type\": \"nf4\",", "\"quant_type\": \"nf4\"\",", "expected");
+    expect_refusal("\"quant_type\": \"nf4\",", "\"quant_type\": \"nf4\"}", "expected");
     expect_refusal("weight.nested_absmax\"", "weight.nested_absmay\"", "no such tensor");
 }
 
