@@ -13,14 +13,13 @@ static cad_status among(const char *option, const cad_words *w, const char *cons
 
 static cad_status refuse_methods(const cad_options *o)
 {
-    static const char *const saved[] = {"score", "classifier", NULL}, *const patterns[] = {"score", "classifier", "head", NULL};
+    static const char *const patterns[] = {"score", "classifier", "head", NULL};
 
     if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
     if (!o->model.lora.enabled) return CAD_OK;
     if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
     if (o->model.lora.init_lora_weights && strcmp(o->model.lora.init_lora_weights, "true"))
         return cad_fail(CAD_EUSAGE, "init_lora_weights: expected true, found %s: this version starts adapters with A uniform and B zero", o->model.lora.init_lora_weights);
-    CAD_TRY(among("modules_to_save", &o->model.lora.modules_to_save, saved, "score or classifier"));
     return among("head_trainable_patterns", &o->model.head_trainable_patterns, patterns, "classifier, score or head");
 }
 

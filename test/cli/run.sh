@@ -93,8 +93,15 @@ later() {
 }
 later columns offset_column --offset-column site
 later init init_lora_weights --init-lora-weights gaussian
-later saved embed_tokens --modules-to-save embed_tokens
 later bits load_in_4bit --load-in-4bit true
+
+# A module that trains in full beside the adapter is in its file and in its description.
+ranks 2 train --model-name-or-path "$model" --train-file records.jsonl --output-dir saved --lora-enable --modules-to-save embed_tokens,score --max-steps 1 --skip-test
+reason=$(why 0 "$out" "trainable params")
+run inspect saved
+grep -q 'base_model.model.model.embed_tokens.weight' "$out" || reason="$reason no embed_tokens in the adapter"
+tr -d ' \n' <saved/adapter_config.json | grep -q '"modules_to_save":\["score","embed_tokens"\]' || reason="$reason adapter_config.json does not say so"
+say modules_to_save "$reason"
 
 ranks 2 train --model-name-or-path "$model" --train-file nowhere.jsonl --output-dir x
 say no_data "$(why 3 "$err" 'nowhere.jsonl')"
