@@ -128,7 +128,18 @@ const char *cad_st_file(const cad_st *s, int file)
     return s->gguf ? cad_gguf_file(s->gguf, file) : s->list.paths[file];
 }
 
-cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtype as, void *out)
+/* What was read stays in the system's cache but is no longer counted as ours: a model of any size is read in little memory. */
+enum { LARGE = 1 << 16 };
+static void forget(const cad_st_tensor *t, int64_t from, int64_t n)
+{
+    uintptr_t page = 4096, begin = (uintptr_t)t->data + (uintptr_t)from * cad_dtype_bytes(t->dtype), end = begin + (uintptr_t)n * cad_dtype_bytes(t->dtype);
+
+    begin = (begin + page - 1) / page * page;
+    end = end / page * page;
+    if (end > begin && end - begin >= LARGE) (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+static cad_status read_as(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtype as, void *out)
 {
     uint16_t *half = out;
     float wide[256];
@@ -145,6 +156,13 @@ cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtyp
         CAD_TRY(cad_st_read_f32(t, from + i, count, wide));
         for (int64_t k = 0; k < count; k++) half[i + k] = cad_f32_to_bf16(wide[k]);
     }
+    return CAD_OK;
+}
+
+cad_status cad_st_read(const cad_st_tensor *t, int64_t from, int64_t n, cad_dtype as, void *out)
+{
+    CAD_TRY(read_as(t, from, n, as, out));
+    if (!t->pack) forget(t, from, n); /* of blocks no element lies at its own place */
     return CAD_OK;
 }
 

@@ -7,9 +7,10 @@ static bool is_linear_weight(const cad_param *p)
     return p->piece == CAD_PIECE_WEIGHT && p->dims == 2 && p->role != CAD_ROLE_EMBED && p->role != CAD_ROLE_HEAD;
 }
 
+/* What trains beside an adapter (modules_to_save) stays numbers. Without an adapter codes are for scoring, where nothing trains. */
 void cadp_choose_storage(cad_param *p, const cad_method *m)
 {
-    if (m->code == CAD_PLAIN || !is_linear_weight(p)) return;
+    if (m->code == CAD_PLAIN || !is_linear_weight(p) || (m->lora && p->trains)) return;
     p->code = m->code;
     p->nested = m->nested && m->code != CAD_INT8;
     p->trains = false;

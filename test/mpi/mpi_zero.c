@@ -15,7 +15,7 @@ static const char WIDE[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2
 enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 197 * 32 };
 static const double FIRST_NORM = 0.5;
 
-typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; cad_code code; bool nested, coded; const char *link; } setting;
+typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; cad_code code; bool nested, coded; } setting;
 typedef struct rig {
     setting s;
     cad_comm *comm;

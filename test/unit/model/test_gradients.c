@@ -83,11 +83,11 @@ static void check_coordinates(tiny *t, const tiny_batch *x, double loss, int64_t
 static const int LENGTHS[] = {4, 1, 5, 1};
 
 /* Loss and gradients once more with recomputing, on the device that poisons fresh memory: the same bits. */
-static void check_recompute(const tiny *one, const tiny_batch *x, double loss)
+static void check_recompute(const tiny *one, const tiny_batch *x, double loss, cad_recompute level)
 {
     tiny t = {.arch = one->arch, .method = one->method};
 
-    t.method.recompute = true;
+    t.method.recompute = level;
     tiny_open(&t, "check", true);
     assert_true(tiny_loss_from(&t, &x->b, 0, true) == loss);
     tiny_backward(&t);
@@ -108,7 +108,8 @@ static void check(const char *family, int layers, const char *more, cad_method m
     tiny_open(&t, "ref", true);
     double loss = tiny_loss_from(&t, &x.b, 0, true);
     tiny_backward(&t);
-    check_recompute(&t, &x, loss);
+    check_recompute(&t, &x, loss, CAD_RECOMPUTE_BLOCKS);
+    check_recompute(&t, &x, loss, CAD_RECOMPUTE_ATTENTION);
     check_directions(&t, &x, loss, directions);
     check_coordinates(&t, &x, loss, coordinates);
     tiny_close(&t);
