@@ -1,6 +1,7 @@
 #include "st_priv.h"
 
 #include <limits.h>
+#include <sys/mman.h>
 
 struct cad_st {
     cadp_listing list;
