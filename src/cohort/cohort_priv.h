@@ -44,7 +44,7 @@ CAD_CHECKED cad_status cadp_scan_row(cadp_scan *s, bool *more);
 CAD_CHECKED cad_status cadp_scan_fail(const cadp_scan *s, int cell, const char *expected);
 void cadp_scan_close(cadp_scan *s);
 bool cadp_is_missing(const cadp_text *c); /* empty, NA, NaN, "." */
-bool cadp_whole(const cadp_text *c, int64_t *out);
+bool cadp_whole_number(const cadp_text *c, int64_t *out);
 
 /* ---- dictionary: titles, codings (dictionary.c) ---- */
 typedef struct cadp_coding { int number; double missing[12], from[4], to[4]; int missings, changes; bool partial; } cadp_coding;

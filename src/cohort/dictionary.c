@@ -149,7 +149,7 @@ static bool read_number(const cadp_text *c, double *out)
     char text[40], *end;
     int64_t whole;
 
-    if (cadp_whole(c, &whole)) {
+    if (cadp_whole_number(c, &whole)) {
         *out = (double)whole;
         return true;
     }

@@ -394,7 +394,7 @@ static cad_status take_row(extract *x)
     int64_t eid;
     int32_t row;
 
-    if (!cadp_whole(&x->scan.cell[x->eid], &eid)) return cadp_scan_fail(&x->scan, x->eid, "a participant's id, a whole number");
+    if (!cadp_whole_number(&x->scan.cell[x->eid], &eid)) return cadp_scan_fail(&x->scan, x->eid, "a participant's id, a whole number");
     if (eid <= 0 || cadp_ids_find(&c->withdrawn, eid) >= 0) { /* withdrawn people stand with negative ids in some files */
         c->withdrawn_rows++;
         return CAD_OK;

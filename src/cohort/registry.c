@@ -59,7 +59,7 @@ static cad_status take_withdrawn(cadp_cohort *c, const char *path, const char *l
     while (t.size && strchr(" \t\r,\"", t.at[t.size - 1])) t.size--;
     while (t.size && strchr(" \t\"", *t.at)) t.at++, t.size--;
     if (!t.size || (number == 1 && t.size == 3 && (t.at[0] | 32) == 'e')) return CAD_OK;
-    if (!cadp_whole(&t, &eid)) return cad_fail(CAD_EDATA, "%s:%d: expected one participant's id on a line", path, number);
+    if (!cadp_whole_number(&t, &eid)) return cad_fail(CAD_EDATA, "%s:%d: expected one participant's id on a line", path, number);
     return cadp_ids_add(&c->withdrawn, eid, (int32_t)c->withdrawn.used, &found);
 }
 
@@ -229,13 +229,13 @@ static cad_status take_record(records *r)
     int64_t eid, ins = 0;
     int32_t person;
 
-    if (!cadp_whole(&r->s.cell[r->eid], &eid)) return cadp_scan_fail(&r->s, r->eid, "a participant's id, a whole number");
+    if (!cadp_whole_number(&r->s.cell[r->eid], &eid)) return cadp_scan_fail(&r->s, r->eid, "a participant's id, a whole number");
     person = cadp_ids_find(&c->ids, eid);
     if (person < 0) {
         c->unmatched += cadp_ids_find(&c->withdrawn, eid) < 0;
         return CAD_OK;
     }
-    if (r->ins >= 0 && (!cadp_whole(&r->s.cell[r->ins], &ins) || ins < 0 || ins >= 1 << 24)) return cadp_scan_fail(&r->s, r->ins, "a whole number");
+    if (r->ins >= 0 && (!cadp_whole_number(&r->s.cell[r->ins], &ins) || ins < 0 || ins >= 1 << 24)) return cadp_scan_fail(&r->s, r->ins, "a whole number");
     uint64_t key = (uint64_t)person << 24 | (uint64_t)ins;
     switch (r->table) {
     case T_DIAG:

@@ -282,7 +282,7 @@ bool cadp_is_missing(const cadp_text *c)
 }
 
 /* "1075.0", as pandas and R write a whole number beside missing ones, is one too. */
-bool cadp_whole(const cadp_text *c, int64_t *out)
+bool cadp_whole_number(const cadp_text *c, int64_t *out)
 {
     uint32_t n = c->size, i = 0;
     bool minus = n && c->at[0] == '-';

@@ -31,7 +31,7 @@ static cad_status take_pair(cadp_cohort *c, int32_t *parent, char **word, const 
     double kinship = strtod(word[col[2]], &end);
     int32_t i, j;
 
-    if (!cadp_whole(&a, &x) || !cadp_whole(&b, &y) || *end) return cad_fail(CAD_EDATA, "%s:%d: expected two ids and a kinship coefficient", path, line);
+    if (!cadp_whole_number(&a, &x) || !cadp_whole_number(&b, &y) || *end) return cad_fail(CAD_EDATA, "%s:%d: expected two ids and a kinship coefficient", path, line);
     if (kinship < c->plan->kinship_threshold) return CAD_OK;
     i = cadp_ids_find(&c->ids, x);
     j = cadp_ids_find(&c->ids, y);

@@ -65,8 +65,20 @@ static cad_status multiply_ourselves(cad_device *d, const cad_matmul_args *x)
 
 extern "C" int64_t GRID(matmul_work)(const cad_device *d, const cad_matmul_args *x)
 {
-    (void)d, (void)x;
-    return CADP_LT_WORK;
+    (void)d;
+    return CADP_LT_WORK + (x->codes.code ? x->codes.rows * x->codes.cols * (int64_t)cad_dtype_bytes(x->a.dtype) : 0);
+}
+
+/* Codes are turned back into work space first, each element rounded to A's dtype. */
+static cad_status multiply_codes(cad_device *d, const cad_matmul_args *x, void *work)
+{
+    cad_matmul_args plain = *x;
+    cad_dequantise_args back = {cad_view((char *)work + CADP_LT_WORK, x->a.dtype, x->codes.rows, x->codes.cols), x->codes};
+
+    plain.codes = {};
+    plain.b = back.y;
+    CAD_TRY(GRID(dequantise)(d, &back, work));
+    return GRID(matmul)(d, &plain, work);
 }
 
 extern "C" cad_status GRID(matmul)(cad_device *d, const cad_matmul_args *x, void *work)
@@ -77,6 +89,7 @@ extern "C" cad_status GRID(matmul)(cad_device *d, const cad_matmul_args *x, void
     cad_matmul_args rest = {x->c, x->a2, x->b2, x->ta2, x->tb2, x->alpha2, 1, {}, {}, false, false, 0, {}, {}};
     bool done;
 
+    if (x->codes.code) return multiply_codes(d, x, work);
     CAD_TRY(GRID(lt_product)(own->lt, own->stream, &first, work, &done));
     if (!done) return multiply_ourselves(d, x);
     if (!cad_some(x->a2)) return CAD_OK;

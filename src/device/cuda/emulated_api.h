@@ -43,6 +43,9 @@ ON_DEVICE int lowest_bit(uint32_t bits) { return __builtin_ctz(bits); }
 /* Two floats as bf16, to nearest, ties to even; `low` in the low half. */
 ON_DEVICE uint32_t pack_bf16(float low, float high) { return (uint32_t)cad_f32_to_bf16(low) | (uint32_t)cad_f32_to_bf16(high) << 16; }
 ON_DEVICE int64_t to_int64(double v) { return (int64_t)rint(v); }
+/* A product that is rounded before anything is added to it; a number as fp16 keeps it. */
+ON_DEVICE float times(float a, float b) { return a * b; }
+ON_DEVICE float through_half(float x) { return cad_f16_to_f32(cad_f32_to_f16(x)); }
 ON_DEVICE float two_to(float x) { return exp2f(x); }
 ON_DEVICE float log_two(float x) { return log2f(x); }
 

@@ -1,6 +1,7 @@
 /* Kernels on the GPU: the functions of emulated_api.h by what sm_80 and later have. */
 #ifndef CADP_NVCC_GRID_H
 #define CADP_NVCC_GRID_H
+#include <cuda_fp16.h>
 #include "nvcc_rt.h"
 
 #define KERNEL(threads, blocks) static __global__ void __launch_bounds__(threads, blocks)
@@ -30,6 +31,8 @@ ON_DEVICE uint32_t pack_bf16(float low, float high)
     return two;
 }
 ON_DEVICE int64_t to_int64(double v) { return __double2ll_rn(v); }
+ON_DEVICE float times(float a, float b) { return __fmul_rn(a, b); }
+ON_DEVICE float through_half(float x) { return __half2float(__float2half_rn(x)); }
 ON_DEVICE float two_to(float x)
 {
     float y;
