@@ -3,8 +3,8 @@
 # accept.sh [FAMILIES [CHECKS]]: others than those below.
 shared=${CADTRAIN_SHARED:-../shared}
 program=${CADTRAIN:-build/cadtrain}
-families=${1:-llama,llama31,qwen2}
-checks=${2:-ids,logits,bf16,full,lora,ranks,resume,v4,head,trainer,order,metrics}
+families=${1:-llama,llama31,qwen2,mistral,qwen3,gemma2,gemma3,llama4,bert}
+checks=${2:-ids,logits,bf16,full,lora,ranks,resume,causal,v4,head,trainer,order,metrics}
 if [ ! -f "$shared/tools/accept/accept.py" ]; then
     echo "skip acceptance $shared/tools/accept is not there"
     exit 0

@@ -668,7 +668,7 @@ const ops_case ops_table[] = {
     HEADS(attention_bwd, 128, 1, 1, BF16, TOKENS(140), .window = 20, .terms = 140),
 
     HEADS(attention_fwd, 8, 4, 2, F32, TOKENS(5, 1, 17), .alpha2 = 0.3, .terms = 17), HEADS(attention_fwd, 64, 6, 3, BF16, TOKENS(33, 1, 70), .flags = CAUSAL, .alpha2 = 0.1, .terms = 70),
-    HEADS(attention_fwd, 16, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .alpha2 = 0.5, .terms = 70), HEADS(attention_fwd, 16, 2, 2, F32, TOKENS(1100), .alpha2 = 0.1, .terms = 1100),
+    HEADS(attention_fwd, 16, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .alpha2 = 0.5, .terms = 70), HEADS(attention_fwd, 2, 1, 1, F32, TOKENS(1100), .alpha2 = 0.1, .terms = 1100),
     HEADS(attention_bwd, 4, 4, 2, F32, TOKENS(5, 1, 3), .flags = GRAD, .alpha2 = 0.3, .terms = 5), HEADS(attention_bwd, 4, 6, 2, F32, TOKENS(9), .flags = GRAD | CAUSAL, .window = 3, .softcap = 1.5, .alpha2 = 0.4, .terms = 9),
     HEADS(attention_bwd, 64, 6, 3, BF16, TOKENS(33, 1, 70), .flags = CAUSAL, .alpha2 = 0.1, .terms = 140), HEADS(attention_bwd, 16, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .alpha2 = 0.5, .terms = 140),
 

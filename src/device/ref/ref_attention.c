@@ -74,9 +74,10 @@ static void attend(const head *h, int64_t i, double *s)
 
     for (int64_t k = from; k < to; k++) top = fmax(top, s[k] = score(h, i, k));
     for (int64_t k = from; k < to; k++) sum += s[k] = exp(s[k] - top);
+    for (int64_t k = from; k < to; k++) s[k] = s[k] / sum * keep(h, i, k);
     for (int64_t c = 0; c < h->o.cols; c++) {
         double o = 0;
-        for (int64_t k = from; k < to; k++) o += s[k] / sum * keep(h, i, k) * cadp_load(h->v, k, c);
+        for (int64_t k = from; k < to; k++) o += s[k] * cadp_load(h->v, k, c);
         cadp_store(h->o, i, c, o);
     }
     cadp_store(h->lse, i, 0, top + log(sum));

@@ -297,11 +297,9 @@ static void adapters_have_the_logits_and_gradients_of_peft(void **state)
 {
     (void)state;
     need_shared();
-    for (size_t i = 0; i < WITH_ADAPTER; i++) {
-        check_family(families[i], "ref", false, true);
-        check_family(families[i], "cpu", false, true);
-        check_family(families[i], "check:cpu", false, true);
-    }
+    for (size_t i = 0; i < WITH_ADAPTER; i++) check_family(families[i], "cpu", false, true);
+    for (size_t i = 0; i < WITH_ADAPTER; i += 5) check_family(families[i], "check:cpu", false, true);
+    check_family("llama31", "ref", false, true);
     check_family(families[0], "emulated", false, true);
 }
 
@@ -309,7 +307,7 @@ static void recomputing_changes_nothing(void **state)
 {
     (void)state;
     need_shared();
-    for (size_t i = 0; i < FAMILIES; i++) check_family(families[i], "ref", true, i % 2 == 1);
+    for (size_t i = 0; i < FAMILIES; i++) check_family(families[i], "cpu", true, i % 2 == 1);
 }
 
 /* The mean loss over all next tokens, its gradient in every parameter (the table of words gets that of a tied head too), and the sum of each text. */
@@ -359,9 +357,7 @@ static void language_models_have_the_losses_and_gradients_of_transformers(void *
     (void)state;
     need_shared();
     for (size_t i = 0; i < FAMILIES; i++) {
-        if (!strcmp(families[i], "bert")) continue;
-        check_causal(families[i], "ref");
-        check_causal(families[i], "cpu");
+        if (strcmp(families[i], "bert")) check_causal(families[i], "cpu");
     }
 }
 
