@@ -82,7 +82,7 @@ static int digit(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-static cad_status decode(const char *s, size_t n, cad_str *out)
+static cad_status decode(const char *s, size_t n, const char *where, cad_str *out)
 {
     uint32_t bits = 0;
     int held = 0;
@@ -90,7 +90,7 @@ static cad_status decode(const char *s, size_t n, cad_str *out)
     while (n && s[n - 1] == '=') --n;
     for (size_t i = 0; i < n; ++i) {
         int d = digit(s[i]);
-        if (d < 0) return cad_fail(CAD_EMODEL, "precompiled_charsmap: expected base64, found another character");
+        if (d < 0) return cad_fail(CAD_EMODEL, "%s: expected precompiled_charsmap in base64, found another character", where);
         bits = bits << 6 | (uint32_t)d;
         if ((held += 6) < 8) continue;
         held -= 8;
@@ -100,13 +100,13 @@ static cad_status decode(const char *s, size_t n, cad_str *out)
 }
 
 /* Four bytes of the table's size, the table, the texts, each up to a NUL. A replacement is UTF-8 as everything that is made of the text must be. */
-static cad_status take_parts(cadp_normal *s, const cad_str *raw)
+static cad_status take_parts(cadp_normal *s, const char *where, const cad_str *raw)
 {
     size_t table = 0;
 
     for (int b = 3; b >= 0 && raw->size >= 4; --b) table = table << 8 | (unsigned char)raw->data[b];
     if (raw->size < 4 || table > raw->size - 4 || table % 4 || !cad_utf8_valid(raw->data + 4 + table, raw->size - 4 - table, NULL))
-        return cad_fail(CAD_EMODEL, "precompiled_charsmap: expected a table and its texts, found other bytes");
+        return cad_fail(CAD_EMODEL, "%s: expected precompiled_charsmap to hold a table and its texts, found other bytes", where);
     s->from_size = table;
     s->to_size = raw->size - 4 - table;
     CAD_TRY(cad_alloc(&s->from, table + 1, 1, "a table of characters"));
@@ -116,12 +116,12 @@ static cad_status take_parts(cadp_normal *s, const cad_str *raw)
     return CAD_OK;
 }
 
-cad_status cadp_charsmap_load(cadp_normal *s, const char *text, size_t n)
+cad_status cadp_charsmap_load(cadp_normal *s, const char *text, size_t n, const char *where)
 {
     cad_str raw = {0};
-    cad_status status = decode(text, n, &raw);
+    cad_status status = decode(text, n, where, &raw);
 
-    if (!status) status = take_parts(s, &raw);
+    if (!status) status = take_parts(s, where, &raw);
     cad_str_close(&raw);
     return status;
 }

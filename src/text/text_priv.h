@@ -129,7 +129,7 @@ CAD_CHECKED cad_status cadp_normalize(const cad_tokenizer *t, cadp_scratch *s, c
 CAD_CHECKED cad_status cadp_words_normalize(const cadp_normal *n, const cadp_unicode *u, cadp_points *work, const char *text, size_t size, cad_str *out);
 /* Precompiled from text into `out`; its base64 text into a step. */
 CAD_CHECKED cad_status cadp_charsmap_normalize(const cadp_normal *map, const char *text, size_t n, cad_str *out);
-CAD_CHECKED cad_status cadp_charsmap_load(cadp_normal *s, const char *text, size_t n);
+CAD_CHECKED cad_status cadp_charsmap_load(cadp_normal *s, const char *text, size_t n, const char *where);
 CAD_CHECKED cad_status cadp_unigram_encode(const cadp_unigram *u, cadp_scratch *s, const char *word, size_t n, cad_ids *ids);
 CAD_CHECKED cad_status cadp_words_split(const char *text, cadp_span in, cadp_spans *out);
 /* Words of a piece into s->spans[*which], relative to p->text, which may move into one of s->parts. */
