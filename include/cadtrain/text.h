@@ -25,7 +25,7 @@ CAD_CHECKED cad_status cad_tokenizer_encode_all(const cad_tokenizer *t, const ch
                                                 void (*progress)(void *with, int64_t done), void *with);
 /* Text of ids, special tokens skipped, as `tokenizers` decodes. */
 CAD_CHECKED cad_status cad_tokenizer_decode(const cad_tokenizer *t, const int32_t *ids, int64_t n, cad_str *out);
-/* The text of a tokenizer.json from a GGUF file at `dir`, or DIR/tokenizer.model (SentencePiece BPE), or DIR/vocab.txt (WordPiece) with the words of
+/* The text of a tokenizer.json from a GGUF file at `dir`, or DIR/tokenizer.model (SentencePiece), or DIR/vocab.txt (WordPiece) with the words of
  * tokenizer_config.json and added_tokens.json; *config receives a tokenizer_config.json where `dir` has none of its own (GGUF). *json stays empty when DIR
  * has a tokenizer.json or none of these. */
 CAD_CHECKED cad_status cad_tokenizer_make(const char *dir, cad_str *json, cad_str *config);

@@ -10,6 +10,15 @@ static uint32_t edge_slot(const cadp_trie *t, uint64_t key)
 
 static uint64_t edge_key(uint32_t node, char byte) { return (uint64_t)node << 8 | (unsigned char)byte; }
 
+bool cadp_trie_step(const cadp_trie *t, uint32_t *node, char byte)
+{
+    uint32_t slot = edge_slot(t, edge_key(*node, byte));
+
+    if (!t->edge[slot]) return false;
+    *node = t->target[slot];
+    return true;
+}
+
 static cad_status add_entry(cadp_trie *t, const cadp_trie_entry *e, const char *where)
 {
     uint32_t node = 0;

@@ -58,6 +58,7 @@ static cad_status encode_words(run *r, cadp_piece p)
     for (int64_t i = 0; i < r->s->spans[which].count && r->ids->count <= r->enough; ++i) {
         cadp_span w = r->s->spans[which].at[i];
         if (t->model == CADP_BPE) CAD_TRY(cadp_bpe_encode(&t->bpe, &r->s->bpe, p.text + w.from, w.to - w.from, r->ids));
+        else if (t->model == CADP_UNIGRAM) CAD_TRY(cadp_unigram_encode(&t->unigram, r->s, p.text + w.from, w.to - w.from, r->ids));
         else CAD_TRY(cadp_wordpiece_encode(&t->wordpiece, &r->s->word, p.text + w.from, w.to - w.from, r->ids));
     }
     return CAD_OK;

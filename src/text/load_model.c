@@ -202,6 +202,10 @@ cad_status cadp_load_model(cad_tokenizer *t, const cad_tree *tree)
 
     if (!model || model->kind != CAD_TABLE) return cadp_unexpected(tree, tree->root, "tokenizer", "model", "a table");
     if (!cad_get_string(model, "type", &type, cad_get(model, "merges") ? "BPE" : "WordPiece")) return cadp_unexpected(tree, model, "model", "type", "a string");
+    if (!strcmp(type, "Unigram")) {
+        t->model = CADP_UNIGRAM;
+        return t->bytes ? cadp_not_implemented(tree, model, "model", "Unigram with ByteLevel") : cadp_load_unigram(t, tree, model);
+    }
     if (strcmp(type, "BPE") && strcmp(type, "WordPiece")) return cadp_not_implemented(tree, model, "model", type);
     CAD_TRY(load_vocab(t, tree, model));
     t->model = strcmp(type, "BPE") ? CADP_WORDPIECE : CADP_BPE;

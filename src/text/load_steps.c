@@ -68,6 +68,14 @@ static cad_status normalizer(cad_tokenizer *t, const cad_tree *tree, const cad_n
     const char *text;
 
     if (!strcmp(type, "NFC")) s->kind = CADP_NORMAL_NFC;
+    else if (!strcmp(type, "Precompiled")) {
+        char where[256];
+        size_t size;
+        s->kind = CADP_NORMAL_CHARSMAP;
+        snprintf(where, sizeof where, "%s:%d:%d", tree->path, n->line, n->column);
+        CAD_TRY(cadp_want_text(tree, n, "normalizer", "precompiled_charsmap", &text, &size));
+        return cadp_charsmap_load(s, text, size, where);
+    }
     else if (!strcmp(type, "Prepend")) {
         s->kind = CADP_NORMAL_PREPEND;
         CAD_TRY(cadp_want_text(tree, n, "normalizer", "prepend", &text, &s->to_size));

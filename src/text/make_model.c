@@ -60,7 +60,7 @@ static wire inside(const wire *w, const field *f) { return (wire){f->bytes, f->b
 
 /* ---- the model ---- */
 
-typedef struct spec { uint64_t model_type; int32_t unk, bos, eos, pad; bool byte_fallback, dummy_prefix; size_t charsmap; } spec;
+typedef struct spec { uint64_t model_type; int32_t unk, bos, eos, pad; bool byte_fallback, dummy_prefix; const unsigned char *charsmap; size_t charsmap_size; } spec;
 
 static cad_status read_piece(const wire *w, const field *f, cadp_lexeme *p)
 {
@@ -104,7 +104,10 @@ static cad_status read_normalizer(const wire *w, const field *f, spec *s)
 
     while (in.at < in.end) {
         CAD_TRY(next_field(&in, &g));
-        if (g.number == 2 && g.type == 2) s->charsmap = g.size;
+        if (g.number == 2 && g.type == 2) {
+            s->charsmap = g.bytes;
+            s->charsmap_size = g.size;
+        }
         if (g.number == 3 && g.type == 0) s->dummy_prefix = g.value != 0;
     }
     return CAD_OK;
@@ -161,6 +164,46 @@ static cadp_lead lead_of(const spec *s, const cad_tree *config)
     return flag_of(config, "legacy", false) ? CADP_LEAD_ALWAYS : CADP_LEAD_FIRST;
 }
 
+static cad_status put_base64(const unsigned char *b, size_t n, cad_str *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t bits = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0u);
+        char four[] = {digits[bits >> 18], digits[bits >> 12 & 63], i + 1 < n ? digits[bits >> 6 & 63] : '=', i + 2 < n ? digits[bits & 63] : '='};
+        CAD_TRY(cad_str_add(out, four, 4));
+    }
+    return CAD_OK;
+}
+
+/* As SpmConverter.build_tokenizer_from_spm_proto of Transformers 5. */
+static cad_status put_unigram_steps(const spec *s, cad_str *out)
+{
+    static const char spaces[] = "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"\xE2\x96\x81\"}]},\n";
+    static const char back[] = "\"pre_tokenizer\": null,\n\"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": \"\xE2\x96\x81\"}, \"content\": \" \"}";
+
+    CAD_TRY(cad_str_addf(out, "\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": ["));
+    if (s->charsmap_size) {
+        CAD_TRY(cad_str_addf(out, "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \""));
+        CAD_TRY(put_base64(s->charsmap, s->charsmap_size, out));
+        CAD_TRY(cad_str_addf(out, "\"}, "));
+    }
+    CAD_TRY(cad_str_add(out, spaces, sizeof spaces - 1));
+    CAD_TRY(cad_str_add(out, back, sizeof back - 1));
+    return cad_str_addf(out, "%s]}", s->byte_fallback ? ", {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}" : "");
+}
+
+static cad_status put_unigram(const cadp_lexicon *l, const spec *s, cad_str *out)
+{
+    CAD_TRY(cad_str_addf(out, "\"model\": {\"type\": \"Unigram\", \"unk_id\": %d, \"byte_fallback\": %s, \"vocab\": [", s->unk, s->byte_fallback ? "true" : "false"));
+    for (int64_t i = 0; i < l->count; i++) {
+        CAD_TRY(cad_str_addf(out, i ? ",\n[" : "\n["));
+        CAD_TRY(cadp_make_quoted(out, l->item[i].text, l->item[i].size));
+        CAD_TRY(cad_str_addf(out, ", %.17g]", (double)l->item[i].score));
+    }
+    return cad_str_addf(out, "]}");
+}
+
 static cad_status put_model(const cadp_lexicon *l, cad_str *out)
 {
     CAD_TRY(cad_str_addf(out, "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": true, "
@@ -180,18 +223,18 @@ static cad_status put_json(cadp_lexicon *l, const spec *s, const cad_tree *confi
     CAD_TRY(cad_str_addf(out, "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null,\n"));
     CAD_TRY(cadp_make_added(l, config, more, out));
     CAD_TRY(cad_str_addf(out, ",\n"));
-    CAD_TRY(cadp_make_spaces(lead_of(s, config), out));
+    CAD_TRY(s->model_type == MODEL_UNIGRAM ? put_unigram_steps(s, out) : cadp_make_spaces(lead_of(s, config), out));
     CAD_TRY(cad_str_addf(out, ",\n"));
     CAD_TRY(cadp_make_template(l, flag_of(config, "add_bos_token", CADP_MODEL_ADDS_BOS) ? bos : -1, flag_of(config, "add_eos_token", false) ? eos : -1, out));
     CAD_TRY(cad_str_addf(out, ",\n"));
-    CAD_TRY(put_model(l, out));
+    CAD_TRY(s->model_type == MODEL_UNIGRAM ? put_unigram(l, s, out) : put_model(l, out));
     return cad_str_addf(out, "}\n");
 }
 
 static cad_status refuse_others(const char *path, const spec *s)
 {
-    if (s->model_type == MODEL_UNIGRAM) return cad_fail(CAD_EMODEL, "%s: expected a SentencePiece model of type BPE, found unigram, which is not implemented", path);
-    if (s->model_type != MODEL_BPE) return cad_fail(CAD_EMODEL, "%s: expected a SentencePiece model of type BPE, found type %llu, which is not implemented", path, (unsigned long long)s->model_type);
+    if (s->model_type != MODEL_BPE && s->model_type != MODEL_UNIGRAM)
+        return cad_fail(CAD_EMODEL, "%s: expected a SentencePiece model of type unigram or BPE, found type %llu, which is not implemented", path, (unsigned long long)s->model_type);
     return CAD_OK;
 }
 

@@ -20,6 +20,7 @@ static cad_status normalize_step(const cadp_normal *step, const cadp_unicode *u,
     switch (step->kind) {
     case CADP_NORMAL_NFC: return cadp_nfc(u, p->text, p->size, work, out, changed);
     case CADP_NORMAL_WORDS: return cadp_words_normalize(step, u, work, p->text, p->size, out);
+    case CADP_NORMAL_CHARSMAP: return cadp_charsmap_normalize(step, p->text, p->size, out);
     case CADP_NORMAL_REPLACE:
         *changed = memmem(p->text, p->size, step->from, step->from_size) != NULL;
         return *changed ? replace(step, p->text, p->size, out) : CAD_OK;

@@ -10,10 +10,10 @@ enum { CADP_MOST_STEPS = 16 };
 
 /* ---- normalizers (normal.c, clean_words.c) ---- */
 
-typedef enum cadp_normal_kind { CADP_NORMAL_NFC, CADP_NORMAL_PREPEND, CADP_NORMAL_REPLACE, CADP_NORMAL_WORDS } cadp_normal_kind;
+typedef enum cadp_normal_kind { CADP_NORMAL_NFC, CADP_NORMAL_PREPEND, CADP_NORMAL_REPLACE, CADP_NORMAL_WORDS, CADP_NORMAL_CHARSMAP } cadp_normal_kind;
 typedef struct cadp_normal {
     cadp_normal_kind kind;
-    char *from, *to; /* PREPEND: to; REPLACE: both */
+    char *from, *to; /* PREPEND: to; REPLACE: both; CHARSMAP: the table and its texts */
     size_t from_size, to_size;
     bool clean, chinese, strip_accents, lowercase;
 } cadp_normal;
@@ -62,9 +62,22 @@ typedef struct cadp_trie {
     int only;            /* the one first byte, or -1 */
     bool any;
 } cadp_trie;
+/* One byte on; false: no entry goes on so. */
+bool cadp_trie_step(const cadp_trie *t, uint32_t *node, char byte);
 typedef struct cadp_trie_entry { const char *text; size_t size; int32_t token; } cadp_trie_entry;
 CAD_CHECKED cad_status cadp_trie_open(cadp_trie *t, const cadp_trie_entry *entries, size_t count, const char *where);
 void cadp_trie_close(cadp_trie *t);
+
+/* ---- unigram (unigram.c) ---- */
+
+typedef struct cadp_reach { double score; int32_t id, from, next; } cadp_reach; /* the best way to a place of a word; next: cuts on the way back */
+typedef struct cadp_unigram {
+    const cadp_vocab *vocab;
+    cadp_trie pieces;
+    double *score, unknown_score;
+    int32_t unknown, byte[256];
+    bool fallback;
+} cadp_unigram;
 
 /* ---- the tokenizer ---- */
 
@@ -75,9 +88,11 @@ typedef struct cadp_scratch {
     cad_str text[2], word, parts[2];      /* pieces while they are rewritten; WordPiece's look-up */
     cadp_spans spans[2], matches;
     cadp_matcher *matcher[CADP_MOST_STEPS];
+    cadp_reach *reach;
+    size_t reach_room;
 } cadp_scratch;
 
-typedef enum cadp_model { CADP_BPE, CADP_WORDPIECE } cadp_model;
+typedef enum cadp_model { CADP_BPE, CADP_WORDPIECE, CADP_UNIGRAM } cadp_model;
 struct cad_tokenizer {
     char *path;
     cadp_unicode *unicode;
@@ -86,6 +101,7 @@ struct cad_tokenizer {
     cadp_model model;
     cadp_bpe bpe;
     cadp_wordpiece wordpiece;
+    cadp_unigram unigram;
     cadp_normal normal[CADP_MOST_STEPS];
     cadp_pre pre[CADP_MOST_STEPS];
     cadp_decode decode[CADP_MOST_STEPS];
@@ -111,6 +127,10 @@ typedef struct cadp_piece { const char *text; size_t size; bool first; } cadp_pi
 CAD_CHECKED cad_status cadp_normalize(const cad_tokenizer *t, cadp_scratch *s, cadp_piece *p);
 /* BertNormalizer from text into `out`. */
 CAD_CHECKED cad_status cadp_words_normalize(const cadp_normal *n, const cadp_unicode *u, cadp_points *work, const char *text, size_t size, cad_str *out);
+/* Precompiled from text into `out`; its base64 text into a step. */
+CAD_CHECKED cad_status cadp_charsmap_normalize(const cadp_normal *map, const char *text, size_t n, cad_str *out);
+CAD_CHECKED cad_status cadp_charsmap_load(cadp_normal *s, const char *text, size_t n, const char *where);
+CAD_CHECKED cad_status cadp_unigram_encode(const cadp_unigram *u, cadp_scratch *s, const char *word, size_t n, cad_ids *ids);
 CAD_CHECKED cad_status cadp_words_split(const char *text, cadp_span in, cadp_spans *out);
 /* Words of a piece into s->spans[*which], relative to p->text, which may move into one of s->parts. */
 CAD_CHECKED cad_status cadp_pretokenize(const cad_tokenizer *t, cadp_scratch *s, cadp_piece *p, int *which);
@@ -130,6 +150,7 @@ CAD_CHECKED cad_status cadp_want_text(const cad_tree *tree, const cad_node *tabl
 CAD_CHECKED cad_status cadp_want_bool(const cad_tree *tree, const cad_node *table, const char *part, const char *key, bool otherwise, bool *out);
 cad_status cadp_not_implemented(const cad_tree *tree, const cad_node *at, const char *part, const char *what);
 CAD_CHECKED cad_status cadp_load_model(cad_tokenizer *t, const cad_tree *tree);   /* load_model.c */
+CAD_CHECKED cad_status cadp_load_unigram(cad_tokenizer *t, const cad_tree *tree, const cad_node *model); /* unigram.c */
 CAD_CHECKED cad_status cadp_load_steps(cad_tokenizer *t, const cad_tree *tree);   /* load_steps.c: normalizer, pre_tokenizer, decoder */
 CAD_CHECKED cad_status cadp_load_added(cad_tokenizer *t, const cad_tree *tree);   /* load_added.c */
 CAD_CHECKED cad_status cadp_load_template(cad_tokenizer *t, const cad_tree *tree); /* load_added.c: post_processor */

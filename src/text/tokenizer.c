@@ -37,6 +37,7 @@ void cadp_scratch_close(cadp_scratch **out)
     cadp_points_close(&s->points);
     cad_str_close(&s->word);
     cad_free(&s->matches.at);
+    cad_free(&s->reach);
     for (int i = 0; i < 2; ++i) {
         cad_str_close(&s->text[i]);
         cad_str_close(&s->parts[i]);
@@ -74,6 +75,8 @@ void cad_tokenizer_close(cad_tokenizer **tokenizer)
     cadp_merges_close(&t->bpe.merges);
     cad_free(&t->bpe.joins);
     cad_free(&t->wordpiece.prefix);
+    cad_free(&t->unigram.score);
+    cadp_trie_close(&t->unigram.pieces);
     cad_free(&t->added);
     cad_free(&t->added_of);
     cad_free(&t->before.data);

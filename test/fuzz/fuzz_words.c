@@ -15,10 +15,10 @@ static void piece(cad_str *out, const char *text, int kind)
 bool fuzz_seed(int i, cad_str *out)
 {
     static const char *const texts[] = {"1[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##b\n", "1[UNK]\r\n[CLS]\r[SEP]\n\n\xC3\xA9"};
-    static const char trainer[] = {0x12, 2, 0x18, 2};
+    char trainer[] = {0x12, 2, 0x18, (char)(i == 2 ? 2 : 1)}; /* BPE, unigram */
 
     if (i < 2) return fuzz_text(texts, 2, i, out);
-    if (i > 2) return false;
+    if (i > 3) return false;
     CAD_ASSERT(!cad_str_add(out, "0", 1));
     piece(out, "<unk>", 2);
     piece(out, "<s>", 3);

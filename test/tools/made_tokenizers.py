@@ -14,11 +14,11 @@ WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]'] + list('abcdefghijklmnopq
 TOKEN = {'lstrip': False, 'rstrip': False, 'normalized': False, 'single_word': False, 'special': True}
 
 
-def model(folder, **options):
+def model(folder, kind='bpe', fallback=True, rule='identity', **options):
     with open(os.path.join(folder, 'corpus'), 'w', encoding='utf-8') as f:
         f.write('\n'.join(CORPUS))
-    sentencepiece.SentencePieceTrainer.train(input=os.path.join(folder, 'corpus'), model_prefix=os.path.join(folder, 'tokenizer'), model_type='bpe', vocab_size=420, byte_fallback=True,
-                                             normalization_rule_name='identity', remove_extra_whitespaces=False, minloglevel=2, hard_vocab_limit=False, **options)
+    sentencepiece.SentencePieceTrainer.train(input=os.path.join(folder, 'corpus'), model_prefix=os.path.join(folder, 'tokenizer'), model_type=kind, vocab_size=420, byte_fallback=fallback,
+                                             normalization_rule_name=rule, remove_extra_whitespaces=False, minloglevel=2, hard_vocab_limit=False, **options)
     for name in ('corpus', 'tokenizer.vocab'):
         os.remove(os.path.join(folder, name))
 
@@ -41,6 +41,12 @@ def folders(root):
     yield p
     p = folder('model_plain', {'tokenizer_class': 'GemmaTokenizer', 'add_bos_token': True, 'bos_token': '<bos>', 'eos_token': '<eos>', 'pad_token': '<pad>', 'unk_token': '<unk>'})
     model(p, add_dummy_prefix=False, pad_id=0, eos_id=1, bos_id=2, unk_id=3, bos_piece='<bos>', eos_piece='<eos>', user_defined_symbols=['<start_of_turn>', '▁▁', '▁▁▁', '\t'])
+    yield p
+    p = folder('model_unigram', {})
+    model(p, 'unigram', False, 'nmt_nfkc', user_defined_symbols=['heart attack', '@@'])
+    yield p
+    p = folder('model_unigram_bytes', {})
+    model(p, 'unigram', character_coverage=0.98)
     yield p
     for name, lower in (('words_cased', False), ('words_uncased', True)):
         p = folder(name, {'tokenizer_class': 'BertTokenizer', 'do_lower_case': lower})

@@ -75,6 +75,8 @@ static void a_sentencepiece_model_gives_the_ids_of_transformers(void **state)
     check_folder("model_first");
     check_folder("model_always");
     check_folder("model_plain");
+    check_folder("model_unigram");
+    check_folder("model_unigram_bytes");
 }
 
 static void a_list_of_words_gives_the_ids_of_transformers(void **state)
@@ -123,8 +125,8 @@ static void every_truncation_of_a_model_is_refused_or_a_smaller_model(void **sta
     for (size_t cut = 1; cut < n; cut += cut < 200 ? 1 : 61) {
         cad_tokenizer *t;
         put_file(in_scratch("tokenizer.model"), bytes, cut);
-        assert_int_equal(cad_tokenizer_open(&t, scratch_dir), CAD_EMODEL); /* the kind of model comes behind the pieces */
-        assert_true(cad_reason()[0] && !strchr(cad_reason(), '\n'));
+        if (cad_tokenizer_open(&t, scratch_dir)) assert_true(cad_reason()[0] && !strchr(cad_reason(), '\n'));
+        else cad_tokenizer_close(&t); /* the kind of model comes behind the pieces: a unigram model without it */
         cad_clear();
     }
     cad_free(&bytes);
@@ -134,14 +136,13 @@ static void every_truncation_of_a_model_is_refused_or_a_smaller_model(void **sta
 static void damaged_models_end_in_one_sentence(void **state)
 {
     static const char huge[] = "\x0a\xff\xff\xff\xff\x0f", endless[] = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", group[] = "\x0b\x0c";
-    static const char unigram[] = "\x0a\x03\x0a\x01" "a\x12\x02\x18\x01", word[] = "\x0a\x03\x0a\x01" "a\x12\x02\x18\x03";
+    static const char word[] = "\x0a\x03\x0a\x01" "a\x12\x02\x18\x03";
     static const char nan[] = "\x0a\x08\x0a\x01" "a\x15\x00\x00\xc0\x7f\x12\x02\x18\x02", other[] = "\x0a\x03\x0a\x01\xff\x12\x02\x18\x02";
 
     (void)state;
     refuse("tokenizer.model", huge, sizeof huge - 1, "damage at byte");
     refuse("tokenizer.model", endless, sizeof endless - 1, "damage at byte");
     refuse("tokenizer.model", group, sizeof group - 1, "damage at byte");
-    refuse("tokenizer.model", unigram, sizeof unigram - 1, "unigram");
     refuse("tokenizer.model", word, sizeof word - 1, "type 3");
     refuse("tokenizer.model", nan, sizeof nan - 1, "finite score of token 0");
     refuse("tokenizer.model", other, sizeof other - 1, "UTF-8");

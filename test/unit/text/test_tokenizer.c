@@ -335,7 +335,13 @@ static void corrupt_files_are_refused_with_a_sentence(void **state)
     refused("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": -1}, \"merges\": []}}", "expected an id");
     refused("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 99999999999}, \"merges\": []}}", "expected an id");
     refused("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": \"0\"}, \"merges\": []}}", "found a string");
-    refused("{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", "Unigram, which is not implemented");
+    refused("{\"model\": {\"type\": \"WordLevel\", \"vocab\": []}}", "WordLevel, which is not implemented");
+    refused("{\"model\": {\"type\": \"Unigram\", \"vocab\": []}}", "a list of pieces");
+    refused("{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", NaN]]}}", "a piece and its score");
+    refused("{\"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", -1.5], [\"a\", 0]]}}", "pieces that differ");
+    refused("{\"model\": {\"type\": \"Unigram\", \"unk_id\": 1, \"vocab\": [[\"a\", -1.5]]}}", "unk_id");
+    refused("{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"?\"}, \"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 1]]}}", "base64");
+    refused("{\"normalizer\": {\"type\": \"Precompiled\", \"precompiled_charsmap\": \"/////w==\"}, \"model\": {\"type\": \"Unigram\", \"vocab\": [[\"a\", 1]]}}", "a table and its texts");
     refused(file_of("", "", "\"a c\""), "\"c\", which is none");
     refused(file_of("", "", "\"b a\""), "\"ba\", which is none");
     refused(file_of("", "", "\"a\""), "a merge of two tokens");
