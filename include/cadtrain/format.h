@@ -85,13 +85,12 @@ cad_cell cad_rows_cell(const cad_rows *r, int64_t row, int column);
 int cad_rows_line(const cad_rows *r, int64_t row); /* where the row starts in the (unpacked) file, from 1 */
 const char *cad_rows_path(const cad_rows *r);
 
-/* ---- the bytes of a file one piece after another, gz undone (stream.c) ---- */
+/* ---- the bytes of a file one piece after another, gz undone, read ahead by a thread (stream.c) ---- */
 
 typedef struct cad_stream cad_stream;
 /* `kind` is the status of a failure to read (damage, a cut gz file). */
 CAD_CHECKED cad_status cad_stream_open(cad_stream **out, const char *path, cad_status kind);
 CAD_CHECKED cad_status cad_stream_read(cad_stream *s, char *to, size_t room, size_t *got); /* less than `room` only at the end */
-int64_t cad_stream_at(const cad_stream *s); /* bytes of the file, as packed, that were read */
 void cad_stream_close(cad_stream **s);
 
 /* ---- safetensors (st_*.c, dtype.c) ---- */

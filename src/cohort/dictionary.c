@@ -144,15 +144,31 @@ const cadp_field *cadp_dictionary_field(const cadp_dictionary *d, int field)
     return bsearch(&key, d->field, (size_t)d->fields, sizeof *d->field, by_number);
 }
 
+/* "5.432": up to 15 digits and a power of ten are exact, so their quotient is rounded once, as strtod rounds. */
+static bool read_decimal(const cadp_text *c, double *out)
+{
+    static const double ten[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    uint32_t i = c->size && *c->at == '-', digits = 0, after = 0;
+    bool point = false;
+    int64_t v = 0;
+
+    for (bool minus = i; i < c->size; i++) {
+        char x = c->at[i];
+        if (x == '.' && !point) point = true;
+        else if (x >= '0' && x <= '9' && ++digits <= 15) {
+            v = v * 10 + (x - '0');
+            after += point;
+        } else return false;
+        *out = minus ? -((double)v / ten[after]) : (double)v / ten[after];
+    }
+    return digits > 0;
+}
+
 static bool read_number(const cadp_text *c, double *out)
 {
     char text[40], *end;
-    int64_t whole;
 
-    if (cadp_whole_number(c, &whole)) {
-        *out = (double)whole;
-        return true;
-    }
+    if (read_decimal(c, out)) return true;
     if (c->size >= sizeof text || !c->size || !strchr("+-.0123456789", *c->at)) return false;
     memcpy(text, c->at, c->size);
     text[c->size] = 0;

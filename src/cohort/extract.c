@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { MOST_ARRAYS = 1024 };
 typedef struct cells { int *cell, *array, count; } cells; /* of one field (and instance), by array */
@@ -438,7 +439,7 @@ cad_status cadp_read_extract(cadp_cohort *c, const char *path, int32_t number)
 {
     extract *x = NULL;
     bool more = true;
-    double began = cad_now();
+    double began = cad_now(), worked = (double)clock();
     cad_status st;
 
     CAD_TRY(cad_alloc(&x, 1, sizeof *x, "an extract"));
@@ -450,8 +451,8 @@ cad_status cadp_read_extract(cadp_cohort *c, const char *path, int32_t number)
         if (!st && more) st = take_row(x);
     }
     if (!st) report_mixtures(x);
-    if (!st) cad_info("%s: %lld rows, %d columns (%d used), %.0f MB/s", path, (long long)x->scan.rows, x->scan.columns, x->scan.cells,
-                      (double)x->scan.bytes / 1e6 / (cad_now() - began + 1e-9));
+    if (!st) cad_info("%s: %lld rows, %d columns (%d used), %.0f MB/s, %.0f MB per processor second", path, (long long)x->scan.rows, x->scan.columns, x->scan.cells,
+                      (double)x->scan.bytes / 1e6 / (cad_now() - began + 1e-9), (double)x->scan.bytes / 1e6 / (((double)clock() - worked) / CLOCKS_PER_SEC + 1e-9));
     c->bytes += x->scan.bytes;
     c->seconds += cad_now() - began;
     close_extract(x);

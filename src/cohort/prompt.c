@@ -41,6 +41,15 @@ static const char *level_text(const cadp_entry *e, double v)
     return "";
 }
 
+/* Nobody says minus zero. */
+static cad_status add_number(const cadp_entry *e, double v, cad_str *out)
+{
+    char text[64];
+
+    snprintf(text, sizeof text, "%.*f", e->decimals, v);
+    return cad_str_addf(out, "%s", text + (*text == '-' && strspn(text + 1, "0.") == strlen(text + 1)));
+}
+
 /* The wording with {value} filled in. */
 static cad_status add_wording(const cadp_entry *e, double v, cad_str *out)
 {
@@ -48,7 +57,7 @@ static cad_status add_wording(const cadp_entry *e, double v, cad_str *out)
 
     if (!hole) return cad_str_addf(out, "%s", e->wording);
     CAD_TRY(cad_str_add(out, e->wording, (size_t)(hole - e->wording)));
-    if (e->kind == CADP_NUMBER) CAD_TRY(cad_str_addf(out, "%.*f", e->decimals, v));
+    if (e->kind == CADP_NUMBER) CAD_TRY(add_number(e, v, out));
     else CAD_TRY(cad_str_addf(out, "%s", level_text(e, v)));
     return cad_str_addf(out, "%s", hole + strlen("{value}"));
 }

@@ -1,14 +1,27 @@
+/* The bytes of a file, unpacked ahead by a thread of its own: unpacking and what the caller does with the bytes go on side by side. */
 #include <cadtrain/format.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
-/* zlib passes bytes that are not packed through as they are. */
-struct cad_stream { gzFile file; char *path; cad_status kind; bool ended; };
+enum { PIECES = 4, PIECE = 1 << 20 };
+
+/* zlib passes bytes that are not packed through as they are. Pieces [taken, filled) wait for the caller, modulo PIECES. */
+struct cad_stream {
+    gzFile file;
+    char *path, *piece[PIECES];
+    size_t size[PIECES], at; /* at: of the piece being read */
+    cad_status kind;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t moved;
+    int64_t filled, taken;
+    bool running, ended, failed, stop;
+};
 
 static cad_status trouble(const cad_stream *s)
 {
@@ -16,9 +29,46 @@ static cad_status trouble(const cad_stream *s)
     const char *why = gzerror(s->file, &code);
 
     if (code == Z_BUF_ERROR) return cad_fail(s->kind, "%s: expected the end of the gz data, found the end of the file", s->path);
-    if (code == Z_ERRNO) return cad_fail(s->kind, "%s: cannot read: %s", s->path, strerror(errno));
+    if (code == Z_ERRNO) return cad_fail(s->kind, "%s: cannot read", s->path);
     if (code == Z_MEM_ERROR) return cad_fail(CAD_ERESOURCE, "%s: out of memory while unpacking", s->path);
     return cad_fail(s->kind, "%s: expected gz data, found damage (%s)", s->path, why ? why : "unknown");
+}
+
+/* A piece is short only at the end; whether that is a true end, gzerror knows. */
+static size_t fill(cad_stream *s, char *to, bool *failed)
+{
+    size_t got = 0;
+    int n = 1, code = Z_OK;
+
+    while (got < PIECE && (n = gzread(s->file, to + got, (unsigned)(PIECE - got))) > 0) got += (size_t)n;
+    if (got < PIECE) gzerror(s->file, &code);
+    *failed = n < 0 || (code != Z_OK && code != Z_STREAM_END);
+    return got;
+}
+
+static void *run(void *with)
+{
+    cad_stream *s = with;
+    bool over = false;
+
+    while (!over) {
+        bool failed = false;
+        size_t n;
+        pthread_mutex_lock(&s->lock);
+        while (s->filled - s->taken == PIECES && !s->stop) pthread_cond_wait(&s->moved, &s->lock);
+        over = s->stop;
+        pthread_mutex_unlock(&s->lock);
+        if (over) break;
+        n = fill(s, s->piece[s->filled % PIECES], &failed);
+        over = failed || n < PIECE;
+        pthread_mutex_lock(&s->lock);
+        s->size[s->filled++ % PIECES] = n;
+        s->ended = over;
+        s->failed = failed;
+        pthread_cond_signal(&s->moved);
+        pthread_mutex_unlock(&s->lock);
+    }
+    return NULL;
 }
 
 static cad_status open_file(cad_stream *s)
@@ -40,43 +90,83 @@ static cad_status open_file(cad_stream *s)
     return CAD_OK;
 }
 
+static cad_status start(cad_stream *s)
+{
+    for (int i = 0; i < PIECES; i++) CAD_TRY(cad_alloc(&s->piece[i], PIECE, 1, "a piece of a file"));
+    CAD_TRY(open_file(s));
+    if (pthread_create(&s->thread, NULL, run, s)) return cad_fail(CAD_ERESOURCE, "%s: cannot start a thread to read it", s->path);
+    s->running = true;
+    return CAD_OK;
+}
+
 cad_status cad_stream_open(cad_stream **out, const char *path, cad_status kind)
 {
     cad_stream *s = NULL;
-    cad_status st = cad_alloc(&s, 1, sizeof *s, "a stream");
+    cad_status st;
 
     *out = NULL;
-    if (!st) s->kind = kind;
-    if (!st) st = cad_strdup(&s->path, path);
-    if (!st) st = open_file(s);
+    CAD_TRY(cad_alloc(&s, 1, sizeof *s, "a stream"));
+    s->kind = kind;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->moved, NULL);
+    st = cad_strdup(&s->path, path);
+    if (!st) st = start(s);
     if (st) cad_stream_close(&s);
     *out = s;
     return st;
 }
 
+/* Waits for a piece; false at the end. */
+static bool wait_for_piece(cad_stream *s)
+{
+    bool there;
+
+    pthread_mutex_lock(&s->lock);
+    while (s->filled == s->taken && !s->ended) pthread_cond_wait(&s->moved, &s->lock);
+    there = s->filled > s->taken;
+    pthread_mutex_unlock(&s->lock);
+    return there;
+}
+
+static void give_piece_back(cad_stream *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->taken++;
+    s->at = 0;
+    pthread_cond_signal(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+}
+
 cad_status cad_stream_read(cad_stream *s, char *to, size_t room, size_t *got)
 {
     *got = 0;
-    while (!s->ended && *got < room) {
-        size_t want = room - *got;
-        int n = gzread(s->file, to + *got, (unsigned)(want < INT_MAX ? want : INT_MAX)), code;
-        if (n < 0) return trouble(s);
-        if (n) *got += (size_t)n;
-        else {
-            s->ended = true;
-            gzerror(s->file, &code);
-            if (code != Z_OK && code != Z_STREAM_END) return trouble(s);
-        }
+    while (*got < room) {
+        if (!wait_for_piece(s)) return s->failed ? trouble(s) : CAD_OK;
+        int k = (int)(s->taken % PIECES);
+        size_t n = s->size[k] - s->at, want = room - *got;
+        if (n > want) n = want;
+        memcpy(to + *got, s->piece[k] + s->at, n);
+        *got += n;
+        s->at += n;
+        if (s->at == s->size[k]) give_piece_back(s);
     }
     return CAD_OK;
 }
 
-int64_t cad_stream_at(const cad_stream *s) { return (int64_t)gzoffset(s->file); }
-
-void cad_stream_close(cad_stream **s)
+void cad_stream_close(cad_stream **out)
 {
-    if (!*s) return;
-    if ((*s)->file) gzclose((*s)->file);
-    cad_free(&(*s)->path);
-    cad_free(s);
+    cad_stream *s = *out;
+
+    if (!s) return;
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_signal(&s->moved);
+    pthread_mutex_unlock(&s->lock);
+    if (s->running) pthread_join(s->thread, NULL);
+    if (s->file) gzclose(s->file);
+    pthread_cond_destroy(&s->moved);
+    pthread_mutex_destroy(&s->lock);
+    for (int i = 0; i < PIECES; i++) cad_free(&s->piece[i]);
+    cad_free(&s->path);
+    cad_free(out);
 }

@@ -151,6 +151,29 @@ static void codes_labels_and_special_codes_are_told_apart_by_the_coding(void **s
     cadp_dictionary_close(&d);
 }
 
+static void decimals_are_read_as_strtod_reads_them(void **state)
+{
+    cadp_dictionary d;
+    char text[40];
+
+    (void)state;
+    assert_int_equal(cadp_dictionary_open(&d, NULL), CAD_OK);
+    for (uint64_t i = 0; i < 20000; i++) {
+        double v = (cad_rng_uniform(1, CAD_RNG_TEST, 0, i) - 0.3) * pow(10, (double)(i % 9) - 2);
+        snprintf(text, sizeof text, "%.*f", (int)(i % 13), v);
+        value(&d, 22189, text, CADP_VALUE, strtod(text, NULL));
+    }
+    value(&d, 22189, "1e-3", CADP_VALUE, 1e-3);
+    value(&d, 22189, "+4", CADP_VALUE, 4);
+    value(&d, 22189, ".5", CADP_VALUE, .5);
+    value(&d, 22189, "5.", CADP_VALUE, 5);
+    value(&d, 22189, "0.1234567890123456789", CADP_VALUE, 0.1234567890123456789);
+    value(&d, 22189, "-", CADP_BAD, 0);
+    value(&d, 22189, "-.", CADP_BAD, 0);
+    value(&d, 22189, "1-2", CADP_BAD, 0);
+    cadp_dictionary_close(&d);
+}
+
 static void a_whole_number_may_have_lost_its_type(void **state)
 {
     static const struct { const char *text; int64_t value; bool fine; } cases[] = {
@@ -353,7 +376,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_forms_of_a_date_are_the_same_day), cmocka_unit_test(a_column_keeps_its_form_of_dates), cmocka_unit_test(placeholders_say_that_the_day_is_not_known),
         cmocka_unit_test(every_dialect_names_the_same_places), cmocka_unit_test(codes_labels_and_special_codes_are_told_apart_by_the_coding),
-        cmocka_unit_test(a_whole_number_may_have_lost_its_type), cmocka_unit_test(lists_in_a_cell_have_the_same_items_in_every_form),
+        cmocka_unit_test(decimals_are_read_as_strtod_reads_them), cmocka_unit_test(a_whole_number_may_have_lost_its_type), cmocka_unit_test(lists_in_a_cell_have_the_same_items_in_every_form),
         cmocka_unit_test(code_systems_stay_apart_and_prefixes_end_where_they_say), cmocka_unit_test(tables_are_read_with_their_quirks),
         cmocka_unit_test(a_row_that_is_cut_or_badly_quoted_is_refused_with_its_line), cmocka_unit_test(rows_longer_than_a_piece_are_whole),
         cmocka_unit_test(a_field_without_wording_or_with_an_unknown_key_is_refused), cmocka_unit_test(families_join_and_ids_are_found)};
