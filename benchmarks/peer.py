@@ -1,9 +1,9 @@
-"""The Python stack on the same model and records: peer.py trainer|plain --model DIR --train-file FILE --log FILE --method lora|full --dtype fp32|bf16
+"""The Python stack on the same model and records: peer.py trainer|plain --model DIR --train-file FILE --log FILE --method lora|qlora|full --dtype fp32|bf16
 
 trainer: AutoModelForSequenceClassification + PEFT + Trainer with a weighted loss, as the program that cadtrain replaces runs them: batches
 padded to their longest record, in the same order as cadtrain's.
 plain: the fastest plain loop found: records sorted by length before they are cut into batches, no bookkeeping; bf16 by autocast, the frozen
-weights of LoRA held in bf16. Preload jemalloc for it (run.sh does).
+weights of LoRA held in bf16. qlora: the frozen linear weights in NF4 with nested scales by bitsandbytes, as prepare_model_for_kbit_training leaves it. Preload jemalloc for it (run.sh does).
 Each step adds a line to the log: step, loss, tokens (real ones, padding not counted), seconds. benchmarks/measure.c reads them."""
 import argparse
 import json
@@ -11,8 +11,8 @@ import time
 
 import numpy
 import torch
-from peft import LoraConfig, TaskType, get_peft_model
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
+from peft import LoraConfig, TaskType, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig, DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
 
 CLASS_WEIGHTS = [1.0, 2.0]
 
@@ -24,7 +24,7 @@ def options():
     p.add_argument('--train-file', required=True)
     p.add_argument('--log', required=True)
     p.add_argument('--output', default='peer-output')
-    p.add_argument('--method', choices=['lora', 'full'], required=True)
+    p.add_argument('--method', choices=['lora', 'qlora', 'full'], required=True)
     p.add_argument('--dtype', choices=['fp32', 'bf16'], required=True)
     p.add_argument('--weights', choices=['fp32', 'bf16'], help='in which the weights are held (default: see the functions)')
     p.add_argument('--batch', type=int, default=8)
@@ -53,8 +53,14 @@ def records(o, tokenizer):
 
 def load(o, held):
     torch.manual_seed(42)
-    model = AutoModelForSequenceClassification.from_pretrained(o.model, num_labels=2, dtype=torch.bfloat16 if held == 'bf16' else torch.float32)
-    if o.method == 'lora':
+    dtype, codes = torch.bfloat16 if held == 'bf16' else torch.float32, {}
+    if o.method == 'qlora':
+        codes = {'quantization_config': BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True,
+                                                           bnb_4bit_compute_dtype=torch.bfloat16 if o.dtype == 'bf16' else torch.float32)}
+    model = AutoModelForSequenceClassification.from_pretrained(o.model, num_labels=2, dtype=dtype, **codes)
+    if o.method == 'qlora':
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+    if o.method != 'full':
         model = get_peft_model(model, LoraConfig(task_type=TaskType.SEQ_CLS, r=16, lora_alpha=32, lora_dropout=o.dropout, target_modules='all-linear', bias='none'))
     return model.train()
 
@@ -101,7 +107,7 @@ def buckets(rows, batch):
 def run_plain(o, log):
     """LoRA holds its frozen weights in bf16 where bf16 is asked for; full training needs fp32 master weights."""
     tokenizer = AutoTokenizer.from_pretrained(o.model)
-    model = load(o, o.weights or ('bf16' if o.dtype == 'bf16' and o.method == 'lora' else 'fp32'))
+    model = load(o, o.weights or ('bf16' if o.dtype == 'bf16' and o.method != 'full' else 'fp32'))
     collate = DataCollatorWithPadding(tokenizer)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01, fused=True)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # run.sh [--peer] [--steps N] [--repeats N] [--cases "METHOD:DTYPE…"] [--only "PART…"] [--output FILE]: measures this machine and prints one JSON object
-# (a table goes to stderr). `make bench` builds and calls it. METHOD lora|full, DTYPE fp32|bf16; PART operations tokenizer startup training.
+# (a table goes to stderr). `make bench` builds and calls it. METHOD lora|qlora|full, DTYPE fp32|bf16; PART operations tokenizer startup training.
 # --peer runs Transformers + PEFT on the same model and records, in turn with cadtrain: with $PYTHON, or in an environment made for it.
 # Needs about 6 GB of disk under $CASES (build/benchmarks). Nothing here is ever run by the tests: time is measured, not gated.
 set -eu
@@ -38,11 +38,11 @@ mkdir -p "$CASES"
 
 if [ -n "$peer" ] && [ -z "${PYTHON:-}" ]; then
     PYTHON=$CASES/venv/bin/python
-    if ! "$PYTHON" -c 'import torch, transformers, peft' 2>/dev/null; then
+    if ! "$PYTHON" -c 'import torch, transformers, peft, bitsandbytes' 2>/dev/null; then
         say "making $CASES/venv"
         python3 -m venv "$CASES/venv"
         "$CASES/venv/bin/pip" install -q --extra-index-url https://download.pytorch.org/whl/cpu "torch==2.13.0+cpu" >&2 || "$CASES/venv/bin/pip" install -q torch==2.13.0 >&2
-        "$CASES/venv/bin/pip" install -q transformers==5.23.0 peft==0.21.2 accelerate==1.15.0 >&2
+        "$CASES/venv/bin/pip" install -q transformers==5.23.0 peft==0.21.2 accelerate==1.15.0 bitsandbytes==0.50.2 >&2
     fi
 fi
 jemalloc=$(ldconfig -p 2>/dev/null | sed -n 's/.*libjemalloc\.so\.2.* => //p' | head -1)
@@ -68,10 +68,11 @@ one() {
 
 ours() { # METHOD DTYPE PEAK
     log=$case/out/log.jsonl
-    [ "$1" = lora ] && lora=true || lora=false
+    [ "$1" = full ] && lora=false || lora=true
+    [ "$1" = qlora ] && codes=true || codes=false
     [ "$2" = bf16 ] && bf16=true || bf16=false
     one cadtrain "$@" "$PROGRAM" train --config benchmarks/train.yaml --model-name-or-path "$case/model" --train-file "$case/train.jsonl" \
-        --output-dir "$case/out" --lora-enable $lora --bf16 $bf16
+        --output-dir "$case/out" --lora-enable $lora --bf16 $bf16 --load-in-4bit $codes --set model.bnb_4bit_use_double_quant=$codes
 }
 
 python_side() { # HOW METHOD DTYPE PEAK

@@ -292,6 +292,118 @@ static void rows_become_the_whole_numbers_that_bitsandbytes_makes(void **state)
     cad_st_close(&st);
 }
 
+/* ---- moments ---- */
+
+enum { MOMENTS = 1000, FIRST = 100, BLOCKS = (FIRST + MOMENTS + 255) / 256 };
+typedef struct moments { cad_device *d; float *p, *g, *sm, *sv, *m32, *v32; uint8_t *m, *v; } moments;
+
+static float gradient(int step, int64_t i) { return (float)cad_rng_normal(3, CAD_RNG_TEST, (uint32_t)step, (uint64_t)i) * (i % 7 ? 1 : 1e-3f); }
+
+static void open_moments(moments *x, const char *backend)
+{
+    float start[MOMENTS];
+
+    memset(x, 0, sizeof *x);
+    OK(cad_device_open(&x->d, backend, 2));
+    for (int64_t i = 0; i < MOMENTS; i++) start[i] = gradient(0, i);
+    OK(cad_device_alloc(x->d, &x->p, sizeof start, "p"));
+    OK(cad_device_upload(x->d, x->p, start, sizeof start));
+    OK(cad_device_alloc(x->d, &x->g, sizeof start, "g"));
+    void *const parts[] = {&x->sm, &x->sv, &x->m32, &x->v32, &x->m, &x->v};
+    const int64_t bytes[] = {BLOCKS * 4, BLOCKS * 4, sizeof start, sizeof start, MOMENTS, MOMENTS};
+    for (int i = 0; i < 6; i++) {
+        void *at;
+        OK(cad_device_alloc(x->d, parts[i], bytes[i], "moments"));
+        memcpy(&at, parts[i], sizeof at);
+        OK(cad_device_zero(x->d, at, bytes[i]));
+    }
+}
+
+static void close_moments(moments *x)
+{
+    void *const parts[] = {&x->p, &x->g, &x->sm, &x->sv, &x->m32, &x->v32, &x->m, &x->v};
+
+    for (int i = 0; i < 8; i++) cad_device_free(x->d, parts[i]);
+    OK(cad_device_close(&x->d));
+}
+
+static void take_step(moments *x, int step, bool coded, float *p)
+{
+    float g[MOMENTS];
+    cad_tensor flat[] = {cad_view(x->p, CAD_F32, 1, MOMENTS), cad_view(x->g, CAD_F32, 1, MOMENTS)};
+
+    for (int64_t i = 0; i < MOMENTS; i++) g[i] = gradient(step, i);
+    OK(cad_device_upload(x->d, x->g, g, sizeof g));
+    if (coded)
+        OK(cad_adamw8(x->d, &(cad_adamw8_args){.p = flat[0], .g = flat[1], .m = cad_view(x->m, CAD_U8, 1, MOMENTS), .v = cad_view(x->v, CAD_U8, 1, MOMENTS), .scale_m = cad_view(x->sm, CAD_F32, 1, BLOCKS),
+                                               .scale_v = cad_view(x->sv, CAD_F32, 1, BLOCKS), .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .decay = 0.1, .clip = 0.5, .step = step, .first = FIRST}));
+    else
+        OK(cad_adamw(x->d, &(cad_adamw_args){.p = flat[0], .g = flat[1], .m = cad_view(x->m32, CAD_F32, 1, MOMENTS), .v = cad_view(x->v32, CAD_F32, 1, MOMENTS), .lr = 1e-2, .beta1 = 0.9, .beta2 = 0.99,
+                                             .eps = 1e-8, .decay = 0.1, .clip = 0.5, .step = step}));
+    OK(cad_device_download(x->d, p, x->p, sizeof g));
+}
+
+/* What codes mean, beside the fp32 moments: half the widest gap of the map (0.9 / 64 between values of one decade; unsigned half of that), and the grid of
+ * 65,536 points from which codes are taken. */
+static void expect_moments(const moments *x, bool second)
+{
+    float exact[MOMENTS], scales[BLOCKS];
+    uint8_t codes[MOMENTS];
+
+    OK(cad_device_download(x->d, exact, second ? x->v32 : x->m32, sizeof exact));
+    OK(cad_device_download(x->d, scales, second ? x->sv : x->sm, sizeof scales));
+    OK(cad_device_download(x->d, codes, second ? x->v : x->m, sizeof codes));
+    for (int64_t i = 0; i < MOMENTS; i++) {
+        float scale = scales[(FIRST + i) / 256], value = cad_dynamic_map(!second)[codes[i]] * scale;
+        assert_true(fabsf(exact[i]) <= scale);
+        assert_true(fabsf(value - exact[i]) <= scale * (0.45f / (second ? 128 : 64) + 1.0f / 32767 + 0x1p-20f));
+    }
+}
+
+/* The second step goes on from what the codes mean: fp32 arithmetic of some ten operations. */
+static void expect_second_step(moments *x, const float *before)
+{
+    float sm[BLOCKS], sv[BLOCKS], p[MOMENTS];
+    uint8_t cm[MOMENTS], cv[MOMENTS];
+
+    OK(cad_device_download(x->d, sm, x->sm, sizeof sm));
+    OK(cad_device_download(x->d, sv, x->sv, sizeof sv));
+    OK(cad_device_download(x->d, cm, x->m, sizeof cm));
+    OK(cad_device_download(x->d, cv, x->v, sizeof cv));
+    take_step(x, 2, true, p);
+    for (int64_t i = 0; i < MOMENTS; i++) {
+        double g = 0.5 * gradient(2, i), m = cad_dynamic_map(true)[cm[i]] * sm[(FIRST + i) / 256], v = cad_dynamic_map(false)[cv[i]] * sv[(FIRST + i) / 256], step;
+        m = 0.9 * m + 0.1 * g;
+        v = 0.99 * v + 0.01 * g * g;
+        step = 1e-2 / (1 - 0.9 * 0.9) * m / (sqrt(v) / sqrt(1 - 0.99 * 0.99) + 1e-8);
+        assert_true(fabs((double)before[i] * (1 - 1e-3) - step - p[i]) <= 16 * 0x1p-24 * (fabs((double)before[i]) + fabs(step) + 0.1 * fabs(g)));
+    }
+}
+
+/* From moments of zero the first step is AdamW's to the bit, and what is kept of it is its moments to half a code. */
+static void moments_of_8_bits_follow_those_of_32(void **state)
+{
+    (void)state;
+    for (int b = 0; b < BACKENDS; b++) {
+        moments coded, plain;
+        float p[MOMENTS], want[MOMENTS];
+        open_moments(&coded, backends[b]);
+        open_moments(&plain, backends[b]);
+        take_step(&coded, 1, true, p);
+        take_step(&plain, 1, false, want);
+        expect_bytes(backends[b], "the first step", p, want, sizeof p);
+        take_step(&coded, 1, false, p); /* fp32 moments of the same gradient, beside the codes */
+        expect_moments(&coded, false);
+        expect_moments(&coded, true);
+        close_moments(&coded);
+        open_moments(&coded, backends[b]);
+        take_step(&coded, 1, true, p);
+        expect_second_step(&coded, p);
+        close_moments(&coded);
+        close_moments(&plain);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +412,7 @@ int main(void)
         cmocka_unit_test(matrices_become_the_codes_of_4_bits_that_bitsandbytes_makes),
         cmocka_unit_test(more_than_256_blocks_have_several_scales_of_scales),
         cmocka_unit_test(rows_become_the_whole_numbers_that_bitsandbytes_makes),
+        cmocka_unit_test(moments_of_8_bits_follow_those_of_32),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

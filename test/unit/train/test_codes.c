@@ -70,7 +70,7 @@ static void codes_come_back_as_they_were_made(void **state)
     (void)state;
     write_plain("plain");
     for (int i = 0; i < 4; i++) {
-        char name[16];
+        char name[24];
         opened plain, coded;
         snprintf(name, sizeof name, "coded%d", i);
         write_coded(in_scratch("plain"), in_scratch(name), i / 2 ? CAD_BNB_FP4 : CAD_BNB_NF4, i % 2);
