@@ -133,6 +133,7 @@ void cad_st_abandon(cad_st_writer **w);                  /* closes; removes what
 
 typedef struct cad_h5 cad_h5;
 void cad_h5_setup(void); /* first thing in main: H5dont_atexit, no plugins, HDF5_* unset, errors not printed */
+const char *cad_h5_version(void); /* of the library in use: "1.10.8" */
 /* Every failure is CAD_ECHECKPOINT with the file and the object's name; a full disk CAD_ERESOURCE. */
 CAD_CHECKED cad_status cad_h5_create(cad_h5 **out, const char *path); /* 0600, must not exist */
 CAD_CHECKED cad_status cad_h5_open(cad_h5 **out, const char *path);   /* read-only; refuses external storage, links out, filters, virtual layouts */

@@ -52,6 +52,8 @@ typedef struct cad_method {
     bool target_is_regex;
     bool custom_head;             /* classifier.classifier.{weight,bias} instead of score.weight */
     bool train_head;              /* LoRA: the head is in modules_to_save */
+    const char *const *saves;     /* LoRA: modules_to_save; a module whose name ends with one of them trains in full (PEFT's rule) */
+    int save_count;
     int num_labels;
     double head_dropout;
     cad_pooling pooling;
@@ -140,6 +142,8 @@ typedef struct cad_adapter_config {
     int64_t r;
     double alpha, dropout;
     bool rslora, train_bias, adapted_bias_only, target_is_regex, saves_head;
+    char **saves; /* modules_to_save as written there */
+    int save_count;
     char **targets;
     int target_count;
 } cad_adapter_config;

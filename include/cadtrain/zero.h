@@ -5,7 +5,7 @@
  * unit's flat array falls on multiples of CAD_CHUNK elements, so that norms are sums of the same chunks whatever the world size. */
 #ifndef CADTRAIN_ZERO_H
 #define CADTRAIN_ZERO_H
-#include <cadtrain/comm.h>
+#include <cadtrain/link.h>
 #include <cadtrain/model.h>
 #ifdef __cplusplus
 extern "C" {
@@ -17,6 +17,7 @@ typedef struct cad_zero_options {
     bool exact;             /* int64 fixed point; else fp32 in rank order */
     int64_t atoms_per_step; /* bounds the number of addends */
     cad_dtype compute;
+    const char *link;       /* how units travel: a kind of link.h; NULL: "host" */
 } cad_zero_options;
 typedef struct cad_zero cad_zero;
 /* Takes its memory from `arena`. Borrows params, comm and the arena's device until close. */

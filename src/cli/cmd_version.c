@@ -20,6 +20,7 @@ static cad_status describe(cad_json *j, const cadp_call *c)
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_string(j, "cadtrain", CADP_VERSION));
     CAD_TRY(cad_json_string(j, "mpi", cad_comm_library(c->comm)));
+    CAD_TRY(cad_json_string(j, "hdf5", cad_h5_version()));
     CAD_TRY(describe_device(j, "cpu"));
     CAD_TRY(describe_device(j, "cuda"));
     return cad_json_end(j);

@@ -323,6 +323,16 @@ static cad_status unknown_variable(cad_config *c, const char *name)
     return cadp_conf_note(c, "%.100s in the environment names no option and has no effect", name);
 }
 
+/* Variables that other rooms read: what stops where a failure arises, what a test counts, which instructions products use. */
+static bool switch_of_the_program(const char *name)
+{
+    static const char *const names[] = {"CADTRAIN_DEBUG", "CADTRAIN_DEBUG_ALLOC", "CADTRAIN_BF16_PRODUCTS", "CADTRAIN_SHARED"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i])) return true;
+    return false;
+}
+
 cad_status cadp_conf_read_environment(cad_config *c, cadp_given *g)
 {
     look l = {.g = g};
@@ -338,7 +348,7 @@ cad_status cadp_conf_read_environment(cad_config *c, cadp_given *g)
         if (strncmp(*e, "CADTRAIN_", 9)) continue;
         snprintf(name, sizeof name, "%.*s", (int)strcspn(*e, "="), *e);
         for (int i = 0; i < cadp_conf_row_count; i++) each_variable(&cadp_conf_rows[i], compare_variable, &known);
-        if (!known.found && strcmp(name, "CADTRAIN_DEEPSPEED") && strncmp(name, "CADTRAIN_COHORT_", 16)) CAD_TRY(unknown_variable(c, name));
+        if (!known.found && strcmp(name, "CADTRAIN_DEEPSPEED") && strncmp(name, "CADTRAIN_COHORT_", 16) && !switch_of_the_program(name)) CAD_TRY(unknown_variable(c, name));
     }
     return CAD_OK;
 }

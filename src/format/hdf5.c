@@ -132,6 +132,16 @@ static void drop(cad_h5 **h)
     cad_free(h);
 }
 
+const char *cad_h5_version(void)
+{
+    static char text[32];
+    unsigned major = 0, minor = 0, release = 0;
+
+    (void)H5get_libversion(&major, &minor, &release);
+    snprintf(text, sizeof text, "%u.%u.%u", major, minor, release);
+    return text;
+}
+
 cad_status cad_h5_create(cad_h5 **out, const char *path)
 {
     cad_h5 *h;

@@ -50,10 +50,23 @@ static cad_status read_targets(cad_adapter_config *out, const cad_node *n, const
     return CAD_OK;
 }
 
+static cad_status read_saves(cad_adapter_config *out, const cad_node *n, const char *path)
+{
+    if (!n || n->kind == CAD_NULL) return CAD_OK;
+    if (n->kind != CAD_LIST) return cad_fail(CAD_EMODEL, "%s:%d:%d: modules_to_save: expected a list, found %s", path, n->line, n->column, cad_kind_name(n->kind));
+    CAD_TRY(cad_alloc(&out->saves, (size_t)n->children + 1, sizeof *out->saves, "modules_to_save"));
+    for (const cad_node *c = n->child; c; c = c->next) {
+        if (c->kind != CAD_STRING) return cad_fail(CAD_EMODEL, "%s:%d:%d: modules_to_save: expected words, found %s", path, c->line, c->column, cad_kind_name(c->kind));
+        CAD_TRY(cad_strdup(&out->saves[out->save_count], c->text));
+        out->save_count++;
+        out->saves_head |= !strcmp(c->text, "score") || !strcmp(c->text, "classifier");
+    }
+    return CAD_OK;
+}
+
 static cad_status read_all(cad_adapter_config *out, const cad_node *root, const char *path)
 {
     const char *type, *bias, *base;
-    const cad_node *saves = cad_get(root, "modules_to_save");
 
     if (!cad_get_string(root, "peft_type", &type, "LORA") || strcmp(type, "LORA")) return cad_fail(CAD_EMODEL, "%s: peft_type: expected LORA, found something else", path);
     CAD_TRY(check_plain(root, path));
@@ -65,7 +78,7 @@ static cad_status read_all(cad_adapter_config *out, const cad_node *root, const 
     if (strcmp(bias, "none") && strcmp(bias, "all") && strcmp(bias, "lora_only")) return cad_fail(CAD_EMODEL, "%s: bias: expected none, all or lora_only, found \"%s\"", path, bias);
     out->train_bias = strcmp(bias, "none") != 0;
     out->adapted_bias_only = !strcmp(bias, "lora_only");
-    for (const cad_node *c = saves && saves->kind == CAD_LIST ? saves->child : NULL; c; c = c->next) out->saves_head |= c->kind == CAD_STRING && (!strcmp(c->text, "score") || !strcmp(c->text, "classifier"));
+    CAD_TRY(read_saves(out, cad_get(root, "modules_to_save"), path));
     if (cad_get_string(root, "base_model_name_or_path", &base, NULL) && base && *base) CAD_TRY(cad_strdup(&out->base_model, base));
     return read_targets(out, cad_get(root, "target_modules"), path);
 }
@@ -89,7 +102,9 @@ cad_status cad_adapter_config_read(cad_adapter_config *out, const char *dir)
 void cad_adapter_config_close(cad_adapter_config *c)
 {
     for (int i = 0; i < c->target_count; i++) cad_free(&c->targets[i]);
+    for (int i = 0; i < c->save_count; i++) cad_free(&c->saves[i]);
     cad_free(&c->targets);
+    cad_free(&c->saves);
     cad_free(&c->base_model);
     *c = (cad_adapter_config){0};
 }
@@ -126,6 +141,8 @@ static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arc
     CAD_TRY(cad_json_real(j, "lora_dropout", m->dropout));
     CAD_TRY(cad_json_begin(j, "modules_to_save", '['));
     if (m->train_head) CAD_TRY(cad_json_string(j, NULL, m->custom_head ? "classifier" : "score"));
+    for (int i = 0; i < m->save_count; i++)
+        if (strcmp(m->saves[i], "score") && strcmp(m->saves[i], "classifier")) CAD_TRY(cad_json_string(j, NULL, m->saves[i]));
     CAD_TRY(cad_json_end(j));
     CAD_TRY(cad_json_string(j, "peft_type", "LORA"));
     CAD_TRY(cad_json_int(j, "r", m->r));

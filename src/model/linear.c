@@ -39,8 +39,9 @@ static bool one_product(const cad_model *m, const cadp_linear *l)
 
     for (int i = 0; i < l->parts; i++) {
         const cadp_part *p = &l->part[i], *q = &l->part[i ? i - 1 : 0];
-        if (p->a >= 0) return false;
+        if (p->a >= 0 || row[p->weight].trains != row[q->weight].trains) return false;
         if (i && (row[p->weight].at != row[q->weight].at + row[q->weight].elems || (p->bias >= 0) != (q->bias >= 0))) return false;
+        if (i && p->bias >= 0 && row[p->bias].trains != row[q->bias].trains) return false;
         if (i && p->bias >= 0 && row[p->bias].at != row[q->bias].at + row[q->bias].elems) return false;
     }
     return true;

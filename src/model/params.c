@@ -6,7 +6,7 @@
 /* One linear layer of a block, as the table is filled. */
 typedef struct shape { cad_role role; const char *name; int64_t out, in; bool bias; } shape;
 
-typedef struct builder { const cad_arch *arch; const cad_method *method; cad_params *p; int *hits; } builder;
+typedef struct builder { const cad_arch *arch; const cad_method *method; cad_params *p; int *hits, *saved; } builder;
 
 static cad_status add(builder *b, int unit, cad_role role, cad_piece piece, const char *name, int64_t rows, int64_t cols, int dims, bool trains)
 {
@@ -25,6 +25,23 @@ static cad_status add(builder *b, int unit, cad_role role, cad_piece piece, cons
     return CAD_OK;
 }
 
+/* Whether the module of this tensor ("….weight", "….bias") is one of modules_to_save: PEFT compares the end of its name. */
+static bool saved(const builder *b, const char *name)
+{
+    const cad_method *m = b->method;
+    const char *dot = strrchr(name, '.');
+    size_t n = dot ? (size_t)(dot - name) : 0;
+    bool found = false;
+
+    for (int i = 0; m->lora && i < m->save_count; i++) {
+        size_t k = strlen(m->saves[i]);
+        if (k > n || memcmp(name + n - k, m->saves[i], k)) continue;
+        b->saved[i]++;
+        found = true;
+    }
+    return found;
+}
+
 static cad_status add_named(builder *b, int unit, cad_role role, cad_piece piece, int64_t rows, int64_t cols, int dims, bool trains, const char *stem, const char *end)
 {
     char prefix[96] = "", name[256];
@@ -35,7 +52,7 @@ static cad_status add_named(builder *b, int unit, cad_role role, cad_piece piece
         snprintf(prefix, sizeof prefix, "%.*s%d%s", (int)(at - b->arch->names.block_prefix), b->arch->names.block_prefix, unit - 1, at + 2);
     }
     snprintf(name, sizeof name, "%s%s%s", prefix, stem, end);
-    return add(b, unit, role, piece, name, rows, cols, dims, trains);
+    return add(b, unit, role, piece, name, rows, cols, dims, trains || (piece <= CAD_PIECE_BIAS && role != CAD_ROLE_HEAD && saved(b, name)));
 }
 
 static bool ends_with_entry(const char *name, const char *entry)
@@ -75,7 +92,9 @@ static cad_status adapted(builder *b, int unit, const shape *s, bool *out)
     const char *weight = b->p->row[b->p->find[unit][s->role][CAD_PIECE_WEIGHT]].name;
 
     snprintf(module, sizeof module, "%.*s", (int)(strlen(weight) - strlen(".weight")), weight);
-    return targeted(b, module, out);
+    CAD_TRY(targeted(b, module, out));
+    *out = *out && !saved(b, weight); /* what trains in full gets no adapter */
+    return CAD_OK;
 }
 
 static cad_status add_bias(builder *b, int unit, const shape *s)
@@ -154,6 +173,17 @@ static cad_status check_targets(const builder *b)
     return CAD_OK;
 }
 
+/* "score" and "classifier" are what people list for any classifier: one of them names this model's head or none does. */
+static cad_status check_saved(const builder *b)
+{
+    for (int i = 0; b->method->lora && i < b->method->save_count; i++) {
+        const char *name = b->method->saves[i];
+        if (b->saved[i] || !strcmp(name, "score") || !strcmp(name, "classifier")) continue;
+        return cad_fail(CAD_EUSAGE, "lora.modules_to_save: expected modules of this model (embed_tokens, norm, score, q_proj and the like), found \"%.60s\"", name);
+    }
+    return CAD_OK;
+}
+
 static cad_status build(builder *b)
 {
     const cad_arch *a = b->arch;
@@ -161,6 +191,7 @@ static cad_status build(builder *b)
     CAD_TRY(add_named(b, 0, CAD_ROLE_EMBED, CAD_PIECE_WEIGHT, a->vocab, a->hidden, 2, !b->method->lora, a->names.embed, ""));
     for (int i = 0; i < a->layers; i++) CAD_TRY(add_block(b, i + 1));
     CAD_TRY(add_tail(b));
+    CAD_TRY(check_saved(b));
     return check_targets(b);
 }
 
@@ -177,11 +208,13 @@ cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_met
     if (!(status = cad_alloc(&p->train_elems, units, sizeof *p->train_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_elems, units, sizeof *p->frozen_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->find, units, sizeof *p->find, "the parameter table")) &&
-        !(status = cad_alloc(&b.hits, (size_t)method->target_count + 1, sizeof *b.hits, "the target list"))) {
+        !(status = cad_alloc(&b.hits, (size_t)method->target_count + 1, sizeof *b.hits, "the target list")) &&
+        !(status = cad_alloc(&b.saved, (size_t)method->save_count + 1, sizeof *b.saved, "modules_to_save"))) {
         memset(p->find, 0xff, units * sizeof *p->find);
         status = build(&b);
     }
     cad_free(&b.hits);
+    cad_free(&b.saved);
     if (status) cad_params_close(out);
     return status;
 }

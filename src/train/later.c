@@ -13,7 +13,7 @@ static cad_status among(const char *option, const cad_words *w, const char *cons
 
 static cad_status refuse_methods(const cad_options *o)
 {
-    static const char *const saved[] = {"score", "classifier", NULL}, *const patterns[] = {"score", "classifier", "head", NULL};
+    static const char *const patterns[] = {"score", "classifier", "head", NULL};
 
     if (o->model.load_in_4bit || o->model.load_in_8bit) return cad_fail(CAD_EUSAGE, "load_in_4bit, load_in_8bit: expected false, found true: this version trains unquantised models");
     if (o->model.pooling == CAD_POOL_CLS) return cad_fail(CAD_EUSAGE, "pooling: expected last_token or mean for a decoder, found cls");
@@ -21,7 +21,6 @@ static cad_status refuse_methods(const cad_options *o)
     if (o->model.lora.use_dora) return cad_fail(CAD_EUSAGE, "use_dora: expected false, found true: this version trains plain LoRA");
     if (o->model.lora.init_lora_weights && strcmp(o->model.lora.init_lora_weights, "true"))
         return cad_fail(CAD_EUSAGE, "init_lora_weights: expected true, found %s: this version starts adapters with A uniform and B zero", o->model.lora.init_lora_weights);
-    CAD_TRY(among("modules_to_save", &o->model.lora.modules_to_save, saved, "score or classifier"));
     return among("head_trainable_patterns", &o->model.head_trainable_patterns, patterns, "classifier, score or head");
 }
 

@@ -160,6 +160,8 @@ static cad_status put_run(cad_json *j, const cad_run *r)
     CAD_TRY(cad_json_begin(j, "versions", '{'));
     CAD_TRY(cad_json_string(j, "cadtrain", CAD_VERSION));
     CAD_TRY(cad_json_string(j, "mpi", cad_comm_library(r->comm)));
+    CAD_TRY(cad_json_string(j, "hdf5", cad_h5_version()));
+    CAD_TRY(cad_json_string(j, "device", cad_device_description(r->device)));
     CAD_TRY(cad_json_end(j));
     CAD_TRY(put_shape(j, r));
     CAD_TRY(put_seeds(j, r->o));

@@ -39,6 +39,8 @@ static cad_status method_from_adapter(cad_run *r)
     m->target_count = a->target_count;
     m->target_is_regex = a->target_is_regex;
     m->train_head = a->saves_head;
+    m->saves = (const char *const *)a->saves;
+    m->save_count = a->save_count;
     return CAD_OK;
 }
 
@@ -70,6 +72,8 @@ static cad_status method_from_options(cad_run *r)
         m->target_count = o->model.lora.target_modules.count;
         m->target_is_regex = o->model.lora.target_is_regex;
         m->train_head = saves_head(&o->model.lora.modules_to_save);
+        m->saves = (const char *const *)o->model.lora.modules_to_save.word;
+        m->save_count = o->model.lora.modules_to_save.count;
     }
     m->dropout = o->model.lora.lora_dropout;
     return CAD_OK;

@@ -10,7 +10,7 @@ static cad_status gather(cad_zero *z, char *buffer, const char *part, const int6
 
     if (!cut[z->size]) return CAD_OK;
     if (n) CAD_TRY(cad_device_copy(z->device, buffer + at * z->each, part, n * z->each));
-    return cad_comm_igather(z->comm, buffer, cut, cadp_compute_num(z), r);
+    return cad_link_gather(z->link, buffer, cut, cadp_compute_num(z), r);
 }
 
 cad_status cad_zero_fetch(cad_zero *z, int unit)
@@ -36,8 +36,8 @@ cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
     if (!visits(z)) return CAD_OK;
     CAD_ASSERT(v->unit == unit);
     if (v->waiting) {
-        CAD_TRY(cad_comm_wait(z->comm, &v->train, NULL));
-        CAD_TRY(cad_comm_wait(z->comm, &v->frozen, NULL));
+        CAD_TRY(cad_link_wait(z->link, &v->train));
+        CAD_TRY(cad_link_wait(z->link, &v->frozen));
         v->waiting = false;
     }
     *out = (cad_unit_view){v->memory, v->memory + u->n * z->each};
@@ -72,7 +72,7 @@ cad_status cadp_finish_travel(cad_zero *z, int parity)
     if (t->unit < 0) return CAD_OK;
     u = &z->unit[t->unit];
     t->unit = -1;
-    CAD_TRY(cad_comm_wait(z->comm, &t->request, NULL));
+    CAD_TRY(cad_link_wait(z->link, &t->request));
     return cadp_add_to_sum(z, u, t->part);
 }
 
@@ -121,9 +121,8 @@ static cad_status send(cad_zero *z, int unit, bool empty)
     if (empty) CAD_TRY(cad_device_zero(z->device, buffer, u->n * (int64_t)cadp_sum_bytes(z)));
     else if (z->fixed)
         CAD_TRY(cad_fixed_add(z->device, &(cad_fixed_args){.q = cadp_flat(t->fixed, CAD_I64, u->n), .x = cadp_flat(t->grad, CAD_F32, u->n), .largest = largest_of(z, unit), .exponent = z->exponent[unit]}));
-    CAD_TRY(cad_device_sync(z->device));
     t->unit = unit;
-    return cad_comm_iscatter(z->comm, buffer, t->part, u->cut, cadp_sum_num(z), &t->request);
+    return cad_link_scatter(z->link, buffer, t->part, u->cut, cadp_sum_num(z), &t->request);
 }
 
 cad_status cad_zero_grads_done(cad_zero *z, int unit, bool empty)

@@ -131,7 +131,9 @@ cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *com
     z->fixed = o->exact && o->atoms_per_step > 1; /* the sum of one atom is the atom */
     z->direct = z->size == 1 && o->atoms_per_step == 1;
     z->cut_grads = z->size > 1 && o->stage >= 2;
-    if ((status = build(z, arena))) cad_zero_close(out);
+    status = cad_link_open(&z->link, comm, z->device, o->link ? o->link : "host");
+    if (!status) status = build(z, arena);
+    if (status) cad_zero_close(out);
     return status;
 }
 
@@ -142,6 +144,7 @@ void cad_zero_close(cad_zero **z)
         cad_free(&(*z)->unit[i].cut);
         cad_free(&(*z)->unit[i].fcut);
     }
+    cad_link_close(&(*z)->link);
     cad_free(&(*z)->unit);
     cad_free(&(*z)->offsets);
     cad_free(&(*z)->piece);

@@ -23,6 +23,7 @@ struct cad_zero {
     const cad_params *params;
     cad_comm *comm;
     cad_device *device;
+    cad_link *link;        /* how units and gradients travel */
     cad_zero_options o;
     int rank, size, units;
     int64_t each;          /* bytes of a compute element */

@@ -58,12 +58,11 @@ static cad_status sum_over_ranks(cad_zero *z)
         cad_request r = {0};
 
         if (!u->n) continue;
-        CAD_TRY(cad_device_sync(z->device));
-        CAD_TRY(cad_comm_iscatter(z->comm, u->sum, t->part, u->cut, cadp_sum_num(z), &r));
-        CAD_TRY(cad_comm_wait(z->comm, &r, NULL));
+        CAD_TRY(cad_link_scatter(z->link, u->sum, t->part, u->cut, cadp_sum_num(z), &r));
+        CAD_TRY(cad_link_wait(z->link, &r));
         if (n) CAD_TRY(cad_device_copy(z->device, (char *)u->sum + at * each, t->part, n * each));
-        CAD_TRY(cad_comm_igather(z->comm, u->sum, u->cut, cadp_sum_num(z), &r));
-        CAD_TRY(cad_comm_wait(z->comm, &r, NULL));
+        CAD_TRY(cad_link_gather(z->link, u->sum, u->cut, cadp_sum_num(z), &r));
+        CAD_TRY(cad_link_wait(z->link, &r));
     }
     return CAD_OK;
 }
@@ -134,11 +133,11 @@ static cad_status share_parameters(cad_zero *z)
     cad_request r[2] = {{0}, {0}};
 
     for (int i = 0; i < z->units; i++) {
-        CAD_TRY(cad_comm_wait(z->comm, &r[i % 2], NULL));
-        if (z->unit[i].n) CAD_TRY(cad_comm_igather(z->comm, z->unit[i].train, z->unit[i].cut, cadp_compute_num(z), &r[i % 2]));
+        CAD_TRY(cad_link_wait(z->link, &r[i % 2]));
+        if (z->unit[i].n) CAD_TRY(cad_link_gather(z->link, z->unit[i].train, z->unit[i].cut, cadp_compute_num(z), &r[i % 2]));
     }
-    CAD_TRY(cad_comm_wait(z->comm, &r[0], NULL));
-    return cad_comm_wait(z->comm, &r[1], NULL);
+    CAD_TRY(cad_link_wait(z->link, &r[0]));
+    return cad_link_wait(z->link, &r[1]);
 }
 
 cad_status cad_zero_step(cad_zero *z, const cad_zero_step_args *a, cad_zero_step_result *out)

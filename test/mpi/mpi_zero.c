@@ -12,7 +12,7 @@ static const char CONFIG[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\":
 enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 97 * 32 };
 static const double FIRST_NORM = 0.5;
 
-typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; } setting;
+typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; } setting;
 typedef struct rig {
     setting s;
     cad_comm *comm;
@@ -53,7 +53,7 @@ static cad_status value(void *with, int row, int64_t from, int64_t n, cad_dtype 
 static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *device)
 {
     cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score};
-    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute};
+    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link};
 
     *r = (rig){.s = *s, .comm = comm, .loud = 1};
     CHECK_OK(cad_device_open(&r->device, device, 1));
@@ -290,6 +290,10 @@ static void every_stage_has_the_bits_of_one_rank(setting s)
         s.stage = stages[i];
         run(&s, world, mine);
         expect_same(mine, want, "other bits than one rank alone", &s);
+        s.link = "staged"; /* as if the device's memory were not the host's */
+        run(&s, world, mine);
+        expect_same(mine, want, "by way of host memory: other bits than one rank alone", &s);
+        s.link = NULL;
     }
 }
 

@@ -28,7 +28,7 @@ static void close_cpu(cad_device *d)
 
 static cad_status open_cpu(cad_device *d)
 {
-    char processor[128];
+    char processor[128], version[32];
     cadp_cpu *own;
     cad_status status;
 
@@ -40,7 +40,9 @@ static cad_status open_cpu(cad_device *d)
         return status;
     }
     name_processor(processor, sizeof processor);
-    snprintf(d->description, sizeof d->description, "%s, %d thread%s, %s, bf16 products %s", processor, d->threads, d->threads == 1 ? "" : "s", cadp_dnnl_isa(), own->native ? "native" : "in fp32");
+    cadp_dnnl_version(version, sizeof version);
+    snprintf(d->description, sizeof d->description, "%s, %d thread%s, %s, bf16 products %s, oneDNN %s", processor, d->threads, d->threads == 1 ? "" : "s", cadp_dnnl_isa(),
+             own->native ? "native" : "in fp32", version);
     return CAD_OK;
 }
 

@@ -343,6 +343,13 @@ void cadp_bf16_run(const cadp_dnnl *o, const cadp_bf16 *s, const uint16_t *from,
     CAD_ASSERT(status == dnnl_success);
 }
 
+void cadp_dnnl_version(char *out, size_t room)
+{
+    const dnnl_version_t *v = dnnl_version();
+
+    snprintf(out, room, "%d.%d.%d", v->major, v->minor, v->patch);
+}
+
 const char *cadp_dnnl_isa(void)
 {
     static const struct { dnnl_cpu_isa_t isa; const char *name; } names[] = {

@@ -64,6 +64,7 @@ void cadp_sgemm(int64_t m, int64_t n, int64_t k, float alpha, cadp_factor a, cad
 /* Called by each thread of a team: products started by it use no further threads. */
 void cadp_cpu_alone(void);
 const char *cadp_dnnl_isa(void);
+void cadp_dnnl_version(char *out, size_t room); /* "2.6.3" */
 
 /* Products of bf16 factors: made for a shape by the thread that starts a team, run by any of the team. */
 typedef struct cadp_dnnl cadp_dnnl;

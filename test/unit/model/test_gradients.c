@@ -167,6 +167,15 @@ static void adapters_on_listed_layers(void **state)
                                                                 .train_head = true, .pooling = CAD_POOLING_MEAN}, 20, 12);
 }
 
+/* Embeddings, norms and one of three members of a product train in full beside adapters. */
+static void adapters_beside_modules_that_train_in_full(void **state)
+{
+    static const char *const saves[] = {"embed_tokens", "norm", "0.self_attn.k_proj", "mlp.down_proj"};
+
+    (void)state;
+    check("qwen2", 2, "", (cad_method){.lora = true, .r = 2, .alpha = 5, .train_head = true, .saves = saves, .save_count = 4}, 20, 30);
+}
+
 static void adapters_in_one_layer_only(void **state)
 {
     static const char *const targets[] = {".*\\.0\\.self_attn\\.(k|o)_proj"};
@@ -187,6 +196,7 @@ int main(void)
         cmocka_unit_test(adapters_on_all_linear_layers),
         cmocka_unit_test(adapters_with_dropout_and_biases),
         cmocka_unit_test(adapters_on_listed_layers),
+        cmocka_unit_test(adapters_beside_modules_that_train_in_full),
         cmocka_unit_test(adapters_in_one_layer_only),
     };
 

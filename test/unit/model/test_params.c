@@ -248,6 +248,33 @@ static void no_failed_allocation_leaks(void **state)
     cad_params_close(&p);
 }
 
+/* PEFT compares the end of a module's name: "norm" is every norm; a saved layer gets no adapter. */
+static void modules_to_save_are_matched_as_in_peft(void **state)
+{
+    static const char *const saves[] = {"score", "classifier", "norm", "v_proj"}, *const wrong[] = {"score", "lm_hed"};
+    cad_method m = {.lora = true, .r = 3, .train_head = true, .num_labels = 2, .saves = saves, .save_count = 4};
+    cad_arch a;
+    cad_params *p;
+
+    (void)state;
+    tiny_arch(&a, "qwen2", 1, "");
+    p = open_table(&a, &m);
+    for (int i = 0; i < p->count; i++) {
+        const cad_param *r = &p->row[i];
+        bool saved = strstr(r->name, "norm.") || strstr(r->name, "v_proj") || r->role == CAD_ROLE_HEAD;
+        if (r->trains != (saved || r->piece >= CAD_PIECE_A)) fail_msg("%s: %s", r->name, r->trains ? "trains" : "is frozen");
+    }
+    assert_int_equal(p->find[1][CAD_ROLE_V][CAD_PIECE_A], -1);
+    assert_true(p->find[1][CAD_ROLE_Q][CAD_PIECE_A] >= 0);
+    cad_params_close(&p);
+    m.saves = wrong;
+    m.save_count = 2;
+    assert_int_equal(cad_params_open(&p, &a, &m), CAD_EUSAGE);
+    assert_non_null(strstr(cad_reason(), "found \"lm_hed\""));
+    cad_clear();
+    assert_int_equal(cad_mem_blocks(), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +283,7 @@ int main(void)
         cmocka_unit_test(members_of_one_product_lie_side_by_side),
         cmocka_unit_test(counts_are_those_of_peft_and_transformers),
         cmocka_unit_test(targets_match_as_in_peft),
+        cmocka_unit_test(modules_to_save_are_matched_as_in_peft),
         cmocka_unit_test(a_target_that_is_no_layer_is_refused),
         cmocka_unit_test(no_failed_allocation_leaks),
     };

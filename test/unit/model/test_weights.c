@@ -364,8 +364,8 @@ static void what_an_adapter_needs_and_we_do_not_compute_is_refused(void **state)
 
 static void a_written_adapter_is_read_back(void **state)
 {
-    static const char *const targets[] = {"q_proj", "down_proj"};
-    cad_method m = {.lora = true, .r = 12, .alpha = 2.5, .dropout = 0.125, .rslora = true, .train_bias = true, .targets = targets, .target_count = 2, .train_head = true};
+    static const char *const targets[] = {"q_proj", "down_proj"}, *const saves[] = {"score", "embed_tokens"};
+    cad_method m = {.lora = true, .r = 12, .alpha = 2.5, .dropout = 0.125, .rslora = true, .train_bias = true, .targets = targets, .target_count = 2, .train_head = true, .saves = saves, .save_count = 2};
     cad_adapter_config c;
     cad_tree *t;
     cad_arch a;
@@ -376,7 +376,8 @@ static void a_written_adapter_is_read_back(void **state)
     OK(cad_adapter_config_write(in_scratch(""), "some/base", &a, &m));
     OK(cad_adapter_config_read(&c, in_scratch("")));
     assert_string_equal(c.base_model, "some/base");
-    assert_true(c.r == 12 && c.alpha == 2.5 && c.dropout == 0.125 && c.rslora && c.train_bias && !c.adapted_bias_only && c.saves_head && c.target_count == 2);
+    assert_true(c.r == 12 && c.alpha == 2.5 && c.dropout == 0.125 && c.rslora && c.train_bias && !c.adapted_bias_only && c.saves_head && c.target_count == 2 && c.save_count == 2);
+    assert_string_equal(c.saves[1], "embed_tokens");
     assert_string_equal(c.targets[0], "q_proj");
     cad_adapter_config_close(&c);
     m = (cad_method){.lora = true, .r = 1, .alpha = 1, .train_bias = true, .adapted_bias_only = true};

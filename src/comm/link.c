@@ -1,0 +1,133 @@
+#include <cadtrain/link.h>
+#include "comm_priv.h"
+
+/* A staged transfer in flight: host memory of its own, kept for the next one. */
+typedef struct stage { char *host; int64_t room; void *to; const int64_t *at; cad_num type; bool gathers, busy; cad_request request; } stage;
+
+struct cad_link { cad_comm *comm; cad_device *device; bool staged; stage stages[CADP_LANES]; };
+
+cad_status cad_link_open(cad_link **out, cad_comm *comm, cad_device *device, const char *kind)
+{
+    bool staged = !strcmp(kind, "staged");
+
+    *out = NULL;
+    if (!staged && strcmp(kind, "host")) return cad_fail(CAD_EUSAGE, "link: expected host or staged, found '%s'", kind);
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "a link"));
+    **out = (cad_link){.comm = comm, .device = device, .staged = staged};
+    return CAD_OK;
+}
+
+void cad_link_close(cad_link **l)
+{
+    if (!*l) return;
+    for (int i = 0; i < CADP_LANES; i++)
+        if (!(*l)->stages[i].busy) cad_free(&(*l)->stages[i].host); /* after a failure others may still write into the rest */
+    cad_free(l);
+}
+
+const char *cad_link_kind(const cad_link *l) { return l->staged ? "staged" : "host"; }
+
+int64_t cad_link_host_bytes(const cad_link *l)
+{
+    int64_t sum = 0;
+
+    for (int i = 0; i < CADP_LANES; i++) sum += l->stages[i].room;
+    return sum;
+}
+
+/* The smallest free stage with room, else the largest free one. */
+static stage *choose(cad_link *l, int64_t need)
+{
+    stage *best = NULL;
+
+    for (int i = 0; i < CADP_LANES; i++) {
+        stage *s = &l->stages[i];
+        bool fits = s->room >= need, best_fits = best && best->room >= need;
+        if (s->busy) continue;
+        if (!best || (fits && !best_fits) || (fits && s->room < best->room) || (!fits && !best_fits && s->room > best->room)) best = s;
+    }
+    return best;
+}
+
+static cad_status take(cad_link *l, int64_t need, stage **out)
+{
+    stage *s = *out = choose(l, need);
+
+    if (!s) return cad_fail(CAD_EINTERNAL, "more than %d collective transfers in flight", (int)CADP_LANES);
+    if (s->room < need) {
+        cad_free(&s->host);
+        s->room = 0;
+        CAD_TRY(cad_alloc(&s->host, (size_t)need, 1, "transfers between a device and other ranks"));
+        s->room = need;
+    }
+    s->busy = true;
+    return CAD_OK;
+}
+
+static cad_status started(stage *s, cad_status status, cad_request *r)
+{
+    if (status) s->busy = false;
+    else *r = (cad_request){.handle = s};
+    return status;
+}
+
+static cad_status stage_gather(cad_link *l, stage *s)
+{
+    int64_t each = (int64_t)cadp_num_bytes(s->type), at = s->at[l->comm->rank] * each, n = s->at[l->comm->rank + 1] * each - at;
+
+    if (n) CAD_TRY(cad_device_download(l->device, s->host + at, (char *)s->to + at, n));
+    return cad_comm_igather(l->comm, s->host, s->at, s->type, &s->request);
+}
+
+cad_status cad_link_gather(cad_link *l, void *buffer, const int64_t *at, cad_num type, cad_request *r)
+{
+    int64_t all = at[l->comm->size] * (int64_t)cadp_num_bytes(type);
+    stage *s;
+
+    *r = (cad_request){0};
+    if (!l->staged || l->comm->size == 1) return cad_comm_igather(l->comm, buffer, at, type, r);
+    CAD_TRY(take(l, all, &s));
+    *s = (stage){.host = s->host, .room = s->room, .to = buffer, .at = at, .type = type, .gathers = true, .busy = true};
+    return started(s, stage_gather(l, s), r);
+}
+
+cad_status cad_link_scatter(cad_link *l, const void *buffer, void *out, const int64_t *at, cad_num type, cad_request *r)
+{
+    int64_t each = (int64_t)cadp_num_bytes(type), all = at[l->comm->size] * each, part = (at[l->comm->rank + 1] - at[l->comm->rank]) * each;
+    stage *s;
+    cad_status status;
+
+    *r = (cad_request){0};
+    if (!l->staged || l->comm->size == 1) {
+        CAD_TRY(cad_device_sync(l->device));
+        return cad_comm_iscatter(l->comm, buffer, out, at, type, r);
+    }
+    CAD_TRY(take(l, all + part, &s));
+    *s = (stage){.host = s->host, .room = s->room, .to = out, .at = at, .type = type, .busy = true};
+    status = cad_device_download(l->device, s->host, buffer, all);
+    if (!status) status = cad_comm_iscatter(l->comm, s->host, s->host + all, at, type, &s->request);
+    return started(s, status, r);
+}
+
+/* What arrived goes up: of a gather everything but this rank's own part, of a scatter the sum. */
+static cad_status arrived(cad_link *l, const stage *s)
+{
+    int64_t each = (int64_t)cadp_num_bytes(s->type), own = s->at[l->comm->rank] * each, next = s->at[l->comm->rank + 1] * each, all = s->at[l->comm->size] * each;
+
+    if (!s->gathers) return next > own ? cad_device_upload(l->device, s->to, s->host + all, next - own) : CAD_OK;
+    if (own) CAD_TRY(cad_device_upload(l->device, s->to, s->host, own));
+    return all > next ? cad_device_upload(l->device, (char *)s->to + next, s->host + next, all - next) : CAD_OK;
+}
+
+cad_status cad_link_wait(cad_link *l, cad_request *r)
+{
+    stage *s = r->handle;
+    cad_status status;
+
+    if (!l->staged || l->comm->size == 1 || !s) return cad_comm_wait(l->comm, r, NULL);
+    *r = (cad_request){0};
+    status = cad_comm_wait(l->comm, &s->request, NULL);
+    if (!status) status = arrived(l, s);
+    s->busy = false;
+    return status;
+}
