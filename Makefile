@@ -31,6 +31,8 @@ NVCCFLAGS := -std=c++20 -O3 -lineinfo -Werror all-warnings -Xcompiler -Wall,-Wex
 KERNELS := $(sort $(wildcard src/device/cuda/cuda_*.cu))
 EMULATED_OBJ := $(KERNELS:%.cu=$(OBJ)/%.emulated.o)
 ifeq ($(CUDA),1)
+$(if $(shell command -v $(NVCC)),,$(error CUDA=1 needs nvcc: expected $(NVCC); set CUDA_HOME to the toolkit, or NVCC to the compiler))
+$(if $(wildcard $(CUDA_HOME)/include/cublasLt.h),,$(error CUDA=1 needs cuBLASLt: expected $(CUDA_HOME)/include/cublasLt.h; install libcublas-dev of the toolkit))
 CUDA_OBJ := $(patsubst %.cu,$(BUILD)/cuda/%.o,$(KERNELS) $(sort $(wildcard src/device/cuda/nvcc_*.cu)))
 LEFT_OUT := src/device/cuda/cuda_absent.c
 LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lstdc++ -lrt -ldl

@@ -27,5 +27,6 @@ accept() {
 }
 fails=0
 accept --families "$families" --checks "$checks"
+[ $# -gt 0 ] || accept --families llama,qwen2 --checks logits,bf16,full,lora --device emulated
 [ $# -gt 0 ] || accept --families llama --checks tokenizers --only-tokenizers llama3,qwen2_5,qwen3
 exit $fails

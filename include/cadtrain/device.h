@@ -2,7 +2,8 @@
  *
  * Backends: "cpu" (fast, threads), "ref" (plain loops in double: it defines right), "check" / "check:cpu" (wraps ref or cpu: fresh and
  * freed memory is NaN, red zones round every block, reading what was never written and writing outside are failures), "plan:cpu", "plan:ref" (memory
- * counts but does not exist, operations check shapes and add up FLOP and work space, nothing is computed).
+ * counts but does not exist, operations check shapes and add up FLOP and work space, nothing is computed), "cuda" / "cuda:N" (the Nth GPU; in a build
+ * without CUDA its open says so), "emulated" (the kernels of cuda on the processor: for tests, slow).
  *
  * The front doors (ops_*.c) check shapes, dtypes and sizes once, count, and dispatch; backends assume them. A wrong shape is CAD_EINTERNAL
  * with the operation, what was expected and what was found. Operations run in order on the device's own stream; results are on the host

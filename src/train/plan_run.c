@@ -230,7 +230,7 @@ static cad_status count_parameters(const cad_run *r, int64_t *trainable, int64_t
 cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key)
 {
     int threads = cadp_threads(r);
-    planner p = {r, r->device ? cad_device_name(r->device) : "cpu", threads, world, memory > 0 ? memory : host_memory(world)};
+    planner p = {r, r->device ? cad_device_name(r->device) : cadp_device_name(r->o), threads, world, memory > 0 ? memory : host_memory(world)};
     sums s;
     int64_t batch, trainable, all;
     double flop;
@@ -259,7 +259,7 @@ static void print_line(const char *name, int64_t bytes) { printf("  %-16s %18lld
 static cad_status print_table(cad_run *r, int world, int64_t memory)
 {
     int threads = cadp_threads(r);
-    planner p = {r, "cpu", threads, world, memory > 0 ? memory : host_memory(world)};
+    planner p = {r, cadp_device_name(r->o), threads, world, memory > 0 ? memory : host_memory(world)};
     int64_t micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, world)), trainable, all, batch;
     double flop;
     sums s;

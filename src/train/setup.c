@@ -145,7 +145,7 @@ int cadp_threads(const cad_run *r)
     return (int)cad_max(1, cores / (r->comm ? cad_comm_local_size(r->comm) : 1));
 }
 
-static const char *device_name(const cad_options *o)
+const char *cadp_device_name(const cad_options *o)
 {
     return !strcmp(o->runtime.device, "auto") ? "cpu" : o->runtime.device;
 }
@@ -231,7 +231,7 @@ static void let_transfers_move(void *comm) { cad_comm_progress(comm); }
 static cad_status open_memory(cad_run *r)
 {
     CAD_TRY(check_vocabulary(r));
-    CAD_TRY(cad_device_open(&r->device, device_name(r->o), cadp_threads(r)));
+    CAD_TRY(cad_device_open(&r->device, cadp_device_name(r->o), cadp_threads(r)));
     if (r->size > 1) cad_device_between(r->device, let_transfers_move, r->comm);
     CAD_TRY(cadp_open_rooms(r));
     CAD_TRY(cadp_reserve_work(r));
