@@ -73,6 +73,22 @@ CAD_CHECKED cad_status cad_device_copy(cad_device *d, void *to, const void *from
 CAD_CHECKED cad_status cad_device_zero(cad_device *d, void *at, int64_t bytes);
 CAD_CHECKED cad_status cad_device_sync(cad_device *d);
 
+/* ---- lanes: a second queue of the device, for what runs beside the operations (lane.c) ----
+ * On "cuda" a stream with events; "emulated" has a stand-in, whose calls run when somebody waits for them; other devices have none. Host
+ * memory is not touched and the host does not wait, except in cad_lane_wait. */
+typedef struct cad_lane cad_lane;
+enum { CAD_LANE_MARKS = 16 };
+bool cad_device_has_lanes(const cad_device *d);
+CAD_CHECKED cad_status cad_lane_open(cad_lane **out, cad_device *d); /* CAD_EUSAGE: the device has none. Before the device is closed: */
+void cad_lane_close(cad_lane **l);
+void *cad_lane_native(const cad_lane *l); /* its cudaStream_t; NULL on "emulated" */
+CAD_CHECKED cad_status cad_lane_follow(cad_lane *l);           /* what it is given next waits for all that the device was given so far */
+CAD_CHECKED cad_status cad_lane_mark(cad_lane *l, int mark);   /* mark number `mark` stands behind all that the lane was given so far */
+CAD_CHECKED cad_status cad_lane_before(cad_lane *l, int mark); /* what the device is given next waits for the mark */
+/* `call` runs on the host in the lane's turn: on "emulated" on the thread that waits for it, on "cuda" on a thread of the driver. */
+CAD_CHECKED cad_status cad_lane_later(cad_lane *l, void (*call)(void *with), void *with);
+CAD_CHECKED cad_status cad_lane_wait(cad_lane *l); /* the host waits for all that the lane was given */
+
 /* ---- operations ----
  * Dtypes: "real" is F32, BF16 or F64. Where F64 occurs in a call everything real is F64 (the double-precision build of the whole model on
  * "ref"); otherwise each argument says what it may be. Accumulation is fp32 or better; sums over rows run in row order within fixed tiles, so

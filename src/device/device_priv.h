@@ -12,6 +12,18 @@
     X(dropout, cad_dropout_args) X(adamw, cad_adamw_args) X(sumsq, cad_sumsq_args) X(fixed_add, cad_fixed_args)                 \
     X(fixed_back, cad_fixed_args) X(add_i64, cad_fixed_args)
 
+/* `own` is what open gave; the lane's doors have checked marks. */
+typedef struct cadp_lane_if {
+    CAD_CHECKED cad_status (*open)(cad_device *d, void **own);
+    void (*close)(void *own);
+    void *(*native)(void *own);
+    CAD_CHECKED cad_status (*follow)(cad_device *d, void *own);
+    CAD_CHECKED cad_status (*mark)(void *own, int mark);
+    CAD_CHECKED cad_status (*before)(cad_device *d, void *own, int mark);
+    CAD_CHECKED cad_status (*later)(void *own, void (*call)(void *with), void *with);
+    CAD_CHECKED cad_status (*wait)(void *own);
+} cadp_lane_if;
+
 typedef struct cadp_device_if {
     const char *name;
     bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
@@ -21,6 +33,7 @@ typedef struct cadp_device_if {
     cad_status (*release)(cad_device *d, void *p, int64_t bytes);
     CAD_CHECKED cad_status (*move)(cad_device *d, void *to, const void *from, int64_t bytes); /* upload, download, copy; from NULL: zero */
     CAD_CHECKED cad_status (*sync)(cad_device *d);
+    const cadp_lane_if *lanes; /* NULL: none */
 #define CADP_ROW(op, args)                                                            \
     CAD_CHECKED cad_status (*op)(cad_device * d, const args *x, void *work);          \
     int64_t (*op##_work)(const cad_device *d, const args *x); /* NULL: needs none */

@@ -1,5 +1,5 @@
 /* All that is wanted of the CUDA runtime. nvcc_rt.cu asks the runtime; emulated_rt.c stands in on the host, where a stream does at once
- * what it is given and an event is done when it is recorded. */
+ * what it is given (but for stream_later) and an event is done when it is recorded. */
 #ifndef CADP_CUDA_RT_H
 #define CADP_CUDA_RT_H
 #include "emulated_grid.h"
@@ -29,6 +29,11 @@ void GRID(stream_close)(cadp_stream **s);
 CAD_CHECKED cad_status GRID(stream_wait)(cadp_stream *s);
 /* Asynchronous, in the stream's order. from NULL: zeros. */
 CAD_CHECKED cad_status GRID(stream_copy)(cadp_stream *s, void *to, const void *from, int64_t bytes);
+
+/* The runtime's own handle; NULL on the host. */
+void *GRID(stream_native)(cadp_stream *s);
+/* `call` runs on the host in the stream's turn; the emulated stream keeps it until somebody waits for it. */
+CAD_CHECKED cad_status GRID(stream_later)(cadp_stream *s, void (*call)(void *with), void *with);
 
 CAD_CHECKED cad_status GRID(event_open)(cadp_event **out);
 void GRID(event_close)(cadp_event **e);

@@ -2,8 +2,10 @@
 
 #include <stdio.h>
 
-struct cadp_stream { cadp_emulator *grid; };
-struct cadp_event { double at; };
+/* Calls for later stand in a ring; `given` and `done` count them. */
+enum { LATER = 256 };
+struct cadp_stream { cadp_emulator *grid; struct { void (*call)(void *with); void *with; } later[LATER]; int64_t given, done; };
+struct cadp_event { double at; cadp_stream *stream; int64_t given; };
 
 cadp_emulator *cadp_emulator_of(cadp_stream *s) { return s->grid; }
 
@@ -40,9 +42,31 @@ void GRID(stream_close)(cadp_stream **s)
     cad_free(s);
 }
 
+static void run_later(cadp_stream *s, int64_t upto)
+{
+    while (s->done < upto) {
+        int64_t at = s->done++ % LATER;
+        s->later[at].call(s->later[at].with);
+    }
+}
+
 cad_status GRID(stream_wait)(cadp_stream *s)
 {
+    run_later(s, s->given);
+    return CAD_OK;
+}
+
+void *GRID(stream_native)(cadp_stream *s)
+{
     (void)s;
+    return NULL;
+}
+
+cad_status GRID(stream_later)(cadp_stream *s, void (*call)(void *with), void *with)
+{
+    if (s->given - s->done == LATER) run_later(s, s->done + 1);
+    s->later[s->given % LATER].call = call;
+    s->later[s->given++ % LATER].with = with;
     return CAD_OK;
 }
 
@@ -61,15 +85,17 @@ void GRID(event_close)(cadp_event **e) { cad_free(e); }
 
 cad_status GRID(event_record)(cadp_event *e, cadp_stream *s)
 {
-    (void)s;
     e->at = cad_now();
+    e->stream = s;
+    e->given = s->given;
     return CAD_OK;
 }
 
 cad_status GRID(stream_after)(cadp_stream *s, cadp_event *e)
 {
-    (void)s;
-    return e->at > 0 ? CAD_OK : cad_fail(CAD_EINTERNAL, "a stream is to wait for an event that was never recorded");
+    if (!(e->at > 0)) return cad_fail(CAD_EINTERNAL, "a stream is to wait for an event that was never recorded");
+    if (e->stream != s) run_later(e->stream, e->given);
+    return CAD_OK;
 }
 
 cad_status GRID(event_between)(cadp_event *from, cadp_event *to, float *ms)

@@ -95,6 +95,9 @@ extern "C" cad_status GRID(stream_copy)(cadp_stream *s, void *to, const void *fr
     return told(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDefault, s->stream), "copying");
 }
 
+extern "C" void *GRID(stream_native)(cadp_stream *s) { return s->stream; }
+extern "C" cad_status GRID(stream_later)(cadp_stream *s, void (*call)(void *with), void *with) { return told(cudaLaunchHostFunc(s->stream, call, with), "a call of the host"); }
+
 extern "C" cad_status GRID(event_open)(cadp_event **out)
 {
     cad_status status;
