@@ -51,6 +51,11 @@ const char *cad_device_name(const cad_device *d);        /* "cpu" */
 const char *cad_device_description(const cad_device *d); /* processor, threads, instruction set used for bf16 products */
 int cad_device_threads(const cad_device *d);
 bool cad_device_on_host(const cad_device *d);            /* its memory may be written by the program itself, by any thread */
+int cad_device_gpus(void);                               /* that this process sees; 0 in a build without CUDA */
+/* The same text for everybody who uses the same GPU of a machine, "" for devices of one's own. */
+const char *cad_device_identity(const cad_device *d);
+/* What the whole device has, and what is free of it now, other programs' and the driver's share taken off. 0, 0: not known. */
+void cad_device_memory(const cad_device *d, int64_t *left, int64_t *all);
 bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
 
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
@@ -72,6 +77,15 @@ CAD_CHECKED cad_status cad_device_download(cad_device *d, void *to_host, const v
 CAD_CHECKED cad_status cad_device_copy(cad_device *d, void *to, const void *from, int64_t bytes);
 CAD_CHECKED cad_status cad_device_zero(cad_device *d, void *at, int64_t bytes);
 CAD_CHECKED cad_status cad_device_sync(cad_device *d);
+
+/* A ramp: host memory from which batches go up while the host goes on; page-locked on GPUs, in two halves that take turns. On other devices
+ * it has no memory of its own and what goes up is there at once. `bytes` is what goes up in one turn at most. */
+typedef struct cad_ramp cad_ramp;
+CAD_CHECKED cad_status cad_ramp_open(cad_ramp **out, cad_device *d, int64_t bytes, const char *what);
+void cad_ramp_close(cad_ramp **r); /* before the device */
+CAD_CHECKED cad_status cad_ramp_turn(cad_ramp *r); /* the other half, once what it held has gone up */
+/* Takes a copy of `from_host` (the caller's again on return), which goes up in the device's order. */
+CAD_CHECKED cad_status cad_ramp_up(cad_ramp *r, void *to, const void *from_host, int64_t bytes);
 
 /* ---- lanes: a second queue of the device, for what runs beside the operations (lane.c) ----
  * On "cuda" a stream with events; "emulated" has a stand-in, whose calls run when somebody waits for them; other devices have none. Host

@@ -157,6 +157,7 @@ static cad_status build(cad_model *m, cad_arena *arena)
     CAD_TRY(take_activations(m, arena));
     CAD_TRY(take_work(m, arena));
     CAD_TRY(take_tail(m, arena));
+    CAD_TRY(cad_ramp_open(&m->ramp, m->device, m->limits.tokens * 4 + m->limits.sequences * 12 + 4, "batches on their way to the device"));
     return make_rotation(m, arena);
 }
 
@@ -183,6 +184,7 @@ void cad_model_close(cad_model **m)
     cad_free(&(*m)->linear);
     cad_free(&(*m)->h);
     cad_free(&(*m)->slot);
+    cad_ramp_close(&(*m)->ramp);
     cad_free(m);
 }
 
@@ -190,8 +192,6 @@ int cad_model_units(const cad_model *m) { return m->arch->layers + 2; }
 
 cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training)
 {
-    cad_device *d = m->device;
-
     if (b->tokens > m->limits.tokens || b->sequences > m->limits.sequences || b->longest > m->limits.positions)
         return cad_fail(CAD_EINTERNAL, "a micro-batch of %d tokens in %d sequences, longest %d, is larger than planned (%lld, %lld, %lld)", b->tokens, b->sequences, b->longest,
                         (long long)m->limits.tokens, (long long)m->limits.sequences, (long long)m->limits.positions);
@@ -200,11 +200,12 @@ cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training
     m->has_labels = b->labels != NULL;
     m->scale = b->scale;
     m->seed_index = b->seed_index;
-    CAD_TRY(cad_device_upload(d, m->ids_dev, b->ids, (int64_t)b->tokens * 4));
-    CAD_TRY(cad_device_upload(d, m->starts_dev, b->starts, (int64_t)(b->sequences + 1) * 4));
+    CAD_TRY(cad_ramp_turn(m->ramp));
+    CAD_TRY(cad_ramp_up(m->ramp, m->ids_dev, b->ids, (int64_t)b->tokens * 4));
+    CAD_TRY(cad_ramp_up(m->ramp, m->starts_dev, b->starts, (int64_t)(b->sequences + 1) * 4));
     if (!m->has_labels) return CAD_OK;
-    CAD_TRY(cad_device_upload(d, m->labels.data, b->labels, (int64_t)b->sequences * 4));
-    return cad_device_upload(d, m->weights.data, b->weights, (int64_t)b->sequences * 4);
+    CAD_TRY(cad_ramp_up(m->ramp, m->labels.data, b->labels, (int64_t)b->sequences * 4));
+    return cad_ramp_up(m->ramp, m->weights.data, b->weights, (int64_t)b->sequences * 4);
 }
 
 static cad_status embed(cad_model *m, cad_unit_view w)

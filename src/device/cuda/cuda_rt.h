@@ -14,10 +14,12 @@ extern "C" {
 
 typedef struct cadp_stream cadp_stream;
 typedef struct cadp_event cadp_event;
-typedef struct cadp_gpu { char name[128]; int major, minor, processors; int64_t memory; } cadp_gpu;
+typedef struct cadp_gpu { char name[128], identity[64]; int major, minor, processors; int64_t memory; } cadp_gpu;
 
 /* Makes the device the one of this thread. CAD_ERESOURCE with the driver's words when it cannot. */
 CAD_CHECKED cad_status GRID(rt_open)(int index, cadp_gpu *out);
+/* 0, 0: not known. */
+void GRID(rt_memory)(int64_t *left, int64_t *all);
 CAD_CHECKED cad_status GRID(rt_alloc)(void **out, int64_t bytes, const char *what);
 cad_status GRID(rt_free)(void *p);
 CAD_CHECKED cad_status GRID(rt_pinned)(void **out, int64_t bytes, const char *what);
@@ -40,6 +42,8 @@ void GRID(event_close)(cadp_event **e);
 CAD_CHECKED cad_status GRID(event_record)(cadp_event *e, cadp_stream *s);
 /* What the stream is given from now on waits for the event; the host does not. */
 CAD_CHECKED cad_status GRID(stream_after)(cadp_stream *s, cadp_event *e);
+/* The host waits; an event that was never recorded is done. */
+CAD_CHECKED cad_status GRID(event_wait)(cadp_event *e);
 /* Milliseconds between two recorded events, after both are done. */
 CAD_CHECKED cad_status GRID(event_between)(cadp_event *from, cadp_event *to, float *ms);
 

@@ -1,6 +1,7 @@
 #include "emulated_rt.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Calls for later stand in a ring; `given` and `done` count them. */
 enum { LATER = 256 };
@@ -13,7 +14,16 @@ cad_status GRID(rt_open)(int index, cadp_gpu *out)
 {
     if (index) return cad_fail(CAD_ERESOURCE, "device emulated:%d: there is one emulated device, 0", index);
     *out = (cadp_gpu){.name = "an emulated grid on the host", .processors = 1};
+    if (getenv("CADTRAIN_EMULATED_GPU")) snprintf(out->identity, sizeof out->identity, "%s", getenv("CADTRAIN_EMULATED_GPU")); /* for tests of sharing */
     return CAD_OK;
+}
+
+/* CADTRAIN_EMULATED_MEMORY: for tests of what does not fit. */
+void GRID(rt_memory)(int64_t *left, int64_t *all)
+{
+    const char *bytes = getenv("CADTRAIN_EMULATED_MEMORY");
+
+    *left = *all = bytes ? strtoll(bytes, NULL, 10) : 0;
 }
 
 cad_status GRID(rt_alloc)(void **out, int64_t bytes, const char *what) { return cad_alloc(out, (size_t)bytes, 1, what); }
@@ -95,6 +105,12 @@ cad_status GRID(stream_after)(cadp_stream *s, cadp_event *e)
 {
     if (!(e->at > 0)) return cad_fail(CAD_EINTERNAL, "a stream is to wait for an event that was never recorded");
     if (e->stream != s) run_later(e->stream, e->given);
+    return CAD_OK;
+}
+
+cad_status GRID(event_wait)(cadp_event *e)
+{
+    if (e->stream) run_later(e->stream, e->given);
     return CAD_OK;
 }
 
