@@ -13,8 +13,8 @@
 static struct { void *handle; WANTED(FIELD) } lib;
 #undef FIELD
 
-_Static_assert(CADP_NCCL_SYSTEM == ncclSystemError && CADP_NCCL_INTERNAL == ncclInternalError && CADP_NCCL_ARGUMENT == ncclInvalidArgument &&
-               CADP_NCCL_USAGE == ncclInvalidUsage && CADP_NCCL_REMOTE == ncclRemoteError && CADP_NCCL_IN_PROGRESS == ncclInProgress, "codes are NCCL's");
+_Static_assert((int)CADP_NCCL_SYSTEM == (int)ncclSystemError && (int)CADP_NCCL_INTERNAL == (int)ncclInternalError && (int)CADP_NCCL_ARGUMENT == (int)ncclInvalidArgument &&
+               (int)CADP_NCCL_USAGE == (int)ncclInvalidUsage && (int)CADP_NCCL_REMOTE == (int)ncclRemoteError && (int)CADP_NCCL_IN_PROGRESS == (int)ncclInProgress, "codes are NCCL's");
 _Static_assert(sizeof(cadp_nccl_id) == sizeof(ncclUniqueId), "NCCL's id");
 
 static cad_status find_symbol(const char *name, void *out)

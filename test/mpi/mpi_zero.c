@@ -387,9 +387,9 @@ static void nothing_is_allocated_after_the_first_step(const setting *s)
     blocks = cad_device_allocs(r.device);
     calls = cad_mem_calls();
     bytes = cad_comm_scratch_bytes(world);
-    /* the emulated grid's shared memory grows with the longest sequence: there the same step again */
-    for (int64_t step = 2; step <= 4; step++) (void)whole_step(&r, !strcmp(device_name, "emulated") ? 1 : step);
-    CHECK(cad_device_allocs(r.device) == blocks && cad_mem_calls() == calls && cad_comm_scratch_bytes(world) == bytes);
+    for (int64_t step = 2; step <= 4; step++) (void)whole_step(&r, step);
+    /* a block's shared memory is a new allocation on the emulated grid, so that its end is watched */
+    CHECK(cad_device_allocs(r.device) == blocks && (cad_mem_calls() == calls || !strcmp(device_name, "emulated")) && cad_comm_scratch_bytes(world) == bytes);
     close_rig(&r);
 }
 
