@@ -50,11 +50,11 @@ UNIT_SRC := $(shell find test/unit -name 'test_*.c' 2>/dev/null | sort)
 UNIT_BIN := $(UNIT_SRC:%.c=$(OUT)/%)
 MPI_SRC := $(shell find test/mpi -name 'mpi_*.c' 2>/dev/null | sort)
 MPI_BIN := $(MPI_SRC:%.c=$(OUT)/%)
-BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c))
+BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c benchmarks/gpu/*.c))
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
-.PHONY: all test unit mpi asan bench install info help gates clean
+.PHONY: FORCE all test unit mpi asan bench install info help gates clean
 .SECONDARY:
 all: $(BUILD)/cadtrain $(BUILD)/libcadtrain.a ## build the program and the library
 

@@ -71,6 +71,10 @@ int64_t cad_device_work_needed(const cad_device *d); /* the largest need of any 
 void cad_device_between(cad_device *d, void (*call)(void *with), void *with);
 double cad_device_flops(const cad_device *d);        /* of matrix products and attention so far (2 per multiply-add) */
 int64_t cad_device_launches(const cad_device *d);
+/* While on, the host waits after every operation and adds its seconds to those of the operation's name: where the time goes, not how fast it is. */
+void cad_device_time(cad_device *d, bool on);
+/* Operation number i, from 0: its name and seconds so far; false behind the last. */
+bool cad_device_timed(const cad_device *d, int i, const char **name, double *seconds);
 
 CAD_CHECKED cad_status cad_device_upload(cad_device *d, void *to, const void *from_host, int64_t bytes);
 CAD_CHECKED cad_status cad_device_download(cad_device *d, void *to_host, const void *from, int64_t bytes); /* plan: zeroes to_host */

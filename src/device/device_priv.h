@@ -32,6 +32,10 @@ typedef struct cadp_ramp_if {
     CAD_CHECKED cad_status (*send)(cad_device *d, void *own, void *to, const char *from, int64_t bytes);
 } cadp_ramp_if;
 
+#define CADP_NUMBER(op, args) CADP_OP_##op,
+enum { CADP_OPS(CADP_NUMBER) CADP_OP_COUNT };
+#undef CADP_NUMBER
+
 typedef struct cadp_device_if {
     const char *name;
     bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
@@ -65,6 +69,8 @@ struct cad_device {
     int64_t reserved, needed;
     int64_t bytes, peak, allocs, blocks, launches;
     double flops;
+    bool timed;
+    double seconds[CADP_OP_COUNT]; /* cad_device_time */
     void (*between)(void *with); /* cad_device_between */
     void *between_with;
     cadp_block *list;            /* `blocks` of them */
