@@ -83,6 +83,7 @@ for source in $(find test/mpi -name 'mpi_*.c' | sort); do
     done
 done
 if [ "$MODE" != asan ]; then
+    try test/gates/cuda.sh 1800 sh test/gates/cuda.sh
     for script in test/gates/selftest.sh test/mpi/*.sh test/cli/*.sh test/faults/*.sh; do
         [ ! -f "$script" ] || try "$script" 600 sh "$script"
     done

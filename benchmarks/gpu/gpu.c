@@ -66,7 +66,7 @@ static void matrix(cad_device *d, int64_t side)
 
     need(cad_device_reserve(d, 64 << 20));
     seconds = timed(d, multiply, &x);
-    printf("{\"what\": \"matrix\", \"side\": %lld, \"tflops\": %.6g}\n", (long long)side, 1e-12 * flop / seconds);
+    printf("{\"what\": \"matrix\", \"size\": %lld, \"tflops\": %.6g}\n", (long long)side, 1e-12 * flop / seconds);
     cad_device_free(d, &x.a.data);
     cad_device_free(d, &x.b.data);
     cad_device_free(d, &x.c.data);

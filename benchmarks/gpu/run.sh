@@ -105,7 +105,7 @@ value() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p'; }
     while read -r row; do
         v() { echo "$row" | value "$1"; }
         case $(v what) in
-            matrix) echo "| $(v side) | matrix $(echo "$row" | sed 's/.*"matrix", "side": \([0-9]*\).*/\1/') | | $(v tflops) | | |" ;;
+            matrix) echo "| $(v side) | matrix, $(v size) on each side | | $(v tflops) | | |" ;;
             attention) echo "| $(v side) | attention, head $(v head), length $(v length) | | $(v forward_tflops) forward, $(v backward_tflops) backward | | |" ;;
             step)
                 echo "| $(v side) | $(v shape) $(v how), $(v sequences) x $(v length)$([ "$(v recompute)" = true ] && echo ", recomputed") | $(v tokens_per_second) | $(awk -v f="$(v flop_per_token)" -v t="$(v tokens_per_second)" 'BEGIN { printf "%.4g", f * t / 1e12 }') | $(v share_of_peak) | $(awk -v b="$(v peak_bytes)" 'BEGIN { printf "%.2f", b / 2^30 }') |"
