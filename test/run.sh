@@ -17,8 +17,8 @@ CADTRAIN_SHARED=${CADTRAIN_SHARED:-../shared}
 export CC MODE OBJ CADTRAIN CADTRAIN_SHARED
 export CMOCKA_MESSAGE_OUTPUT=TAP LSAN_OPTIONS="suppressions=$PWD/test/tools/lsan.supp:print_suppressions=0"
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$(mktemp) scratch=$(mktemp -d)
+trap 'rm -rf "$log" "$scratch"' EXIT
 passed=0 failed=0 skipped=0
 
 wanted() { echo "$1" | grep -qE -- "$words"; }
@@ -82,8 +82,10 @@ for source in $(find test/mpi -name 'mpi_*.c' | sort); do
             mpirun -np "$n" "$OBJ/${source%.c}"
     done
 done
-if [ "$MODE" != asan ]; then
-    try test/gates/cuda.sh 1800 sh test/gates/cuda.sh
+if [ "$MODE" = asan ]; then
+    try "training through the GPU's kernels" 300 env -C "$scratch" OMP_NUM_THREADS=1 "$CADTRAIN" train --device emulated --max-steps 2 --evaluation-strategy no \
+        --save-strategy no --skip-test --max-length 16 --output-dir out
+else
     for script in test/gates/selftest.sh test/mpi/*.sh test/cli/*.sh test/faults/*.sh; do
         [ ! -f "$script" ] || try "$script" 600 sh "$script"
     done

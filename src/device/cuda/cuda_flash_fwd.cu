@@ -112,7 +112,7 @@ extern "C" cad_status GRID(flash_fwd)(cad_device *d, const cad_attention_args *x
     f.wide = lies_wide(x->q) && lies_wide(x->k) && lies_wide(x->v) && lies_wide(x->o);
     switch (x->head_dim) {
     case 64: return run<64, 2, 64>(d, x, &f);
-    case 80: return run<80, 2, 64>(d, x, &f);
+    case 80: return run<80, 2, 32>(d, x, &f);
     case 96: return run<96, 2, 32>(d, x, &f);
     case 128: return run<128, 2, 32>(d, x, &f);
     default: return run<256, 1, 32>(d, x, &f);

@@ -113,13 +113,23 @@ __attribute__((no_sanitize("address", "undefined"))) ON_DEVICE void multiply_add
 
 template <class F> static void call_body(void *f) { (*(F *)f)(); }
 
+/* A launch that waits for its turn. */
+template <class F> struct later { F body; cadp_dim blocks; int threads; int64_t shared; };
+template <class F> static void take_turn(cadp_stream *s, void *with)
+{
+    later<F> *t = (later<F> *)with;
+
+    cadp_emulator_run(cadp_emulator_of(s), t->blocks, t->threads, t->shared, call_body<F>, &t->body);
+}
+
 template <class... P, class... A>
 static cad_status launch(cadp_stream *s, const char *what, void (*kernel)(P...), cadp_dim blocks, int threads, int64_t shared, A... args)
 {
     auto body = [=] { kernel(args...); };
 
+    later<decltype(body)> t = {body, blocks, threads, shared};
+
     (void)what;
-    cadp_emulator_run(cadp_emulator_of(s), blocks, threads, shared, call_body<decltype(body)>, &body);
-    return CAD_OK;
+    return cadp_emulated_give(s, take_turn<decltype(body)>, &t, sizeof t);
 }
 #endif

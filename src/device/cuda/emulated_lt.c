@@ -1,5 +1,6 @@
 /* Plain loops in fp32, a row of C at a time. Refuses what the library refuses, so that the kernel of our own runs here too. */
 #include "cuda_lt.h"
+#include "emulated_rt.h"
 
 #include <stdlib.h>
 
@@ -82,13 +83,19 @@ static bool has_a_way(const cadp_lt *lt, const cadp_product *p)
     return !lt->refuses && !narrows && !nothing && !(p->bias && p->c.dtype != p->a.dtype);
 }
 
-cad_status GRID(lt_product)(cadp_lt *lt, cadp_stream *s, const cadp_product *p, void *work, bool *done)
+static void run_product(cadp_stream *s, void *with)
 {
+    const cadp_product *p = with;
     int64_t across = cad_ceil_div(p->c.cols, STRIP);
 
-    (void)s, (void)work;
-    if (!(*done = has_a_way(lt, p))) return CAD_OK;
+    (void)s;
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < p->c.rows * across; t++) multiply_row(p, t / across, t % across * STRIP, cad_min(STRIP, p->c.cols - t % across * STRIP));
-    return CAD_OK;
+}
+
+cad_status GRID(lt_product)(cadp_lt *lt, cadp_stream *s, const cadp_product *p, void *work, bool *done)
+{
+    (void)work;
+    *done = has_a_way(lt, p);
+    return *done ? cadp_emulated_give(s, run_product, p, sizeof *p) : CAD_OK;
 }

@@ -1,7 +1,7 @@
 /* What a logit may depend on: its own sequence, the tokens before, distances and not places. On every device. */
 #include "tiny.h"
 
-static const char *const devices[] = {"ref", "cpu", "check:cpu"};
+static const char *const devices[] = {"ref", "cpu", "check:cpu", "emulated"};
 static const cad_dtype dtypes[] = {CAD_F32, CAD_BF16};
 enum { CLASSES = 2, MOST = TINY_SEQUENCES * CLASSES };
 

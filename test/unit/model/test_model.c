@@ -251,6 +251,7 @@ static void full_models_have_the_logits_and_gradients_of_transformers(void **sta
     need_shared();
     for (size_t i = 0; i < 3; i++) check_family(families[i], "ref", false, false);
     for (size_t i = 0; i < 3; i++) check_family(families[i], "cpu", false, false);
+    check_family(families[2], "emulated", false, false);
 }
 
 static void adapters_have_the_logits_and_gradients_of_peft(void **state)
@@ -262,6 +263,7 @@ static void adapters_have_the_logits_and_gradients_of_peft(void **state)
         check_family(families[i], "cpu", false, true);
         check_family(families[i], "check:cpu", false, true);
     }
+    check_family(families[0], "emulated", false, true);
 }
 
 static void recomputing_changes_nothing(void **state)

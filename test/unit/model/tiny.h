@@ -74,7 +74,7 @@ static inline void tiny_open(tiny *t, const char *device, bool train)
     t->real = t->each == 8 ? 8 : 4;
     if (!t->method.num_labels) t->method.num_labels = 2;
     OK(cad_device_open(&t->device, device, t->threads ? t->threads : 1));
-    OK(cad_device_reserve(t->device, 8 << 20));
+    OK(cad_device_reserve(t->device, 32 << 20));
     t->arena = (cad_arena){.device = t->device};
     OK(cad_params_open(&t->params, &t->arch, &t->method));
     OK(cad_model_open(&t->model, &t->arch, t->params, &t->method, &t->arena, &limits));
