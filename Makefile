@@ -36,12 +36,7 @@ $(if $(wildcard $(CUDA_HOME)/include/cublasLt.h),,$(error CUDA=1 needs cuBLASLt:
 CUDA_OBJ := $(patsubst %.cu,$(BUILD)/cuda/%.o,$(KERNELS) $(sort $(wildcard src/device/cuda/nvcc_*.cu)))
 LEFT_OUT := src/device/cuda/cuda_absent.c src/comm/nccl_absent.c
 NCCL_HOME ?= $(firstword $(foreach d,$(CUDA_HOME) /usr/local /usr,$(if $(wildcard $(d)/include/nccl.h),$(d))))
-ifeq ($(wildcard $(NVCC)),)
-$(error CUDA=1: expected nvcc at $(NVCC), found none: install the CUDA toolkit or set CUDA_HOME)
-endif
-ifeq ($(wildcard $(NCCL_HOME)/include/nccl.h),)
-$(error CUDA=1: expected nccl.h in $(CUDA_HOME)/include or /usr/include, found none: install libnccl-dev or set NCCL_HOME)
-endif
+$(if $(wildcard $(NCCL_HOME)/include/nccl.h),,$(error CUDA=1 needs NCCL's header: expected nccl.h in $(CUDA_HOME)/include or /usr/include; install libnccl-dev, or set NCCL_HOME))
 LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lstdc++ -lrt -ldl
 OUT := $(OBJ)-cuda
 else
