@@ -36,12 +36,14 @@ ifeq ($(CUDA),1)
 $(if $(shell command -v $(NVCC)),,$(error CUDA=1 needs nvcc: expected $(NVCC); set CUDA_HOME to the toolkit, or NVCC to the compiler))
 $(if $(wildcard $(CUDA_HOME)/include/cublasLt.h),,$(error CUDA=1 needs cuBLASLt: expected $(CUDA_HOME)/include/cublasLt.h; install libcublas-dev of the toolkit))
 CUDA_OBJ := $(patsubst %.cu,$(BUILD)/cuda/%.o,$(KERNELS) $(sort $(wildcard src/device/cuda/nvcc_*.cu)))
-LEFT_OUT := src/device/cuda/cuda_absent.c
+LEFT_OUT := src/device/cuda/cuda_absent.c src/comm/nccl_absent.c
+NCCL_HOME ?= $(firstword $(foreach d,$(CUDA_HOME) /usr/local /usr,$(if $(wildcard $(d)/include/nccl.h),$(d))))
+$(if $(wildcard $(NCCL_HOME)/include/nccl.h),,$(error CUDA=1 needs NCCL's header: expected nccl.h in $(CUDA_HOME)/include or /usr/include; install libnccl-dev, or set NCCL_HOME))
 LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lstdc++ -lrt -ldl
 OUT := $(OBJ)-cuda
 else
 OUT := $(OBJ)
-LEFT_OUT := src/device/cuda/cuda_present.c
+LEFT_OUT := src/device/cuda/cuda_present.c src/comm/nccl_real.c
 endif
 
 SRC := $(filter-out $(LEFT_OUT),$(shell find src -name '*.c' | sort))
@@ -54,7 +56,7 @@ MPI_BIN := $(MPI_SRC:%.c=$(OUT)/%)
 FUZZ_SRC := $(sort $(wildcard test/fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ_SRC:test/fuzz/fuzz_%.c=$(OUT)/test/fuzz/replay_%)
 FUZZ_BIN := $(FUZZ_SRC:%.c=$(OUT)/%)
-BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c))
+BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c benchmarks/gpu/*.c))
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
@@ -76,6 +78,7 @@ $(OBJ)/embedded.c: $(EMBED) test/tools/embed.sh Makefile
 $(OBJ)/embedded.o: $(OBJ)/embedded.c
 	$(Q)$(CC) $(CFLAGS) -Wno-overlength-strings -c -o $@ $<
 
+$(OBJ)/src/comm/nccl_real.o: EXTRA_CFLAGS += -isystem $(NCCL_HOME)/include -isystem $(CUDA_HOME)/include
 $(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")

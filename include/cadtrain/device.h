@@ -58,6 +58,11 @@ const char *cad_device_name(const cad_device *d);        /* "cpu" */
 const char *cad_device_description(const cad_device *d); /* processor, threads, instruction set used for bf16 products */
 int cad_device_threads(const cad_device *d);
 bool cad_device_on_host(const cad_device *d);            /* its memory may be written by the program itself, by any thread */
+int cad_device_gpus(void);                               /* that this process sees; 0 in a build without CUDA */
+/* The same text for everybody who uses the same GPU of a machine, "" for devices of one's own. */
+const char *cad_device_identity(const cad_device *d);
+/* What the whole device has, and what is free of it now, other programs' and the driver's share taken off. 0, 0: not known. */
+void cad_device_memory(const cad_device *d, int64_t *left, int64_t *all);
 bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
 
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
@@ -73,12 +78,41 @@ int64_t cad_device_work_needed(const cad_device *d); /* the largest need of any 
 void cad_device_between(cad_device *d, void (*call)(void *with), void *with);
 double cad_device_flops(const cad_device *d);        /* of matrix products and attention so far (2 per multiply-add) */
 int64_t cad_device_launches(const cad_device *d);
+/* While on, the host waits after every operation and adds its seconds to those of the operation's name: where the time goes, not how fast it is. */
+void cad_device_time(cad_device *d, bool on);
+/* Operation number i, from 0: its name and seconds so far; false behind the last. */
+bool cad_device_timed(const cad_device *d, int i, const char **name, double *seconds);
 
 CAD_CHECKED cad_status cad_device_upload(cad_device *d, void *to, const void *from_host, int64_t bytes);
 CAD_CHECKED cad_status cad_device_download(cad_device *d, void *to_host, const void *from, int64_t bytes); /* plan: zeroes to_host */
 CAD_CHECKED cad_status cad_device_copy(cad_device *d, void *to, const void *from, int64_t bytes);
 CAD_CHECKED cad_status cad_device_zero(cad_device *d, void *at, int64_t bytes);
 CAD_CHECKED cad_status cad_device_sync(cad_device *d);
+
+/* A ramp: host memory from which batches go up while the host goes on; page-locked on GPUs, in two halves that take turns. On other devices
+ * it has no memory of its own and what goes up is there at once. `bytes` is what goes up in one turn at most. */
+typedef struct cad_ramp cad_ramp;
+CAD_CHECKED cad_status cad_ramp_open(cad_ramp **out, cad_device *d, int64_t bytes, const char *what);
+void cad_ramp_close(cad_ramp **r); /* before the device */
+CAD_CHECKED cad_status cad_ramp_turn(cad_ramp *r); /* the other half, once what it held has gone up */
+/* Takes a copy of `from_host` (the caller's again on return), which goes up in the device's order. */
+CAD_CHECKED cad_status cad_ramp_up(cad_ramp *r, void *to, const void *from_host, int64_t bytes);
+
+/* ---- lanes: a second queue of the device, for what runs beside the operations (lane.c) ----
+ * On "cuda" a stream with events; "emulated" has a stand-in, whose calls run when somebody waits for them; other devices have none. Host
+ * memory is not touched and the host does not wait, except in cad_lane_wait. */
+typedef struct cad_lane cad_lane;
+enum { CAD_LANE_MARKS = 16 };
+bool cad_device_has_lanes(const cad_device *d);
+CAD_CHECKED cad_status cad_lane_open(cad_lane **out, cad_device *d); /* CAD_EUSAGE: the device has none. Before the device is closed: */
+void cad_lane_close(cad_lane **l);
+void *cad_lane_native(const cad_lane *l); /* its cudaStream_t; NULL on "emulated" */
+CAD_CHECKED cad_status cad_lane_follow(cad_lane *l);           /* what it is given next waits for all that the device was given so far */
+CAD_CHECKED cad_status cad_lane_mark(cad_lane *l, int mark);   /* mark number `mark` stands behind all that the lane was given so far */
+CAD_CHECKED cad_status cad_lane_before(cad_lane *l, int mark); /* what the device is given next waits for the mark */
+/* `call` runs on the host in the lane's turn: on "emulated" on the thread that waits for it, on "cuda" on a thread of the driver. */
+CAD_CHECKED cad_status cad_lane_later(cad_lane *l, void (*call)(void *with), void *with);
+CAD_CHECKED cad_status cad_lane_wait(cad_lane *l); /* the host waits for all that the lane was given */
 
 /* ---- operations ----
  * Dtypes: "real" is F32, BF16 or F64. Where F64 occurs in a call everything real is F64 (the double-precision build of the whole model on

@@ -24,6 +24,8 @@ typedef struct cad_zero cad_zero;
 /* Takes its memory from `arena`. Borrows params, comm and the arena's device until close. */
 CAD_CHECKED cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *comm, cad_arena *arena, const cad_zero_options *o);
 void cad_zero_close(cad_zero **z);
+const char *cad_zero_link(const cad_zero *z);    /* the kind of its link */
+const char *cad_zero_library(const cad_zero *z); /* cad_link_library */
 
 /* ---- one micro-step ---- */
 /* Collective at stage 3. Begins to bring a unit here; returns at once. At most two units are here at a time. */
@@ -35,7 +37,7 @@ CAD_CHECKED cad_status cad_zero_release(cad_zero *z, int unit);
  * `empty`: this rank has no atom in this micro-step; its gradient counts as zero. */
 CAD_CHECKED cad_status cad_zero_grads(cad_zero *z, int unit, void **out);
 CAD_CHECKED cad_status cad_zero_grads_done(cad_zero *z, int unit, bool empty);
-/* Before the first micro-step of a step (and before it is done again). */
+/* Before the first micro-step of a step (and before it is done again); micro-steps since the last step count for nothing. Collective at stage 2, 3. */
 CAD_CHECKED cad_status cad_zero_begin(cad_zero *z);
 
 /* ---- the step ---- */

@@ -105,12 +105,12 @@ static cad_status begin(cad_comm *c, cad_request *r, const cadp_slot *what, cad_
     return CAD_OK;
 }
 
-static void count(cad_comm *c, cad_wire kind, int64_t n, size_t each)
+void cadp_comm_count(cad_comm *c, cad_wire kind, int64_t n, size_t each)
 {
     if (c->size > 1) c->wire[kind] += n * (int64_t)each;
 }
 
-static void check_parts(const cad_comm *c, const int64_t *at)
+void cadp_comm_check_parts(const cad_comm *c, const int64_t *at)
 {
     CAD_ASSERT(at && at[0] == 0);
     for (int k = 0; k < c->size; k++) CAD_ASSERT(at[k] <= at[k + 1]);
@@ -189,22 +189,22 @@ cad_status cad_comm_barrier(cad_comm *c) { return c->does->barrier(c); }
 cad_status cad_comm_bcast(cad_comm *c, void *bytes, size_t n, int root)
 {
     check_rank(c, root);
-    count(c, CAD_WIRE_CONTROL, (int64_t)n, 1);
+    cadp_comm_count(c, CAD_WIRE_CONTROL, (int64_t)n, 1);
     return c->does->bcast(c, bytes, n, root);
 }
 
 cad_status cad_comm_allreduce(cad_comm *c, void *inout, int64_t n, cad_num type, cad_reduce op)
 {
     CAD_ASSERT(n >= 0 && type != CAD_NUM_BF16);
-    count(c, CAD_WIRE_CONTROL, n, cadp_num_bytes(type));
+    cadp_comm_count(c, CAD_WIRE_CONTROL, n, cadp_num_bytes(type));
     return c->does->allreduce(c, inout, n, type, op);
 }
 
 cad_status cad_comm_collect(cad_comm *c, const void *mine, void *all, const int64_t *at, int root)
 {
-    check_parts(c, at);
+    cadp_comm_check_parts(c, at);
     check_rank(c, root);
-    count(c, CAD_WIRE_CONTROL, at[c->size], 1);
+    cadp_comm_count(c, CAD_WIRE_CONTROL, at[c->size], 1);
     return c->does->collect(c, mine, all, at, root);
 }
 
@@ -212,7 +212,7 @@ cad_status cad_comm_isend(cad_comm *c, const void *bytes, size_t n, int to, int 
 {
     check_rank(c, to);
     CAD_ASSERT(tag >= 0);
-    if (to != c->rank) count(c, CAD_WIRE_BATCH, (int64_t)n, 1);
+    if (to != c->rank) cadp_comm_count(c, CAD_WIRE_BATCH, (int64_t)n, 1);
     return begin(c, r, &(cadp_slot){.use = CADP_SEND, .in = bytes, .bytes = n, .peer = to, .tag = tag}, c->does->send);
 }
 
@@ -225,20 +225,24 @@ cad_status cad_comm_irecv(cad_comm *c, void *bytes, size_t n, int from, int tag,
 
 cad_status cad_comm_igather(cad_comm *c, void *buffer, const int64_t *at, cad_num type, cad_request *r)
 {
-    check_parts(c, at);
-    count(c, CAD_WIRE_GATHER, at[c->size], cadp_num_bytes(type));
+    cadp_comm_check_parts(c, at);
+    cadp_comm_count(c, CAD_WIRE_GATHER, at[c->size], cadp_num_bytes(type));
     return begin(c, r, &(cadp_slot){.use = CADP_GATHER, .out = buffer, .at = at, .type = type}, c->does->gather);
 }
 
 cad_status cad_comm_iscatter(cad_comm *c, const void *buffer, void *out, const int64_t *at, cad_num type, cad_request *r)
 {
-    check_parts(c, at);
+    cadp_comm_check_parts(c, at);
     CAD_ASSERT(type == CAD_NUM_I64 || type == CAD_NUM_F32);
-    count(c, CAD_WIRE_SCATTER, at[c->size], cadp_num_bytes(type));
+    cadp_comm_count(c, CAD_WIRE_SCATTER, at[c->size], cadp_num_bytes(type));
     return begin(c, r, &(cadp_slot){.use = CADP_SCATTER, .in = buffer, .out = out, .at = at, .type = type}, c->does->scatter);
 }
 
-void cad_comm_progress(cad_comm *c) { c->does->progress(c); }
+void cad_comm_progress(cad_comm *c)
+{
+    c->does->progress(c);
+    if (c->also) c->also(c->also_with);
+}
 
 cad_status cad_comm_wait(cad_comm *c, cad_request *r, size_t *received)
 {

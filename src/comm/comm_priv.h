@@ -55,9 +55,16 @@ struct cad_comm {
     int slot_count;
     cadp_lane lanes[CADP_LANES];
     void *own; /* the kind's */
+    void (*also)(void *with); /* with every cad_comm_progress: a second library has transfers of its own */
+    void *also_with;
 };
 
 size_t cadp_num_bytes(cad_num type);
+void cadp_comm_count(cad_comm *c, cad_wire kind, int64_t n, size_t each);
+void cadp_comm_check_parts(const cad_comm *c, const int64_t *at);
+/* The watchdog looks here at every nap: false: there is a failure that the working thread was told of. If it does not end by itself, the
+ * watchdog ends the process with CAD_EINTERNAL and `words`. NULL: no longer; on return it is not being called. */
+void cadp_watchdog_also(bool (*well)(void *with), void *with, const char *words);
 /* A communicator without `own`; cadp_comm_delete frees it and its lanes. */
 CAD_CHECKED cad_status cadp_comm_new(cad_comm **out, const cadp_comm_if *does, int rank, int size);
 void cadp_comm_delete(cad_comm **c);

@@ -1,31 +1,39 @@
 #include <cadtrain/link.h>
-#include "comm_priv.h"
+#include "link_priv.h"
 
 /* A staged transfer in flight: host memory of its own, kept for the next one. */
 typedef struct stage { char *host; int64_t room; void *to; const int64_t *at; cad_num type; bool gathers, busy; cad_request request; } stage;
 
-struct cad_link { cad_comm *comm; cad_device *device; bool staged; stage stages[CADP_LANES]; };
+struct cad_link { cad_comm *comm; cad_device *device; bool staged; stage stages[CADP_LANES]; cadp_nccl *nccl; };
+
+static bool known(const char *kind) { return !strcmp(kind, "host") || !strcmp(kind, "staged") || !strcmp(kind, "nccl"); }
 
 cad_status cad_link_open(cad_link **out, cad_comm *comm, cad_device *device, const char *kind)
 {
-    bool staged = !strcmp(kind, "staged");
+    cad_link *l;
+    cad_status status = CAD_OK;
 
     *out = NULL;
-    if (!staged && strcmp(kind, "host")) return cad_fail(CAD_EUSAGE, "link: expected host or staged, found '%s'", kind);
+    if (!known(kind)) return cad_fail(CAD_EUSAGE, "link: expected host, staged or nccl, found '%s'", kind);
     CAD_TRY(cad_alloc(out, 1, sizeof **out, "a link"));
-    **out = (cad_link){.comm = comm, .device = device, .staged = staged};
-    return CAD_OK;
+    l = *out;
+    *l = (cad_link){.comm = comm, .device = device, .staged = *kind == 's' && !comm->does->pretends};
+    if (*kind == 'n' && comm->size > 1 && !comm->does->pretends) status = cadp_nccl_open(&l->nccl, comm, device);
+    if (status) cad_link_close(out);
+    return status;
 }
 
 void cad_link_close(cad_link **l)
 {
     if (!*l) return;
+    cadp_nccl_close(&(*l)->nccl);
     for (int i = 0; i < CADP_LANES; i++)
         if (!(*l)->stages[i].busy) cad_free(&(*l)->stages[i].host); /* after a failure others may still write into the rest */
     cad_free(l);
 }
 
-const char *cad_link_kind(const cad_link *l) { return l->staged ? "staged" : "host"; }
+const char *cad_link_kind(const cad_link *l) { return l->nccl ? "nccl" : l->staged ? "staged" : "host"; }
+const char *cad_link_library(const cad_link *l) { return l->nccl ? cadp_nccl_library(l->nccl) : ""; }
 
 int64_t cad_link_host_bytes(const cad_link *l)
 {
@@ -85,6 +93,7 @@ cad_status cad_link_gather(cad_link *l, void *buffer, const int64_t *at, cad_num
     stage *s;
 
     *r = (cad_request){0};
+    if (l->nccl) return cadp_nccl_gather(l->nccl, buffer, at, type, r);
     if (!l->staged || l->comm->size == 1) return cad_comm_igather(l->comm, buffer, at, type, r);
     CAD_TRY(take(l, all, &s));
     *s = (stage){.host = s->host, .room = s->room, .to = buffer, .at = at, .type = type, .gathers = true, .busy = true};
@@ -98,6 +107,8 @@ cad_status cad_link_scatter(cad_link *l, const void *buffer, void *out, const in
     cad_status status;
 
     *r = (cad_request){0};
+    if (l->nccl) return cadp_nccl_scatter(l->nccl, buffer, out, at, type, r);
+    if (l->comm->size == 1 && !l->comm->does->pretends) return cad_device_copy(l->device, out, buffer, part);
     if (!l->staged || l->comm->size == 1) {
         CAD_TRY(cad_device_sync(l->device));
         return cad_comm_iscatter(l->comm, buffer, out, at, type, r);
@@ -124,6 +135,7 @@ cad_status cad_link_wait(cad_link *l, cad_request *r)
     stage *s = r->handle;
     cad_status status;
 
+    if (l->nccl) return cadp_nccl_wait(l->nccl, r);
     if (!l->staged || l->comm->size == 1 || !s) return cad_comm_wait(l->comm, r, NULL);
     *r = (cad_request){0};
     status = cad_comm_wait(l->comm, &s->request, NULL);

@@ -1,4 +1,4 @@
-#include <cadtrain/comm.h>
+#include "comm_priv.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const double LONGEST_NAP = 1;
+static const double LONGEST_NAP = 1, GRACE = 2; /* to end by itself after a failure that it was told of */
 
 /* The one piece of state of a process: it must be reached from everywhere that makes progress. */
 static struct {
@@ -20,6 +20,9 @@ static struct {
     atomic_ulong beats;
     _Atomic(const char *) doing;
     _Atomic int64_t step;
+    bool (*well)(void *with); /* cadp_watchdog_also */
+    void *with;
+    const char *words;
 } dog = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static struct timespec after(double seconds)
@@ -39,23 +42,39 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-__attribute__((noreturn)) static void bite(void)
+__attribute__((noreturn)) static void end_with(const char *why, cad_status code)
 {
-    char text[256];
-    int n = snprintf(text, sizeof text, "cadtrain: error: rank %d: no progress for %g s in step %lld while %s\n", dog.rank, dog.seconds,
-                     (long long)atomic_load(&dog.step), atomic_load(&dog.doing));
+    char text[768];
+    int n = snprintf(text, sizeof text, "cadtrain: error: rank %d: %s in step %lld while %s\n", dog.rank, why, (long long)atomic_load(&dog.step), atomic_load(&dog.doing));
 
     if (n > (int)sizeof text - 1) n = (int)sizeof text - 1;
-    if (write(STDERR_FILENO, text, (size_t)n) < 0) _exit(CAD_EWATCHDOG);
+    if (write(STDERR_FILENO, text, (size_t)n) < 0) _exit(code);
     /* Who waits for a rank that hangs is idle as long as that rank: the first exit ends all, so everybody's line must be out by then. */
     nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
-    _exit(CAD_EWATCHDOG); /* MPI belongs to the other thread: the launcher sees the exit and ends the other ranks */
+    _exit(code); /* MPI belongs to the other thread: the launcher sees the exit and ends the other ranks */
+}
+
+__attribute__((noreturn)) static void bite(void)
+{
+    char why[64];
+
+    snprintf(why, sizeof why, "no progress for %g s", dog.seconds);
+    end_with(why, CAD_EWATCHDOG);
+}
+
+void cadp_watchdog_also(bool (*well)(void *with), void *with, const char *words)
+{
+    pthread_mutex_lock(&dog.lock);
+    dog.well = well;
+    dog.with = with;
+    dog.words = words;
+    pthread_mutex_unlock(&dog.lock);
 }
 
 /* Idle time is counted nap by nap, none longer than LONGEST_NAP: a process that was stopped (SIGSTOP, a suspended job) was not idle. */
 static void *watch(void *unused)
 {
-    double nap = dog.seconds / 20 < 0.25 ? dog.seconds / 20 : 0.25, idle = 0, before = now();
+    double nap = dog.seconds / 20 < 0.25 ? dog.seconds / 20 : 0.25, idle = 0, failed = 0, before = now();
     unsigned long seen = atomic_load(&dog.beats);
 
     pthread_mutex_lock(&dog.lock);
@@ -67,6 +86,8 @@ static void *watch(void *unused)
         idle = beats != seen ? 0 : idle + (gap < LONGEST_NAP ? gap : LONGEST_NAP);
         seen = beats;
         before = at;
+        failed = dog.well && !dog.well(dog.with) ? failed + gap : 0;
+        if (!dog.stop && failed >= GRACE) end_with(dog.words, CAD_EINTERNAL);
         if (!dog.stop && idle >= dog.seconds) bite();
     }
     pthread_mutex_unlock(&dog.lock);

@@ -72,6 +72,8 @@ const char *cad_device_name(const cad_device *d) { return d->name; }
 const char *cad_device_description(const cad_device *d) { return d->description; }
 int cad_device_threads(const cad_device *d) { return d->threads; }
 bool cad_device_on_host(const cad_device *d) { return d->table == &cadp_device_cpu; }
+int cad_device_gpus(void) { return cadp_cuda_count(); }
+const char *cad_device_identity(const cad_device *d) { return d->identity; }
 bool cad_device_pretends(const cad_device *d) { return d->table == &cadp_device_plan; }
 int64_t cad_device_bytes(const cad_device *d) { return d->bytes; }
 int64_t cad_device_peak(const cad_device *d) { return d->peak; }
@@ -79,6 +81,12 @@ int64_t cad_device_allocs(const cad_device *d) { return d->allocs; }
 int64_t cad_device_work_needed(const cad_device *d) { return d->needed; }
 double cad_device_flops(const cad_device *d) { return d->flops; }
 int64_t cad_device_launches(const cad_device *d) { return d->launches; }
+
+void cad_device_memory(const cad_device *d, int64_t *left, int64_t *all)
+{
+    *left = *all = 0;
+    if (d->table->memory) d->table->memory(d, left, all);
+}
 
 void cad_device_between(cad_device *d, void (*call)(void *with), void *with)
 {
@@ -174,7 +182,7 @@ cad_status cad_device_close(cad_device **inout)
 
 /* ---- bytes in and out ---- */
 
-static cad_status need_inside(const cad_device *d, const char *verb, const void *p, int64_t bytes)
+cad_status cadp_need_inside(const cad_device *d, const char *verb, const void *p, int64_t bytes)
 {
     const cadp_block *b = cadp_block_before(d, p);
 
@@ -186,26 +194,26 @@ static cad_status need_inside(const cad_device *d, const char *verb, const void 
 
 cad_status cad_device_upload(cad_device *d, void *to, const void *from_host, int64_t bytes)
 {
-    CAD_TRY(need_inside(d, "upload", to, bytes));
+    CAD_TRY(cadp_need_inside(d, "upload", to, bytes));
     return bytes ? d->table->move(d, to, from_host, bytes) : CAD_OK;
 }
 
 cad_status cad_device_download(cad_device *d, void *to_host, const void *from, int64_t bytes)
 {
-    CAD_TRY(need_inside(d, "download", from, bytes));
+    CAD_TRY(cadp_need_inside(d, "download", from, bytes));
     return bytes ? d->table->move(d, to_host, from, bytes) : CAD_OK;
 }
 
 cad_status cad_device_copy(cad_device *d, void *to, const void *from, int64_t bytes)
 {
-    CAD_TRY(need_inside(d, "copy (to)", to, bytes));
-    CAD_TRY(need_inside(d, "copy (from)", from, bytes));
+    CAD_TRY(cadp_need_inside(d, "copy (to)", to, bytes));
+    CAD_TRY(cadp_need_inside(d, "copy (from)", from, bytes));
     return bytes ? d->table->move(d, to, from, bytes) : CAD_OK;
 }
 
 cad_status cad_device_zero(cad_device *d, void *at, int64_t bytes)
 {
-    CAD_TRY(need_inside(d, "zero", at, bytes));
+    CAD_TRY(cadp_need_inside(d, "zero", at, bytes));
     return bytes ? d->table->move(d, at, NULL, bytes) : CAD_OK;
 }
 

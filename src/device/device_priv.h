@@ -16,6 +16,30 @@
     X(dot_cols, cad_dot_cols_args) X(adamw8, cad_adamw8_args) X(quantise, cad_quantise_args)                                        \
     X(nest, cad_nest_args) X(dequantise, cad_dequantise_args)
 
+/* `own` is what open gave; the lane's doors have checked marks. */
+typedef struct cadp_lane_if {
+    CAD_CHECKED cad_status (*open)(cad_device *d, void **own);
+    void (*close)(void *own);
+    void *(*native)(void *own);
+    CAD_CHECKED cad_status (*follow)(cad_device *d, void *own);
+    CAD_CHECKED cad_status (*mark)(void *own, int mark);
+    CAD_CHECKED cad_status (*before)(cad_device *d, void *own, int mark);
+    CAD_CHECKED cad_status (*later)(void *own, void (*call)(void *with), void *with);
+    CAD_CHECKED cad_status (*wait)(void *own);
+} cadp_lane_if;
+
+/* Page-locked memory and what is done from it without the host's waiting. */
+typedef struct cadp_ramp_if {
+    CAD_CHECKED cad_status (*open)(void **own, int64_t bytes, const char *what);
+    void (*close)(void *own);
+    CAD_CHECKED cad_status (*turn)(cad_device *d, void *own, char **memory); /* of the half that is free now */
+    CAD_CHECKED cad_status (*send)(cad_device *d, void *own, void *to, const char *from, int64_t bytes);
+} cadp_ramp_if;
+
+#define CADP_NUMBER(op, args) CADP_OP_##op,
+enum { CADP_OPS(CADP_NUMBER) CADP_OP_COUNT };
+#undef CADP_NUMBER
+
 typedef struct cadp_device_if {
     const char *name;
     bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
@@ -25,6 +49,9 @@ typedef struct cadp_device_if {
     cad_status (*release)(cad_device *d, void *p, int64_t bytes);
     CAD_CHECKED cad_status (*move)(cad_device *d, void *to, const void *from, int64_t bytes); /* upload, download, copy; from NULL: zero */
     CAD_CHECKED cad_status (*sync)(cad_device *d);
+    const cadp_lane_if *lanes; /* NULL: none */
+    const cadp_ramp_if *ramps; /* NULL: uploads */
+    void (*memory)(const cad_device *d, int64_t *left, int64_t *all); /* NULL: not known */
 #define CADP_ROW(op, args)                                                            \
     CAD_CHECKED cad_status (*op)(cad_device * d, const args *x, void *work);          \
     int64_t (*op##_work)(const cad_device *d, const args *x); /* NULL: needs none */
@@ -38,7 +65,7 @@ typedef struct cadp_block { char *at; int64_t bytes; char what[48]; } cadp_block
 struct cad_device {
     const cadp_device_if *table; /* its own rows */
     const cadp_device_if *inner; /* check, plan: the backend they wrap or stand for */
-    char name[32], description[256];
+    char name[32], description[256], identity[64];
     int threads, index;          /* index: N of "cuda:N" */
     void *own;                   /* the (inner) backend's state */
     void *outer;                 /* the state of check or plan round it */
@@ -46,6 +73,8 @@ struct cad_device {
     int64_t reserved, needed;
     int64_t bytes, peak, allocs, blocks, launches;
     double flops;
+    bool timed;
+    double seconds[CADP_OP_COUNT]; /* cad_device_time */
     void (*between)(void *with); /* cad_device_between */
     void *between_with;
     cadp_block *list;            /* `blocks` of them */
@@ -59,6 +88,11 @@ const cadp_block *cadp_block_of(const cad_device *d, const void *p, int64_t byte
 const cadp_block *cadp_block_before(const cad_device *d, const void *p);
 CAD_CHECKED cad_status cadp_block_add(cad_device *d, void *at, int64_t bytes, const char *what);
 void cadp_block_drop(cad_device *d, const void *at);
+
+/* GPUs that the CUDA runtime sees; 0 where there is none (cuda_absent.c, cuda_present.c). */
+int cadp_cuda_count(void);
+/* What other rooms' doors need of a check of an address range. */
+CAD_CHECKED cad_status cadp_need_inside(const cad_device *d, const char *verb, const void *p, int64_t bytes);
 
 extern const cadp_device_if cadp_device_cpu, cadp_device_ref, cadp_device_check, cadp_device_plan, cadp_device_emulated, cadp_device_cuda;
 #endif

@@ -18,17 +18,40 @@ static cad_status count(cad_device *d, const cadp_call *c, int64_t work)
     return CAD_OK;
 }
 
+static cad_status end_timing(cad_device *d, int op, double began)
+{
+    CAD_TRY(d->table->sync(d));
+    d->seconds[op] += cad_now() - began;
+    return CAD_OK;
+}
+
+void cad_device_time(cad_device *d, bool on) { d->timed = on; }
+
+bool cad_device_timed(const cad_device *d, int i, const char **name, double *seconds)
+{
+#define NAME(op, args) #op,
+    static const char *const names[] = {CADP_OPS(NAME)};
+#undef NAME
+
+    if (i >= CADP_OP_COUNT) return false;
+    *name = names[i];
+    *seconds = d->seconds[i];
+    return true;
+}
+
 #define DOOR(verb, args_type)                                                              \
     static cad_status door_##verb(cad_device *d, const args_type *x)                       \
     {                                                                                    \
         cadp_call c = {.op = #verb};                                                       \
+        double began = d->timed ? cad_now() : 0;                                             \
                                                                                          \
         CAD_TRY(cadp_describe_##verb(&c, x));                                              \
         CAD_TRY(cadp_admit(d, &c));                                                      \
         if (writes_nothing(&c)) return CAD_OK;                                           \
         CAD_TRY(count(d, &c, d->table->verb##_work ? d->table->verb##_work(d, x) : 0));      \
         if (d->between) d->between(d->between_with);                                     \
-        return d->table->verb(d, x, d->reserve);                                           \
+        CAD_TRY(d->table->verb(d, x, d->reserve));                                         \
+        return d->timed ? end_timing(d, CADP_OP_##verb, began) : CAD_OK;                   \
     }
 CADP_OPS(DOOR)
 

@@ -103,6 +103,7 @@ static cad_status build(cad_model *m, cad_arena *arena)
     CAD_TRY(check_positions(m));
     CAD_TRY(cadp_linears_build(m));
     CAD_TRY(cadp_take_memory(m, arena));
+    CAD_TRY(cad_ramp_open(&m->ramp, m->device, m->limits.tokens * 4 + m->limits.sequences * 12 + 4, "batches on their way to the device"));
     for (int i = 0; i < CADP_TABLES; i++) CAD_TRY(make_rotation(m, arena, i));
     return CAD_OK;
 }
@@ -134,6 +135,7 @@ void cad_model_close(cad_model **m)
     cad_free(&(*m)->chunk_starts);
     cad_free(&(*m)->picks);
     cad_free(&(*m)->pick_weights);
+    cad_ramp_close(&(*m)->ramp);
     cad_free(m);
 }
 
@@ -199,14 +201,12 @@ static cad_status start_targets(cad_model *m, const cad_model_batch *b)
 static cad_status start_labels(cad_model *m, const cad_model_batch *b)
 {
     if (!m->has_labels) return CAD_OK;
-    CAD_TRY(cad_device_upload(m->device, m->labels.data, b->labels, (int64_t)b->sequences * 4));
-    return cad_device_upload(m->device, m->weights.data, b->weights, (int64_t)b->sequences * 4);
+    CAD_TRY(cad_ramp_up(m->ramp, m->labels.data, b->labels, (int64_t)b->sequences * 4));
+    return cad_ramp_up(m->ramp, m->weights.data, b->weights, (int64_t)b->sequences * 4);
 }
 
 cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training)
 {
-    cad_device *d = m->device;
-
     if (b->tokens > m->limits.tokens || b->sequences > m->limits.sequences || b->longest > m->limits.positions)
         return cad_fail(CAD_EINTERNAL, "a micro-batch of %d tokens in %d sequences, longest %d, is larger than planned (%lld, %lld, %lld)", b->tokens, b->sequences, b->longest,
                         (long long)m->limits.tokens, (long long)m->limits.sequences, (long long)m->limits.positions);
@@ -215,8 +215,9 @@ cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training
     m->has_labels = b->labels != NULL && !m->method.causal;
     m->scale = b->scale;
     m->seed_index = b->seed_index;
-    CAD_TRY(cad_device_upload(d, m->ids_dev, b->ids, (int64_t)b->tokens * 4));
-    CAD_TRY(cad_device_upload(d, m->starts_dev, b->starts, (int64_t)(b->sequences + 1) * 4));
+    CAD_TRY(cad_ramp_turn(m->ramp));
+    CAD_TRY(cad_ramp_up(m->ramp, m->ids_dev, b->ids, (int64_t)b->tokens * 4));
+    CAD_TRY(cad_ramp_up(m->ramp, m->starts_dev, b->starts, (int64_t)(b->sequences + 1) * 4));
     CAD_TRY(start_chunks(m, b));
     CAD_TRY(start_positions(m, b));
     return m->method.causal ? start_targets(m, b) : start_labels(m, b);

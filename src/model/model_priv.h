@@ -28,6 +28,7 @@ struct cad_model {
     const cad_params *params;
     cad_method method;
     cad_device *device;
+    cad_ramp *ramp;              /* what a batch goes up by */
     cad_limits limits;
     cad_dtype act, real;
     cadp_linear *linear; /* [layers * CADP_LINEARS], then the pooler */

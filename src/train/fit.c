@@ -205,12 +205,15 @@ static cad_status refuse(const cad_run *r, const cadp_place_to *p, int64_t total
 
 cad_status cadp_settle_memory(cad_run *r)
 {
-    cadp_place_to p = {"cpu", cadp_threads(r), r->size, cadp_memory_here(r, cad_comm_local_size(r->comm))};
+    cadp_place_to p = {r->device ? cad_device_name(r->device) : "cpu", cadp_threads(r), r->size, cadp_memory_here(r, cad_comm_local_size(r->comm))};
     bool chooses = r->o->runtime.gradient_checkpointing == CAD_CHECKPOINT_AUTO;
     cadp_setting s = cadp_setting_of(r);
     int64_t total = 0;
+    int64_t left, all;
     char needs[32], most[32];
 
+    if (r->device) cad_device_memory(r->device, &left, &all);
+    if (r->device && all) p.memory = left; /* a GPU's own, less what the driver took */
     for (int k = 0; k < (chooses ? 3 : 1); k++) {
         if (chooses) s.recompute = recomputes[k];
         CAD_TRY(cadp_plan_with(r, &p, &s, &total));

@@ -1,23 +1,26 @@
 /* The matrix rate of this machine, for the share of it that training reaches (mfu in the log). */
 #include "train_priv.h"
 
-enum { SIDE = 640, TRIES = 3 };
+#include <math.h>
+
+enum { SIDE = 640, SIDE_OF_A_GPU = 4096, TRIES = 3 };
 
 static cad_status time_products(cad_device *d, cad_dtype dtype, double *rate)
 {
+    int64_t side = strncmp(cad_device_name(d), "cuda", 4) ? SIDE : SIDE_OF_A_GPU;
     cad_tensor t[3];
     cad_matmul_args x = {.tb = true, .alpha = 1};
     cad_arena a = {.device = d};
     cad_status status = CAD_OK;
 
     for (int i = 0; i < 3 && !status; i++)
-        if (!(status = cad_arena_tensor(&a, CAD_MEM_WORK, "a matrix", i ? dtype : CAD_F32, SIDE, SIDE, &t[i]))) status = cad_device_zero(d, t[i].data, SIDE * SIDE * (int64_t)cad_dtype_bytes(t[i].dtype));
+        if (!(status = cad_arena_tensor(&a, CAD_MEM_WORK, "a matrix", i ? dtype : CAD_F32, side, side, &t[i]))) status = cad_device_zero(d, t[i].data, side * side * (int64_t)cad_dtype_bytes(t[i].dtype));
     for (int i = 0; i < TRIES && !status; i++) {
         double began = cad_now(), took;
         x.c = t[0], x.a = t[1], x.b = t[2];
         if ((status = cad_matmul(d, &x)) || (status = cad_device_sync(d))) break;
         took = cad_now() - began;
-        *rate = took > 0 && 2.0 * SIDE * SIDE * SIDE / took > *rate ? 2.0 * SIDE * SIDE * SIDE / took : *rate;
+        *rate = took > 0 ? fmax(*rate, 2 * (double)side * (double)side * (double)side / took) : *rate;
     }
     cad_arena_close(&a);
     return status;

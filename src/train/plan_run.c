@@ -28,7 +28,7 @@ static cad_status open_shadow(cad_run *s, const cad_run *r, const char *device, 
 {
     char name[64], ranks[32];
 
-    *s = (cad_run){.o = r->o, .what = r->what, .arch = r->arch, .method = r->method, .facts = r->facts, .exact = r->exact, .size = world, .lock = -1};
+    *s = (cad_run){.o = r->o, .what = r->what, .link = r->link, .arch = r->arch, .method = r->method, .facts = r->facts, .exact = r->exact, .size = world, .lock = -1};
     snprintf(name, sizeof name, "plan:%s", device);
     snprintf(ranks, sizeof ranks, "plan:%d", world);
     s->facts.micros = cad_max(1, cad_ceil_div(s->facts.atoms_per_step, world));
@@ -86,6 +86,26 @@ cad_status cadp_reserve_work(cad_run *r)
     if (!status && !(status = walk_shadow(&s))) need = cad_device_work_needed(s.device);
     cadp_close_rooms(&s);
     return status ? status : cad_device_reserve(r->device, need);
+}
+
+/* Where memory is not the host's: before the first batch, the largest there can be. It changes nothing (zero begins anew). */
+cad_status cadp_try_largest(cad_run *r)
+{
+    cad_batch b = {0};
+    cad_status status;
+
+    if (cad_device_on_host(r->device)) return CAD_OK;
+    cad_watchdog_beat("trying the largest batch", 0);
+    CAD_TRY(cad_comm_agree(r->comm, worst_batch(&b, &r->facts)));
+    if (r->what.purpose == CAD_RUN_TRAIN) status = cad_zero_begin(r->zero);
+    else status = CAD_OK;
+    if (!status) status = cadp_forward(r, &b, r->what.purpose == CAD_RUN_TRAIN);
+    if (!status && r->what.purpose == CAD_RUN_TRAIN) status = cadp_backward(r, &b);
+    if (!status && r->what.purpose == CAD_RUN_TRAIN) status = cad_zero_begin(r->zero); /* takes in what is still on its way */
+    if (!status) status = cad_device_sync(r->device);
+    cad_batch_close(&b);
+    if (!status) cadp_say_device_memory(r);
+    return status;
 }
 
 /* ---- the table ---- */
@@ -264,7 +284,7 @@ static cad_status print_json(cad_run *r, int world, int64_t memory)
 cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool json)
 {
     cad_options options = *o;
-    cad_run r = {.o = &options, .what = {.purpose = CAD_RUN_CHECK}, .size = 1, .lock = -1, .exact = o->training.reduction != CAD_REDUCE_FAST};
+    cad_run r = {.o = &options, .what = {.purpose = CAD_RUN_CHECK}, .size = 1, .lock = -1, .exact = cadp_exact(o, cadp_device_name(o), p->world > 1 && strcmp(cadp_device_name(o), "cpu") ? "nccl" : "host")};
     int world = p->world > 0 ? p->world : 1;
     cad_status status = cadp_prepare_demo(&r);
 

@@ -120,11 +120,6 @@ int cadp_threads(const cad_run *r)
     return (int)cad_max(1, cores / (r->comm ? cad_comm_local_size(r->comm) : 1));
 }
 
-const char *cadp_device_name(const cad_options *o)
-{
-    return !strcmp(o->runtime.device, "auto") ? "cpu" : o->runtime.device;
-}
-
 static cad_limits limits_of(const cad_run *r)
 {
     return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3};
@@ -134,7 +129,7 @@ static cad_zero_options zero_options(const cad_run *r)
 {
     int stage = (int)r->o->runtime.zero_stage;
 
-    return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute,
+    return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute, .link = r->link,
                               .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT};
 }
 
@@ -213,8 +208,6 @@ static void let_transfers_move(void *comm) { cad_comm_progress(comm); }
 
 static cad_status open_memory(cad_run *r)
 {
-    CAD_TRY(check_vocabulary(r));
-    CAD_TRY(cad_device_open(&r->device, cadp_device_name(r->o), cadp_threads(r)));
     if (r->size > 1) cad_device_between(r->device, let_transfers_move, r->comm);
     CAD_TRY(cadp_open_rooms(r));
     CAD_TRY(cadp_reserve_work(r));
@@ -250,8 +243,11 @@ static cad_status open_all(cad_run *r)
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
+    CAD_TRY(cad_comm_agree(r->comm, check_vocabulary(r)));
+    CAD_TRY(cadp_open_device(r));
     if (r->what.purpose == CAD_RUN_TRAIN) CAD_TRY(cad_comm_agree(r->comm, cadp_settle_memory(r)));
     CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
+    CAD_TRY(cadp_try_largest(r));
     if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;
     CAD_TRY(cadp_measure_peak(r));
     if (r->resume_dir) CAD_TRY(cadp_checkpoint_load(r));
@@ -271,7 +267,7 @@ cad_status cad_run_open(cad_run **out, cad_options *o, cad_comm *comm, const cad
     r->rank = cad_comm_rank(comm);
     r->size = cad_comm_size(comm);
     r->lock = -1;
-    r->exact = o->training.reduction != CAD_REDUCE_FAST;
+    r->exact = cadp_exact(o, cadp_device_name(o), "host");
     r->began = r->opened = cad_now();
     r->history.best_metric = NAN;
     if ((status = open_all(r))) cad_run_close(out);

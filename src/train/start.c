@@ -25,6 +25,7 @@ static void say_machine(const cad_run *r)
     cad_info("cadtrain %s  %s  %d rank%s / %d node%s  each on %s  ZeRO stage %d  %s  reduction %s  seed %lld", CAD_VERSION, cad_comm_library(r->comm), r->size, r->size == 1 ? "" : "s",
              cad_comm_nodes(r->comm), cad_comm_nodes(r->comm) == 1 ? "" : "s", cad_device_description(r->device),
              (int)r->o->runtime.zero_stage, r->method.compute == CAD_BF16 ? "bf16" : "fp32", r->exact ? "exact" : "fast", (long long)r->o->runtime.seed);
+    if (r->size > 1 && strcmp(cad_zero_link(r->zero), "host")) cad_info("Units travel by %s", *cad_zero_library(r->zero) ? cad_zero_library(r->zero) : "MPI, through host memory");
 }
 
 static void say_plan(const cad_run *r)

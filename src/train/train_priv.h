@@ -46,6 +46,7 @@ struct cad_run {
     cad_comm *comm;
     int rank, size;
     cad_device *device;
+    const char *link;            /* how units travel: a kind of link.h */
     cad_arena arena;
     cad_arch arch;
     cad_method method;
@@ -91,9 +92,9 @@ struct cad_run {
 CAD_CHECKED cad_status cadp_open_data(cad_run *r);     /* rank 0: tokenizer, data sets, orders, sampler -> facts */
 CAD_CHECKED cad_status cadp_resolve_model(cad_run *r); /* directories, arch, adapter, method */
 int cadp_threads(const cad_run *r);                    /* of this rank: option, OMP_NUM_THREADS, Slurm, or its share of the cores */
-const char *cadp_device_name(const cad_options *o);      /* what `auto` stands for, else what was asked */
 void cadp_close_rooms(cad_run *r);                     /* and the device and the ranks */
 CAD_CHECKED cad_status cadp_open_rooms(cad_run *r);    /* params, zero, model: everything that holds device memory */
+CAD_CHECKED cad_status cadp_try_largest(cad_run *r);   /* plan_run.c, collective: the largest micro-batch once, so that what does not fit fails now */
 CAD_CHECKED cad_status cadp_reserve_work(cad_run *r);  /* plan.c: what operations need, found by one step on the counting device */
 void cadp_drop_demo(cad_run *r);                       /* what check and plan wrote for it */
 CAD_CHECKED cad_status cadp_prepare_demo(cad_run *r);  /* demo.c: records and a small model of random weights, where nothing was given */
@@ -107,6 +108,11 @@ void cadp_codes_of(const cad_options *o, const cad_arch *a, cad_method *m);
 bool cadp_codes_compute_in_bf16(const cad_options *o);
 /* How the frozen weights are held: as the model directory holds them, else as the options say. */
 CAD_CHECKED cad_status cadp_choose_codes(cad_run *r);
+/* ---- devices.c ---- */
+const char *cadp_device_name(const cad_options *o);    /* what `auto` stands for, else what was asked */
+bool cadp_exact(const cad_options *o, const char *device, const char *link); /* the reduction: as asked, else fast on GPUs and over NCCL */
+CAD_CHECKED cad_status cadp_open_device(cad_run *r);   /* collective: device, link, exact */
+void cadp_say_device_memory(const cad_run *r);
 
 /* ---- feed.c ---- */
 CAD_CHECKED cad_status cadp_feed_open(cad_run *r);

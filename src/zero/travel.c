@@ -78,6 +78,7 @@ cad_status cadp_finish_travel(cad_zero *z, int parity)
 
 cad_status cad_zero_begin(cad_zero *z)
 {
+    for (int i = 0; i < 2; i++) CAD_TRY(cadp_finish_travel(z, i)); /* of micro-steps whose step was never made */
     for (int i = 0; i < z->units; i++) {
         z->unit[i].fresh = true;
         z->exponent[i] = cadp_exponent(z, z->largest[i]);

@@ -144,6 +144,9 @@ cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *com
     return status;
 }
 
+const char *cad_zero_library(const cad_zero *z) { return cad_link_library(z->link); }
+const char *cad_zero_link(const cad_zero *z) { return cad_link_kind(z->link); }
+
 void cad_zero_close(cad_zero **z)
 {
     if (!*z) return;

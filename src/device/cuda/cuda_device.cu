@@ -34,6 +34,7 @@ extern "C" cad_status GRID(open)(cad_device *d)
         GRID(close)(d);
         return status;
     }
+    snprintf(d->identity, sizeof d->identity, "%s", gpu.identity);
     if (gpu.major)
         snprintf(d->description, sizeof d->description, "%s, compute capability %d.%d, %d multiprocessors, %.1f GB", gpu.name, gpu.major, gpu.minor, gpu.processors, (double)gpu.memory * 1e-9);
     else
@@ -65,6 +66,12 @@ extern "C" cad_status GRID(move)(cad_device *d, void *to, const void *from, int6
     if (from && a < b + bytes && b < a + bytes) return cad_fail(CAD_EINTERNAL, "device %s: a copy of %lld bytes onto itself", d->name, (long long)bytes);
     CAD_TRY(GRID(stream_copy)(stream_of(d), to, from, bytes));
     return inside ? CAD_OK : GRID(stream_wait)(stream_of(d));
+}
+
+extern "C" void GRID(memory)(const cad_device *d, int64_t *left, int64_t *all)
+{
+    (void)d;
+    GRID(rt_memory)(left, all);
 }
 
 extern "C" cad_status GRID(sync)(cad_device *d) { return GRID(stream_wait)(stream_of(d)); }

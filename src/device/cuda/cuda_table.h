@@ -10,6 +10,9 @@ cad_status GRID(alloc)(cad_device *d, void **out, int64_t bytes, const char *wha
 cad_status GRID(release)(cad_device *d, void *p, int64_t bytes);
 cad_status GRID(move)(cad_device *d, void *to, const void *from, int64_t bytes);
 cad_status GRID(sync)(cad_device *d);
+extern const cadp_lane_if GRID(lanes);
+extern const cadp_ramp_if GRID(ramps);
+void GRID(memory)(const cad_device *d, int64_t *left, int64_t *all);
 #define CADP_GRID_OP(op, args) cad_status GRID(op)(cad_device *d, const args *x, void *work);
 CADP_OPS(CADP_GRID_OP)
 #undef CADP_GRID_OP
@@ -26,7 +29,7 @@ int64_t GRID(fixed_add_work)(const cad_device *d, const cad_fixed_args *x);
 #define CADP_GRID_TABLE(called)                                                                                                          \
     {                                                                                                                                    \
         .name = called, .open = GRID(open), .close = GRID(close), .alloc = GRID(alloc), .release = GRID(release), .move = GRID(move),    \
-        .sync = GRID(sync), CADP_OPS(CADP_GRID_ROW).matmul_work = GRID(matmul_work), .attention_bwd_work = GRID(attention_bwd_work),     \
+        .sync = GRID(sync), .lanes = &GRID(lanes), .ramps = &GRID(ramps), .memory = GRID(memory), CADP_OPS(CADP_GRID_ROW).matmul_work = GRID(matmul_work), .attention_bwd_work = GRID(attention_bwd_work),     \
         .rmsnorm_bwd_work = GRID(rmsnorm_bwd_work), .sum_rows_work = GRID(sum_rows_work), .fixed_add_work = GRID(fixed_add_work),        \
         .layernorm_bwd_work = GRID(layernorm_bwd_work), .dot_cols_work = GRID(dot_cols_work), .route_fwd_work = GRID(route_fwd_work),    \
     }

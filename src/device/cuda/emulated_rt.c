@@ -22,7 +22,16 @@ cad_status GRID(rt_open)(int index, cadp_gpu *out)
 {
     if (index) return cad_fail(CAD_ERESOURCE, "device emulated:%d: there is one emulated device, 0", index);
     *out = (cadp_gpu){.name = "an emulated grid on the host", .processors = 1};
+    if (getenv("CADTRAIN_EMULATED_GPU")) snprintf(out->identity, sizeof out->identity, "%s", getenv("CADTRAIN_EMULATED_GPU")); /* for tests of sharing */
     return CAD_OK;
+}
+
+/* CADTRAIN_EMULATED_MEMORY: for tests of what does not fit. */
+void GRID(rt_memory)(int64_t *left, int64_t *all)
+{
+    const char *bytes = getenv("CADTRAIN_EMULATED_MEMORY");
+
+    *left = *all = bytes ? strtoll(bytes, NULL, 10) : 0;
 }
 
 cad_status GRID(rt_alloc)(void **out, int64_t bytes, const char *what) { return cad_alloc(out, (size_t)bytes, 1, what); }
@@ -135,6 +144,31 @@ cad_status GRID(stream_copy)(cadp_stream *s, void *to, const void *from, int64_t
     return cadp_emulated_give(s, run_transfer, &t, sizeof t);
 }
 
+void *GRID(stream_native)(cadp_stream *s)
+{
+    (void)s;
+    return NULL;
+}
+
+typedef struct host_call { void (*call)(void *with); void *with; } host_call;
+
+static void run_host_call(cadp_stream *s, void *with)
+{
+    const host_call *h = with;
+
+    (void)s;
+    h->call(h->with);
+}
+
+/* A stream that is given calls is late from then on: they stand for work of others, which takes its time. */
+cad_status GRID(stream_later)(cadp_stream *s, void (*call)(void *with), void *with)
+{
+    host_call h = {call, with};
+
+    s->late = true;
+    return cadp_emulated_give(s, run_host_call, &h, sizeof h);
+}
+
 /* ---- events ---- */
 
 cad_status GRID(event_open)(cadp_event **out) { return cad_alloc(out, 1, sizeof **out, "an event"); }
@@ -150,6 +184,12 @@ cad_status GRID(stream_after)(cadp_stream *s, cadp_event *e)
 {
     if (!e->stream) return cad_fail(CAD_EINTERNAL, "a stream is to wait for an event that was never recorded");
     return give(s, (job){.other = e->stream, .until = e->until});
+}
+
+cad_status GRID(event_wait)(cadp_event *e)
+{
+    if (e->stream) catch_up(e->stream, e->until);
+    return CAD_OK;
 }
 
 cad_status GRID(event_between)(cadp_event *from, cadp_event *to, float *ms)

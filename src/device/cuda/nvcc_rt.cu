@@ -1,5 +1,6 @@
 #include "nvcc_rt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 struct cadp_stream { cudaStream_t stream; bool careful; };
@@ -29,6 +30,24 @@ static cad_status count_devices(int index, int *n)
     return CAD_OK;
 }
 
+extern "C" int cadp_cuda_count(void)
+{
+    int n = 0;
+
+    if (cudaGetDeviceCount(&n)) n = 0;
+    (void)cudaGetLastError();
+    return n;
+}
+
+extern "C" void GRID(rt_memory)(int64_t *left, int64_t *all)
+{
+    size_t some = 0, whole = 0;
+
+    if (cudaMemGetInfo(&some, &whole)) some = whole = 0;
+    *left = (int64_t)some;
+    *all = (int64_t)whole;
+}
+
 extern "C" cad_status GRID(rt_open)(int index, cadp_gpu *out)
 {
     cudaDeviceProp p;
@@ -41,6 +60,7 @@ extern "C" cad_status GRID(rt_open)(int index, cadp_gpu *out)
     if (p.major < 8) return cad_fail(CAD_ERESOURCE, "device cuda:%d: expected compute capability 8.0 or later, found %d.%d (%s)", index, p.major, p.minor, p.name);
     memcpy(out->name, p.name, sizeof out->name - 1);
     out->name[sizeof out->name - 1] = 0;
+    for (int i = 0; i < 16; i++) snprintf(out->identity + 2 * i, 3, "%02x", (unsigned char)p.uuid.bytes[i]);
     out->major = p.major;
     out->minor = p.minor;
     out->processors = p.multiProcessorCount;
@@ -95,6 +115,9 @@ extern "C" cad_status GRID(stream_copy)(cadp_stream *s, void *to, const void *fr
     return told(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDefault, s->stream), "copying");
 }
 
+extern "C" void *GRID(stream_native)(cadp_stream *s) { return s->stream; }
+extern "C" cad_status GRID(stream_later)(cadp_stream *s, void (*call)(void *with), void *with) { return told(cudaLaunchHostFunc(s->stream, call, with), "a call of the host"); }
+
 extern "C" cad_status GRID(event_open)(cadp_event **out)
 {
     cad_status status;
@@ -112,6 +135,8 @@ extern "C" void GRID(event_close)(cadp_event **e)
 
 extern "C" cad_status GRID(event_record)(cadp_event *e, cadp_stream *s) { return told(cudaEventRecord(e->event, s->stream), "recording an event"); }
 extern "C" cad_status GRID(stream_after)(cadp_stream *s, cadp_event *e) { return told(cudaStreamWaitEvent(s->stream, e->event, 0), "ordering streams"); }
+
+extern "C" cad_status GRID(event_wait)(cadp_event *e) { return told(cudaEventSynchronize(e->event), "waiting for an event"); }
 
 extern "C" cad_status GRID(event_between)(cadp_event *from, cadp_event *to, float *ms)
 {

@@ -1,0 +1,316 @@
+/* What a GPU does with cadtrain's operations, one JSON object a line:
+ *   gpu DEVICE matrix [SIDE]                       bf16 products of random numbers, SIDE x SIDE (8192)
+ *   gpu DEVICE attention HEAD TOKENS               causal attention, forward and backward, two sequences of TOKENS, 4096 columns of queries
+ *   gpu DEVICE step SHAPE full|lora|uneven LENGTH SEQUENCES STEPS   whole training steps of the model of SHAPE (a config.json), random weights;
+ *        uneven: adapters of rank 16 and records of uneven length up to LENGTH. Recomputes activations only where the plan does not fit without.
+ * DEVICE is "cuda:0"; "emulated" and "cpu" try the same with tiny sizes. */
+#include <cadtrain/link.h>
+#include <cadtrain/zero.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const double PEAK = 989.4e12; /* of an H100 or H200, dense bf16: facts/performance.md */
+enum { POOL = 1 << 20, SECONDS_EACH = 2 };
+
+static void need(cad_status status)
+{
+    if (!status) return;
+    fprintf(stderr, "gpu: %s\n", cad_reason());
+    exit(status);
+}
+
+static void fill(cad_device *d, void *to, int64_t n)
+{
+    static uint16_t pool[POOL];
+
+    for (int64_t i = 0; i < cad_min(n, POOL); i++) pool[i] = cad_f32_to_bf16((float)cad_rng_normal(1, CAD_RNG_TEST, 0, (uint64_t)i));
+    for (int64_t at = 0; at < n; at += POOL) need(cad_device_upload(d, (uint16_t *)to + at, pool, cad_min(POOL, n - at) * 2));
+}
+
+static cad_tensor random_matrix(cad_device *d, int64_t rows, int64_t cols)
+{
+    void *p;
+
+    need(cad_device_alloc(d, &p, rows * cols * 2, "a matrix"));
+    fill(d, p, rows * cols);
+    return cad_view(p, CAD_BF16, rows, cols);
+}
+
+/* Seconds of one call among as many as fit in the time, all in flight. */
+static double timed(cad_device *d, cad_status (*call)(cad_device *, const void *), const void *x)
+{
+    int64_t calls = 1;
+    double took;
+
+    need(call(d, x)); /* the first one chooses its way */
+    need(cad_device_sync(d));
+    for (;; calls *= 2) {
+        double from = cad_now();
+        for (int64_t i = 0; i < calls; i++) need(call(d, x));
+        need(cad_device_sync(d));
+        took = cad_now() - from;
+        if (took > SECONDS_EACH || calls > 4096) return took / (double)calls;
+    }
+}
+
+static cad_status multiply(cad_device *d, const void *x) { return cad_matmul(d, x); }
+static cad_status attend(cad_device *d, const void *x) { return cad_attention_fwd(d, &((const cad_attention_bwd_args *)x)->f); }
+static cad_status attend_back(cad_device *d, const void *x) { return cad_attention_bwd(d, x); }
+
+static void matrix(cad_device *d, int64_t side)
+{
+    cad_matmul_args x = {.a = random_matrix(d, side, side), .b = random_matrix(d, side, side), .c = random_matrix(d, side, side), .tb = true, .alpha = 1};
+    double seconds, flop = 2 * pow((double)side, 3);
+
+    need(cad_device_reserve(d, 64 << 20));
+    seconds = timed(d, multiply, &x);
+    printf("{\"what\": \"matrix\", \"size\": %lld, \"tflops\": %.6g}\n", (long long)side, 1e-12 * flop / seconds);
+    cad_device_free(d, &x.a.data);
+    cad_device_free(d, &x.b.data);
+    cad_device_free(d, &x.c.data);
+}
+
+/* ---- attention ---- */
+
+enum { TWO = 2 };
+static void attention(cad_device *d, int64_t head, int64_t length)
+{
+    int64_t heads = cad_max(1, (length > 512 ? 4096 : 128) / head), kv = cad_max(1, heads / 4), t = TWO * length;
+    int32_t starts[TWO + 1] = {0, (int32_t)length, (int32_t)t};
+    void *starts_dev, *lse;
+    cad_attention_bwd_args x = {.f = {.head_dim = head, .q_heads = kv * 4 <= heads ? kv * 4 : heads, .kv_heads = kv, .scale = 1 / sqrt((double)head), .causal = true}};
+    cad_packing packing = {.tokens = (int32_t)t, .sequences = TWO, .longest = (int32_t)length, .starts = starts};
+    double forward, backward, flop;
+
+    heads = x.f.q_heads;
+    need(cad_device_alloc(d, &starts_dev, sizeof starts, "starts"));
+    need(cad_device_upload(d, starts_dev, starts, sizeof starts));
+    packing.starts_dev = starts_dev;
+    need(cad_device_alloc(d, &lse, t * heads * 4, "log sums"));
+    x.f.packing = &packing;
+    x.f.lse = cad_view(lse, CAD_F32, t, heads);
+    x.f.q = random_matrix(d, t, heads * head);
+    x.f.o = random_matrix(d, t, heads * head);
+    x.dq = random_matrix(d, t, heads * head);
+    x.d_o = random_matrix(d, t, heads * head);
+    x.f.k = random_matrix(d, t, kv * head);
+    x.f.v = random_matrix(d, t, kv * head);
+    x.dk = random_matrix(d, t, kv * head);
+    x.dv = random_matrix(d, t, kv * head);
+    need(cad_device_reserve(d, 256 << 20));
+    forward = timed(d, attend, &x);
+    backward = timed(d, attend_back, &x);
+    flop = TWO * 4.0 * (double)heads * (double)head * (double)length * (double)length / 2; /* half the square: causal */
+    printf("{\"what\": \"attention\", \"head\": %lld, \"heads\": %lld, \"kv_heads\": %lld, \"length\": %lld, \"forward_tflops\": %.6g, \"backward_tflops\": %.6g}\n", (long long)head, (long long)heads,
+           (long long)kv, (long long)length, 1e-12 * flop / forward, 1e-12 * 2.5 * flop / backward);
+    void *all[] = {starts_dev, lse, x.f.q.data, x.f.o.data, x.dq.data, x.d_o.data, x.f.k.data, x.f.v.data, x.dk.data, x.dv.data};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) cad_device_free(d, &all[i]);
+}
+
+/* ---- whole steps ---- */
+
+typedef struct rooms {
+    cad_comm *comm;
+    cad_arena arena;
+    cad_arch arch;
+    cad_method method;
+    cad_params *params;
+    cad_zero *zero;
+    cad_model *model;
+    int32_t *ids, *starts, *labels;
+    float *weights;
+    double *nll;
+    int64_t length, sequences, tokens;
+    bool uneven;
+} rooms;
+
+static float pool[POOL];
+
+/* Numbers of the usual size from a pool: as fast as they travel. */
+static cad_status draw(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out)
+{
+    const cad_param *p = &((rooms *)with)->params->row[row];
+    uint64_t at = (uint64_t)row * 7919 + (uint64_t)from;
+    float scale = p->dims == 1 ? 0 : 0.02f, base = p->dims == 1 && p->piece == CAD_PIECE_WEIGHT ? 1 : 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        float v = base + scale * pool[(at + (uint64_t)i) % POOL];
+        if (as == CAD_F32) ((float *)out)[i] = v;
+        else ((uint16_t *)out)[i] = cad_f32_to_bf16(v);
+    }
+    return CAD_OK;
+}
+
+/* Records as the biobank's: a third of the longest to the longest, in turn. */
+static void make_records(rooms *r)
+{
+    need(cad_alloc(&r->ids, (size_t)(r->length * r->sequences), 4, "ids"));
+    need(cad_alloc(&r->starts, (size_t)r->sequences + 1, 4, "starts"));
+    need(cad_alloc(&r->labels, (size_t)r->sequences, 4, "labels"));
+    need(cad_alloc(&r->weights, (size_t)r->sequences, 4, "weights"));
+    need(cad_alloc(&r->nll, (size_t)r->sequences, 8, "losses"));
+    for (int64_t s = 0; s < r->sequences; s++) {
+        int64_t n = r->uneven ? cad_max(1, r->length / 3 + (r->length - r->length / 3) * ((s * 37) % 101) / 101) : r->length;
+        r->starts[s + 1] = r->starts[s] + (int32_t)n;
+        r->labels[s] = s % 2;
+        r->weights[s] = 1;
+    }
+    r->tokens = r->starts[r->sequences];
+    for (int64_t i = 0; i < r->tokens; i++) r->ids[i] = (int32_t)(cad_rng_uniform(42, CAD_RNG_SYNTH, 0, (uint64_t)i) * (double)r->arch.vocab);
+}
+
+static void open_rooms(rooms *r, cad_device *d)
+{
+    cad_zero_options zero = {.train = true, .atoms_per_step = 1, .compute = CAD_BF16};
+    cad_limits limits = {r->tokens, r->sequences, r->length, true};
+
+    r->arena = (cad_arena){.device = d};
+    need(cad_comm_open(&r->comm, "self"));
+    need(cad_params_open(&r->params, &r->arch, &r->method));
+    need(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &zero));
+    need(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
+}
+
+static void close_rooms(rooms *r)
+{
+    cad_model_close(&r->model);
+    cad_zero_close(&r->zero);
+    cad_arena_close(&r->arena);
+    cad_params_close(&r->params);
+    cad_comm_close(&r->comm);
+}
+
+static double one_step(rooms *r, int64_t number)
+{
+    cad_model_batch b = {.tokens = (int32_t)r->tokens, .sequences = (int32_t)r->sequences, .longest = (int32_t)r->length, .ids = r->ids, .starts = r->starts, .labels = r->labels,
+                         .weights = r->weights, .scale = 1.0 / (double)r->sequences, .seed_index = (uint64_t)number};
+    cad_zero_step_args a = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .max_grad_norm = 1, .step = number};
+    cad_zero_step_result done;
+    cad_unit_view w;
+    void *grads;
+    double from = cad_now();
+
+    need(cad_zero_begin(r->zero));
+    need(cad_model_start(r->model, &b, true));
+    for (int i = 0; i < r->params->units; i++) {
+        need(cad_zero_fetch(r->zero, i));
+        need(cad_zero_use(r->zero, i, &w));
+        need(cad_model_forward(r->model, i, w));
+        need(cad_zero_release(r->zero, i));
+    }
+    for (int i = r->params->units - 1; i >= 0; i--) {
+        need(cad_zero_fetch(r->zero, i));
+        need(cad_zero_use(r->zero, i, &w));
+        need(cad_zero_grads(r->zero, i, &grads));
+        need(cad_model_backward(r->model, i, w, grads));
+        need(cad_zero_release(r->zero, i));
+        need(cad_zero_grads_done(r->zero, i, false));
+    }
+    need(cad_zero_step(r->zero, &a, &done));
+    need(cad_model_nll(r->model, r->nll));
+    need(cad_device_sync(r->arena.device));
+    return cad_now() - from;
+}
+
+/* Memory and work space, by one step on a device that only counts. */
+static int64_t plan(rooms *r, const char *device, int64_t *work)
+{
+    char name[40];
+    cad_device *d;
+    int64_t total = 0;
+
+    snprintf(name, sizeof name, "plan:%s", device);
+    need(cad_device_open(&d, name, 0));
+    open_rooms(r, d);
+    (void)one_step(r, 1);
+    *work = cad_device_work_needed(d);
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) total += r->arena.total[c];
+    close_rooms(r);
+    need(cad_device_close(&d));
+    return total + *work;
+}
+
+static void print_shares(const cad_device *d)
+{
+    const char *name;
+    double seconds, all = 0;
+    bool first = true;
+
+    for (int i = 0; cad_device_timed(d, i, &name, &seconds); i++) all += seconds;
+    printf(", \"shares\": {");
+    for (int i = 0; cad_device_timed(d, i, &name, &seconds); i++)
+        if (seconds > 0) {
+            printf("%s\"%s\": %.4f", first ? "" : ", ", name, seconds / all);
+            first = false;
+        }
+    printf("}");
+}
+
+static int smaller(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+
+static void step(cad_device *d, const char *shape, const char *how, int64_t length, int64_t sequences, int64_t steps)
+{
+    rooms r = {.length = length, .sequences = sequences, .uneven = !strcmp(how, "uneven")};
+    int64_t work, planned, left, all;
+    double *took, seconds, flop, losses = 0;
+    char *text;
+    size_t n;
+
+    for (int64_t i = 0; i < POOL; i++) pool[i] = (float)cad_rng_normal(2, CAD_RNG_TEST, 0, (uint64_t)i);
+    need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
+    need(cad_arch_parse(&r.arch, text, n, shape));
+    r.method = (cad_method){.lora = *how != 'f', .r = 16, .alpha = 32, .train_head = true, .num_labels = 2, .pooling = CAD_POOLING_LAST, .compute = CAD_BF16, .seed = 42};
+    make_records(&r);
+    cad_device_memory(d, &left, &all);
+    planned = plan(&r, cad_device_name(d), &work);
+    if (all && planned > left) {
+        r.method.recompute = true;
+        planned = plan(&r, cad_device_name(d), &work);
+    }
+    if (all && planned > left) need(cad_fail(CAD_ERESOURCE, "%s %s: the plan needs %.1f GiB, %.1f are free", shape, how, (double)planned / 0x1p30, (double)left / 0x1p30));
+    open_rooms(&r, d);
+    need(cad_device_reserve(d, work));
+    need(cad_zero_load(r.zero, draw, &r));
+    need(cad_alloc(&took, (size_t)steps, sizeof *took, "times"));
+    (void)one_step(&r, 1);
+    for (int64_t i = 0; i < steps; i++) took[i] = one_step(&r, i + 2);
+    qsort(took, (size_t)steps, sizeof *took, smaller);
+    seconds = took[steps / 2];
+    cad_device_time(d, true);
+    (void)one_step(&r, steps + 2);
+    cad_device_time(d, false);
+    flop = cad_flop_per_token(&r.arch, r.params, r.uneven ? (double)r.tokens / (double)r.sequences : (double)length);
+    for (int64_t i = 0; i < sequences; i++) losses += r.nll[i] / (double)sequences;
+    cad_device_memory(d, &left, &all);
+    printf("{\"what\": \"step\", \"shape\": \"%s\", \"how\": \"%s\", \"length\": %lld, \"sequences\": %lld, \"tokens\": %lld, \"recompute\": %s, \"seconds\": %.6g, \"tokens_per_second\": %.6g, "
+           "\"flop_per_token\": %.6g, \"share_of_peak\": %.5f, \"planned_bytes\": %lld, \"peak_bytes\": %lld, \"device_bytes_in_use\": %lld, \"loss\": %.6g",
+           strrchr(shape, '/') ? strrchr(shape, '/') + 1 : shape, how, (long long)length, (long long)sequences, (long long)r.tokens, r.method.recompute ? "true" : "false", seconds,
+           (double)r.tokens / seconds, flop, flop * (double)r.tokens / seconds / PEAK, (long long)planned, (long long)cad_device_peak(d), (long long)(all - left), losses);
+    print_shares(d);
+    puts("}");
+    close_rooms(&r);
+    void *host[] = {text, took, r.ids, r.starts, r.labels, r.weights, r.nll};
+    for (size_t i = 0; i < sizeof host / sizeof *host; i++) cad_free(&host[i]);
+}
+
+static int64_t number(int argc, char **argv, int i, int64_t otherwise) { return argc > i ? strtoll(argv[i], NULL, 10) : otherwise; }
+
+int main(int argc, char **argv)
+{
+    cad_device *d;
+
+    if (argc < 3) {
+        fputs("gpu DEVICE matrix [SIDE] | attention HEAD LENGTH | step SHAPE full|lora|uneven LENGTH SEQUENCES STEPS\n", stderr);
+        return 2;
+    }
+    need(cad_device_open(&d, argv[1], 0));
+    if (!strcmp(argv[2], "matrix")) matrix(d, number(argc, argv, 3, 8192));
+    else if (!strcmp(argv[2], "attention")) attention(d, number(argc, argv, 3, 128), number(argc, argv, 4, 4096));
+    else if (!strcmp(argv[2], "step") && argc > 4) step(d, argv[3], argv[4], number(argc, argv, 5, 1024), number(argc, argv, 6, 4), number(argc, argv, 7, 5));
+    else if (!strcmp(argv[2], "what")) printf("{\"what\": \"device\", \"device\": \"%s\"}\n", cad_device_description(d));
+    else return 2;
+    need(cad_device_close(&d));
+    return 0;
+}

@@ -1,0 +1,119 @@
+#!/bin/sh
+# run.sh [--dry] [--device cuda:0] [--minutes 9] [--no-peer] [--output NAME]: measures one GPU in at most nine minutes; writes NAME.json and NAME.md
+# (benchmarks/results/gpu-HOST). Needs nothing but what bundle.sh brings; the Python stack runs where $PYTHON (python3) has torch.
+# --dry: the same calls with tiny sizes on the emulated grid (or --device cpu): the script is tried, nothing is measured.
+# Pieces come by worth; one for which no time is left is listed as left out.
+here=$(cd "$(dirname "$0")" && pwd)
+device=cuda:0 minutes=9 peer=1 dry= output=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --dry) dry=1 ;;
+        --no-peer) peer= ;;
+        --device | --minutes | --output)
+            name=${1#--}
+            shift
+            eval "$name=\${1:?a value is missing}"
+            ;;
+        *)
+            sed -n '2,5s/^# //p' "$0" >&2
+            exit 2
+            ;;
+    esac
+    shift
+done
+. "$here/programs.sh"
+[ -z "$dry" ] || [ "$device" != cuda:0 ] || device=emulated
+: "${PYTHON:=python3}" "${output:=$root/benchmarks/results/gpu-$(hostname)}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+rows=$work/rows missing=$work/missing
+: >"$rows" >"$missing"
+[ -z "$peer" ] || "$PYTHON" -c 'import torch' 2>/dev/null || {
+    echo "run.sh: $PYTHON has no torch: the Python stack is left out" >&2
+    echo "the Python stack: $PYTHON has no torch" >>"$missing"
+    peer=
+}
+end=$(($(date +%s) + minutes * 60 - 5))
+
+# piece SECONDS SIDE COMMAND…: its JSON line goes to the rows, with its side; at most so many seconds, and none after the end.
+piece() {
+    limit=$1 side=$2
+    shift 2
+    left=$((end - $(date +%s)))
+    shown=$(echo "$*" | sed "s|$root/||g; s|^[^ ]*/||")
+    [ "$limit" -le "$left" ] || limit=$left
+    if [ "$limit" -lt 3 ]; then
+        echo "$side: $shown: no time left" >>"$missing"
+        return
+    fi
+    echo "gpu: $side: $shown" >&2
+    if timeout -k 2 "$limit" "$@" >"$work/out" 2>"$work/err"; then
+        sed -n 's/^{/{"side": "'"$side"'", /p' "$work/out" >>"$rows"
+    else
+        echo "$side: $shown: ended with $?: $(tail -n 1 "$work/err" | tr -d '"\\' | cut -c1-200)" >>"$missing"
+    fi
+}
+ours() { piece "$1" cadtrain "$bench" "$device" $2; }
+theirs() { [ -z "$peer" ] || piece "$1" python "$PYTHON" "$here/peer.py" "$device" $2; }
+both() {
+    ours "$1" "$2"
+    theirs "$1" "$2"
+}
+
+began=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+ours 20 what
+theirs 40 versions
+if [ -n "$dry" ]; then
+    ours 60 "matrix 64"
+    for head in 64 80; do both 60 "attention $head 64"; done
+    for how in full lora uneven; do both 100 "step $here/shapes/dry.json $how 48 2 1"; done
+    echo "the operation table: a dry run" >>"$missing"
+else
+    ours 20 "matrix 8192"
+    both 80 "step $here/shapes/llama-3.1-8b.json full 1024 4 8"
+    both 60 "step $here/shapes/llama-3.1-8b.json lora 4096 4 5"
+    ours 30 "attention 128 4096"
+    theirs 30 "attention 128 4096"
+    both 60 "step $here/shapes/qwen2.5-7b.json full 1024 4 8"
+    both 50 "step $here/shapes/llama-3.1-8b.json uneven 1024 16 5"
+    both 50 "step $here/shapes/qwen2.5-7b.json lora 4096 4 5"
+    both 40 "step $here/shapes/qwen2.5-7b.json uneven 1024 16 5"
+    for head in 64 80 96 256; do both 20 "attention $head 4096"; done
+    left=$((end - $(date +%s)))
+    if [ "$left" -gt 20 ]; then
+        CADTRAIN_TEST_DEVICE=$device timeout -k 2 "$left" "$table" >"$work/table" 2>&1
+        code=$?
+        printf '{"side": "cadtrain", "what": "operations", "exit": %d, "passed": %d, "failed": %d}\n' "$code" "$(grep -c '  OK ' "$work/table")" "$(grep -c 'FAILED  \]' "$work/table")" >>"$rows"
+    else echo "the operation table: no time left" >>"$missing"; fi
+fi
+
+quoted() { printf '"%s"' "$(tr -d '"\\' | tr -s '\n\t ' ' ')"; }
+{
+    printf '{"when": "%s", "dry": %s, "device": "%s", "driver": %s,\n' "$began" "${dry:+true}${dry:-false}" "$device" \
+        "$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null | head -1 | quoted)" | sed 's/true1/true/'
+    printf '"cadtrain": %s,\n' "$("$program" version 2>/dev/null | quoted)"
+    printf '"left_out": [%s],\n' "$(sed 's/.*/"&"/' "$missing" | paste -sd, -)"
+    printf '"rows": [%s]}\n' "$(paste -sd, "$rows")"
+} >"$output.json"
+
+value() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p'; }
+{
+    if [ -n "$dry" ]; then echo "# A dry run: nothing here is a measurement"; else echo "# One GPU: $(grep -m1 '"what": "device"' "$rows" | value device)"; fi
+    printf '\n%s, `benchmarks/gpu/run.sh`. Shares are of 989.4 TFLOP/s; FLOP a token by the formula of docs/numerics.md.\n\n' "$began"
+    echo '| side | what | tokens/s | TFLOP/s | share of peak | peak memory, GiB |'
+    echo '|---|---|---|---|---|---|'
+    while read -r row; do
+        v() { echo "$row" | value "$1"; }
+        case $(v what) in
+            matrix) echo "| $(v side) | matrix, $(v size) on each side | | $(v tflops) | | |" ;;
+            attention) echo "| $(v side) | attention, head $(v head), length $(v length) | | $(v forward_tflops) forward, $(v backward_tflops) backward | | |" ;;
+            step)
+                echo "| $(v side) | $(v shape) $(v how), $(v sequences) x $(v length)$([ "$(v recompute)" = true ] && echo ", recomputed") | $(v tokens_per_second) | $(awk -v f="$(v flop_per_token)" -v t="$(v tokens_per_second)" 'BEGIN { printf "%.4g", f * t / 1e12 }') | $(v share_of_peak) | $(awk -v b="$(v peak_bytes)" 'BEGIN { printf "%.2f", b / 2^30 }') |"
+                ;;
+            operations) echo "| $(v side) | operation table: $(v passed) passed, $(v failed) failed | | | | |" ;;
+        esac
+    done <"$rows"
+    [ ! -s "$missing" ] || printf '\nLeft out:\n'
+    sed 's/^/- /' "$missing"
+} >"$output.md"
+cat "$output.md"
