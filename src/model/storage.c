@@ -1,13 +1,15 @@
 /* How a parameter lies in memory. */
 #include "model_priv.h"
 
-/* What Transformers hands to bitsandbytes: every linear layer but the head (families 11.7). Embeddings and norms are none. */
+/* What Transformers hands to bitsandbytes: every linear layer but the heads (families 11.7). Tables of embeddings and norms are none; a router is read by
+ * its weight alone and stays as it is. */
 static bool is_linear_weight(const cad_param *p)
 {
-    return p->piece == CAD_PIECE_WEIGHT && p->dims == 2 && p->role != CAD_ROLE_EMBED && p->role != CAD_ROLE_HEAD;
+    static const bool other[CAD_ROLES] = {[CAD_ROLE_EMBED] = true, [CAD_ROLE_EMBED_POSITION] = true, [CAD_ROLE_EMBED_TYPE] = true, [CAD_ROLE_HEAD] = true, [CAD_ROLE_LM_HEAD] = true, [CAD_ROLE_ROUTER] = true};
+
+    return p->piece == CAD_PIECE_WEIGHT && p->dims == 2 && !other[p->role];
 }
 
-/* What trains beside an adapter (modules_to_save) stays numbers. Without an adapter codes are for scoring, where nothing trains. */
 void cadp_choose_storage(cad_param *p, const cad_method *m)
 {
     if (m->code == CAD_PLAIN || !is_linear_weight(p) || (m->lora && p->trains)) return;

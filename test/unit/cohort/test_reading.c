@@ -183,7 +183,7 @@ static void a_whole_number_may_have_lost_its_type(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         cadp_text t = cell(cases[i].text);
         int64_t v = 0;
-        assert_int_equal(cadp_whole(&t, &v), cases[i].fine);
+        assert_int_equal(cadp_whole_number(&t, &v), cases[i].fine);
         if (cases[i].fine) assert_int_equal(v, cases[i].value);
     }
 }
