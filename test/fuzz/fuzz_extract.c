@@ -1,11 +1,22 @@
 /* A whole prepare on one extract and one table: the first byte says where the one ends and the other begins. Refused, or prepared. */
+#include "fuzz.h"
+
 #include <cadtrain/cohort.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
+const int fuzz_near = 200;
+
+bool fuzz_seed(int i, cad_str *out)
+{
+    static const char *const texts[] = {"\xff" "eid,31-0.0,21003-0.0,53-0.0\n1,0,55,2008-03-01\n2,1,60,2009-04-02\n",
+                                        "\x90" "eid,31-0.0,21003-0.0,53-0.0\n1,0,55,2008-03-01\neid\tins_index\tdiag_icd10\tepistart\n1\t0\tI219\t01/02/2012\n",
+                                        "\xf0" "participant.eid,participant.p31,participant.p53_i0\n1,Male,2008-03-01\n"};
+
+    return fuzz_text(texts, 3, i, out);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
