@@ -158,6 +158,15 @@ static int64_t host_memory(int world)
     return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / cad_max(1, world);
 }
 
+/* What one rank may take where nobody said: its GPU's memory where that is known. */
+static int64_t memory_of(const cad_run *r, int world)
+{
+    int64_t left = 0, all = 0;
+
+    if (r->device) cad_device_memory(r->device, &left, &all);
+    return all ? all : host_memory(world);
+}
+
 typedef struct planner { cad_run *run; const char *device; int threads, world; int64_t memory; } planner;
 
 static cad_status total_with(planner *p, int64_t batch, int64_t stage, bool recompute, int64_t *out)
@@ -272,7 +281,7 @@ static cad_status count_parameters(const cad_run *r, int64_t *trainable, int64_t
 cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key)
 {
     int threads = cadp_threads(r);
-    planner p = {r, r->device ? cad_device_name(r->device) : cadp_device_name(r->o), threads, world, memory > 0 ? memory : host_memory(world)};
+    planner p = {r, r->device ? cad_device_name(r->device) : cadp_device_name(r->o), threads, world, memory > 0 ? memory : memory_of(r, world)};
     sums s;
     int64_t batch, trainable, all;
     double flop;
