@@ -99,7 +99,7 @@ static cad_status take_memory(bench *b)
 
 cad_status cadp_cmd_bench(cadp_call *c)
 {
-    const char *device = strcmp(c->o->runtime.device, "auto") ? c->o->runtime.device : "cpu";
+    const char *device = strcmp(c->o->runtime.device, "auto") ? c->o->runtime.device : cad_device_gpus() ? "cuda" : "cpu";
     bench b = {.j = {.pretty = true}, .dtype = c->o->training.bf16 ? CAD_BF16 : CAD_F32};
     cad_status st = cad_device_open(&b.d, device, (int)c->o->runtime.threads), closed;
 

@@ -120,11 +120,13 @@ cad_status cadp_print_alternatives(cad_run *r, const cadp_place_to *p)
 /* What a rank's device offers: of the host's memory its share, as far as the control group allows. */
 int64_t cadp_memory_here(const cad_run *r, int ranks)
 {
-    int64_t bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), limit = 0;
+    int64_t bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), limit = 0, left, all;
     char *text;
     size_t n;
 
     if (r->o->runtime.device_memory) return r->o->runtime.device_memory;
+    if (r->device) cad_device_memory(r->device, &left, &all);
+    if (r->device && all) return all;
     if (cad_is_file("/sys/fs/cgroup/memory.max") && !cad_read_file(&text, &n, "/sys/fs/cgroup/memory.max", 64, CAD_ERESOURCE)) {
         if (sscanf(text, "%" SCNd64, &limit) == 1 && limit > 0) bytes = cad_min(bytes, limit);
         cad_free(&text);

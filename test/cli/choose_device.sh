@@ -39,6 +39,10 @@ CADTRAIN_EMULATED_MEMORY=1000000 train 1 small "$@"
 code=$?
 expect what_does_not_fit_is_said_at_once 6 'device emulated: the plan needs .* GiB are free'
 
+CADTRAIN_EMULATED_MEMORY=36000000 train 1 small "$@" --max-length 64 --per-device-train-batch-size 64
+code=$?
+expect and_what_would_fit 6 'per_device_train_batch_size [1-9][0-9]* would fit'
+
 CADTRAIN_EMULATED_MEMORY=2000000000 train 1 large "$@"
 code=$?
 expect memory_of_others_is_told 0 'Device memory (MiB): .* ours as planned'

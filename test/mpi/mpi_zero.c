@@ -32,6 +32,12 @@ typedef struct rig {
     cad_zero_step_result done;
 } rig;
 
+#if defined(__SANITIZE_ADDRESS__)
+enum { SLOW = 1 }; /* the emulated grid, with every access watched */
+#else
+enum { SLOW = 0 };
+#endif
+
 static int rank, size;
 static const char *device_name = "cpu";
 
@@ -317,8 +323,8 @@ static void over_nccl_every_stage_has_the_bits_of_one_rank(setting s)
         run(&s, world, mine);
         expect_same(mine, want, "over NCCL's stand-in: other bits than one rank alone", &s);
     }
-    wire_is_what_theory_says(&s);
-    nothing_is_allocated_after_the_first_step(&s);
+    if (!SLOW) wire_is_what_theory_says(&s);
+    if (!SLOW) nothing_is_allocated_after_the_first_step(&s);
     device_name = before;
 }
 
@@ -688,7 +694,7 @@ int main(void)
     later_stages_hold_less(nested);
     codes_travel_as_codes(codes);
     if (size > 1) over_nccl_every_stage_has_the_bits_of_one_rank(full);
-    if (size > 1) over_nccl_every_stage_has_the_bits_of_one_rank(half_lora);
+    if (size > 1 && !SLOW) over_nccl_every_stage_has_the_bits_of_one_rank(half_lora);
     later_stages_hold_less(full);
     later_stages_hold_less(lora);
     later_stages_hold_less(half);
