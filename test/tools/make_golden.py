@@ -131,7 +131,7 @@ if not encoder:
         for q in qa:
             x = torch.tensor([tok(template.format(q['Question'], q['Complex_CoT'], q['Response']), truncation=True, max_length=a.max_length)['input_ids']])
             nll.append(torch.nn.functional.cross_entropy(lm(input_ids=x).logits[0, :-1].double(), x[0, 1:], reduction='sum').item())
-            tokens += x.shape[1]
+            tokens += x.shape[1] - 1
         prompt = tok('### Question: A 50-year-old has chest pain on effort. What is the next step? ### Answer:')['input_ids']
         x = list(prompt)
         for _ in range(24): x.append(lm(input_ids=torch.tensor([x])).logits[0, -1].argmax().item())
