@@ -12,7 +12,7 @@
     X(dropout, cad_dropout_args) X(adamw, cad_adamw_args) X(sumsq, cad_sumsq_args) X(fixed_add, cad_fixed_args)                 \
     X(fixed_back, cad_fixed_args) X(add_i64, cad_fixed_args) X(layernorm_fwd, cad_layernorm_args)                               \
     X(layernorm_bwd, cad_layernorm_bwd_args) X(gather, cad_gather_args) X(route_fwd, cad_route_args)                             \
-    X(route_bwd, cad_route_bwd_args) X(matmul_groups, cad_groups_args)
+    X(route_bwd, cad_route_bwd_args) X(matmul_groups, cad_groups_args) X(attention_cached, cad_attention_cached_args)
 
 typedef struct cadp_device_if {
     const char *name;

@@ -59,3 +59,4 @@ cad_status cad_sumsq(cad_device *d, const cad_sumsq_args *x) { return door_sumsq
 cad_status cad_fixed_add(cad_device *d, const cad_fixed_args *x) { return door_fixed_add(d, x); }
 cad_status cad_fixed_back(cad_device *d, const cad_fixed_args *x) { return door_fixed_back(d, x); }
 cad_status cad_add_i64(cad_device *d, cad_tensor q, cad_tensor q2) { return door_add_i64(d, &(cad_fixed_args){.q = q, .x = q2}); }
+cad_status cad_attention_cached(cad_device *d, const cad_attention_cached_args *x) { return door_attention_cached(d, x); }

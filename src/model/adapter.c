@@ -148,7 +148,7 @@ static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arc
     CAD_TRY(cad_json_int(j, "r", m->r));
     CAD_TRY(cad_json_null(j, "revision"));
     CAD_TRY(put_targets(j, a, m));
-    CAD_TRY(cad_json_string(j, "task_type", "SEQ_CLS"));
+    CAD_TRY(cad_json_string(j, "task_type", m->causal ? "CAUSAL_LM" : "SEQ_CLS"));
     CAD_TRY(cad_json_bool(j, "use_dora", false));
     CAD_TRY(cad_json_bool(j, "use_rslora", m->rslora));
     return cad_json_end(j);
@@ -201,10 +201,21 @@ static cad_status put_labels(cad_json *j, int count)
     return cad_json_end(j);
 }
 
+/* A language model's own, in the dtype it is written in. */
+static cad_status put_causal(cad_json *j, const cad_node *root, const cad_method *m)
+{
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    for (const cad_node *n = root->child; n; n = n->next)
+        if (strcmp(n->key, "dtype") && strcmp(n->key, "torch_dtype")) CAD_TRY(cad_json_node(j, n->key, n));
+    CAD_TRY(cad_json_string(j, cad_get(root, "torch_dtype") ? "torch_dtype" : "dtype", m->compute == CAD_BF16 ? "bfloat16" : "float32"));
+    return cad_json_end(j);
+}
+
 static cad_status put_classifier(cad_json *j, const cad_node *root, const cad_arch *a, const cad_method *m)
 {
     char name[64];
 
+    if (m->causal) return put_causal(j, root, m);
     snprintf(name, sizeof name, "%s%s", a->class_stem, m->custom_head ? "Model" : "ForSequenceClassification");
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_begin(j, "architectures", '['));

@@ -48,6 +48,7 @@ static void close_shadow(cad_run *s)
     if (s->comm) cad_comm_close(&s->comm);
     cad_free(&s->logits);
     cad_free(&s->nll);
+    cad_free(&s->next);
     cad_free(&s->targets);
     cad_free(&s->target_weights);
     cad_free(&s->slots);
@@ -68,12 +69,34 @@ static cad_status walk(cad_run *s, const cad_batch *b)
     return cad_zero_step(s->zero, &a, &done);
 }
 
+/* All sequences with as much as fits before them, and one token each. */
+static cad_status walk_generation(cad_run *s, cad_batch *b)
+{
+    int32_t *places = NULL, n = b->head->sequences;
+    cad_status status = cad_alloc(&places, (size_t)n * 2, sizeof *places, "places");
+
+    for (int32_t i = 0; i < n && !status; i++) places[i] = i;
+    s->at_slots = places;
+    s->at_past = places ? places + n : NULL;
+    if (!status) status = cadp_forward(s, b, false);
+    for (int32_t i = 0; i < n && !status; i++) {
+        b->starts[i + 1] = i + 1;
+        places[n + i] = (int32_t)s->facts.kept - 1;
+    }
+    b->head->tokens = n;
+    if (!status) status = cadp_forward(s, b, false);
+    s->at_slots = s->at_past = NULL;
+    cad_free(&places);
+    return status;
+}
+
 static cad_status walk_shadow(cad_run *s)
 {
     cad_batch b = {0};
     cad_status status;
 
-    if (!(status = worst_batch(&b, &s->facts))) status = walk(s, &b);
+    if (!(status = worst_batch(&b, &s->facts)) && s->what.purpose != CAD_RUN_GENERATE) status = walk(s, &b);
+    if (!status && s->facts.kept) status = walk_generation(s, &b);
     cad_batch_close(&b);
     return status;
 }

@@ -64,7 +64,8 @@ static cad_status method_from_options(cad_run *r)
         m->save_count = o->model.lora.modules_to_save.count;
     }
     m->dropout = o->model.lora.lora_dropout;
-    m->causal = r->what.purpose == CAD_RUN_SCORE;
+    m->causal = r->what.purpose == CAD_RUN_SCORE || r->what.purpose == CAD_RUN_GENERATE || cadp_is_sft(r);
+    if (m->causal) m->train_head = false;
     return CAD_OK;
 }
 
@@ -143,7 +144,7 @@ const char *cadp_device_name(const cad_options *o)
 
 static cad_limits limits_of(const cad_run *r)
 {
-    return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3};
+    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3, r->facts.kept};
 }
 
 static cad_zero_options zero_options(const cad_run *r)
@@ -164,7 +165,8 @@ cad_status cadp_open_rooms(cad_run *r)
     decide_decay(r->params);
     CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
     CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
-    CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 1)), sizeof *r->logits, "logits"));
+    CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 4)), sizeof *r->logits, "logits"));
+    if (r->facts.kept) CAD_TRY(cad_alloc(&r->next, (size_t)(r->facts.sequences * r->arch.vocab), sizeof *r->next, "logits"));
     CAD_TRY(cad_alloc(&r->nll, (size_t)(r->method.causal ? r->facts.tokens : r->facts.sequences), sizeof *r->nll, "losses"));
     if (r->method.causal) {
         CAD_TRY(cad_alloc(&r->targets, (size_t)r->facts.tokens, sizeof *r->targets, "targets"));
@@ -259,6 +261,7 @@ static cad_status open_all(cad_run *r)
     CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_tell_reading(r)));
     CAD_TRY(tell_facts(r, open_data(r)));
+    CAD_TRY(cadp_tell_prompts(r));
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
@@ -318,6 +321,11 @@ void cad_run_close(cad_run **out)
     cad_adapter_config_close(&r->adapter);
     cad_str_close(&r->notes);
     cad_free(&r->logits);
+    cad_free(&r->next);
+    cadp_close_prompts(r);
+    cad_template_close(&r->form);
+    cad_free(&r->form_text);
+    cad_free(&r->form_end);
     cad_free(&r->nll);
     cad_free(&r->targets);
     cad_free(&r->target_weights);

@@ -45,6 +45,8 @@ static void say_plan(const cad_run *r)
 /* Oversampling and weights shift what a predicted probability means (facts of the run, also in the report). */
 static void say_prior(cad_run *r)
 {
+    if (cadp_is_sft(r)) return;
+
     int64_t raw[2] = {0, 0}, seen[2] = {0, 0};
     const cad_dataset *d = r->train.data;
     double before, after;
@@ -65,6 +67,10 @@ static void say_cuts(cad_run *r, const char *what, const cadp_set *s)
 {
     const cad_dataset *d = s->data;
 
+    if (d && cadp_is_sft(r) && d->cut_by_label[0]) {
+        cad_info("%s: %lld of %lld records were longer than %lld tokens and are cut", what, (long long)d->cut_by_label[0], (long long)d->count, (long long)r->o->task.max_length);
+        return;
+    }
     if (!d || !(d->cut_by_label[0] + d->cut_by_label[1])) return;
     cad_info("%s: %lld of %lld negative and %lld of %lld positive records were longer than %lld tokens and are cut", what, (long long)d->cut_by_label[0], (long long)d->count_by_label[0],
              (long long)d->cut_by_label[1], (long long)d->count_by_label[1], (long long)r->o->task.max_length);
