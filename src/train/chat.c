@@ -75,6 +75,6 @@ cad_status cadp_chat(const cad_run *r, const char *said, size_t size, cad_str *o
     if (!own) return cad_fail(CAD_EMODEL, "--chat: expected a chat_template in %s/tokenizer_config.json, found none", r->tokenizer_dir);
     status = find_and_put(own, said, size, out, &found);
     cad_free(&own);
-    if (!status && !found) return cad_fail(CAD_EMODEL, "--chat: the chat template of %s is none of those that the program knows (llama 3, llama 4, qwen, mistral, gemma)", r->tokenizer_dir);
+    if (!status && !found) return cad_fail(CAD_EMODEL, "--chat: the chat template of %s is none of those that the program knows (configs/chat)", r->tokenizer_dir);
     return status;
 }

@@ -69,13 +69,19 @@ static cad_status walk(cad_run *s, const cad_batch *b)
     return cad_zero_step(s->zero, &a, &done);
 }
 
-/* All sequences with as much as fits before them, and one token each. */
+/* Prompts as long as may be kept; then all sequences with as much as fits before them, and one token each. */
 static cad_status walk_generation(cad_run *s, cad_batch *b)
 {
     int32_t *places = NULL, n = b->head->sequences;
     cad_status status = cad_alloc(&places, (size_t)n * 2, sizeof *places, "places");
 
     for (int32_t i = 0; i < n && !status; i++) places[i] = i;
+    for (int32_t i = 0, at = 0; i < n && !status; i++) {
+        int32_t from = at, tokens = b->starts[i + 1] - from;
+        at = b->starts[i + 1];
+        b->starts[i + 1] = (i ? b->starts[i] : 0) + (int32_t)cad_min(tokens, s->facts.kept);
+    }
+    b->head->tokens = b->starts[n];
     s->at_slots = places;
     s->at_past = places ? places + n : NULL;
     if (!status) status = cadp_forward(s, b, false);
