@@ -63,7 +63,7 @@ typedef struct cad_template cad_template;
  * response, an answer before the question; `where` names the text in failures. */
 CAD_CHECKED cad_status cad_template_parse(cad_template **out, const char *text, const char *where);
 void cad_template_close(cad_template **t);
-/* The text between reasoning and response, without white space round it; "" where there is none: behind it an answer's last part begins. */
+/* The text between reasoning and response, without white space round it unless it is nothing else; "" where there is none: behind it an answer's last part begins. */
 CAD_CHECKED cad_status cad_template_mark(const cad_template *t, cad_str *out);
 bool cad_template_uses(const cad_template *t, cad_field f);
 /* Adds the text to *out; *answer: where what is to be learned begins (the first of reasoning and response). With values[CAD_FIELD_RESPONSE].text NULL: the

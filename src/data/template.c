@@ -132,7 +132,7 @@ cad_status cad_template_mark(const cad_template *t, cad_str *out)
         if (t->piece[i].field != CAD_FIELD_RESPONSE || p->field >= 0 || t->piece[i - 2].field != CAD_FIELD_COT) continue;
         while (at < end && strchr(" \t\r\n", *at)) at++;
         while (end > at && strchr(" \t\r\n", end[-1])) end--;
-        return cad_str_add(out, at, (size_t)(end - at));
+        return at == end ? cad_str_add(out, t->text.data + p->from, p->size) : cad_str_add(out, at, (size_t)(end - at));
     }
     return CAD_OK;
 }
