@@ -12,7 +12,7 @@ began=$(date +%s)
 "$program" train --model-name-or-path outputs/demo/model --train-file questions/train.jsonl --test-file questions/test.jsonl --validation-split 0 --set task.task_name=sft \
     --template '{question}
 {cot}
-{response}' --completion-only-loss true --max-length 256 --num-train-epochs 2 --per-device-train-batch-size 16 --per-device-eval-batch-size 32 --learning-rate 3e-3 --lr-scheduler-type cosine \
+{response}' --completion-only-loss true --max-length 256 --num-train-epochs 4 --per-device-train-batch-size 16 --per-device-eval-batch-size 32 --learning-rate 3e-3 --lr-scheduler-type cosine \
     --warmup-ratio 0.05 --logging-steps 25 --evaluation-strategy no --save-strategy no --set task.generate_samples=200 --set task.generate_max_new_tokens=40 --output-dir learned
 echo "$(($(date +%s) - began)) seconds"
 cat learned/predictions/metrics.json
