@@ -72,9 +72,9 @@ cad_status cadp_chat(const cad_run *r, const char *said, size_t size, cad_str *o
     cad_status status;
 
     CAD_TRY(own_template(r->tokenizer_dir, &own));
-    if (!own) return cad_fail(CAD_EMODEL, "--chat: expected a chat_template in %s/tokenizer_config.json, found none", r->tokenizer_dir);
+    if (!own) return cad_fail(CAD_EMODEL, "chat: expected a chat_template in %s/tokenizer_config.json, found none", r->tokenizer_dir);
     status = find_and_put(own, said, size, out, &found);
     cad_free(&own);
-    if (!status && !found) return cad_fail(CAD_EMODEL, "--chat: the chat template of %s is none of those that the program knows (configs/chat)", r->tokenizer_dir);
+    if (!status && !found) return cad_fail(CAD_EMODEL, "chat: the chat template of %s is none of those that the program knows (configs/chat)", r->tokenizer_dir);
     return status;
 }

@@ -318,6 +318,7 @@ cad_status cad_run_train(cad_run *r)
 
     CAD_TRY(cad_comm_agree(r->comm, open_sinks(r)));
     cadp_say_start(r);
+    CAD_TRY(cadp_say_memory(r));
     if (cadp_is_sft(r)) CAD_TRY(cadp_sft_before(r));
     r->began = cad_now();
     CAD_TRY(loop(r, &mean_loss));

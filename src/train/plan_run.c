@@ -114,6 +114,8 @@ cad_status cadp_reserve_work(cad_run *r)
     int64_t need = 0;
 
     if (!status && !(status = walk_shadow(&s))) need = cad_device_work_needed(s.device);
+    r->planned = need;
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) r->planned += s.arena.total[c];
     close_shadow(&s);
     return status ? status : cad_device_reserve(r->device, need);
 }

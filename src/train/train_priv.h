@@ -96,6 +96,7 @@ struct cad_run {
     double lr;
     int lock;                    /* OUT/.lock, -1: none */
     bool clears;                 /* rank 0: OUT holds an earlier run that is removed when this one begins */
+    int64_t planned;             /* device memory of the largest rank, by the plan */
     int64_t saved_step;          /* of the last complete checkpoint that this process wrote; 0: none */
     int failed_saves;            /* in a row */
 };
@@ -112,6 +113,7 @@ CAD_CHECKED cad_status cadp_prepare_demo(cad_run *r);  /* demo.c: records and a 
 void cadp_history_close(cad_run *r);
 cad_schedule cadp_schedule(const cad_run *r);
 void cadp_say_start(cad_run *r);                       /* the first block of contract section 6 */
+CAD_CHECKED cad_status cadp_say_memory(cad_run *r);    /* collective: what each rank holds after loading, beside the plan */
 
 /* ---- feed.c ---- */
 CAD_CHECKED cad_status cadp_feed_open(cad_run *r);
