@@ -194,6 +194,7 @@ typedef struct cad_adapter_config {
     int64_t r;
     double alpha, dropout;
     bool rslora, train_bias, adapted_bias_only, target_is_regex, saves_head;
+    bool causal, classifies; /* task_type CAUSAL_LM, SEQ_CLS; others: neither */
     char **saves; /* modules_to_save as written there */
     int save_count;
     char **targets;

@@ -70,6 +70,6 @@ cad_status cadp_cmd_push(cadp_call *c)
     const char *to = cadp_call_value(c, "to");
 
     CAD_TRY(cad_push(c->o, cadp_call_value(c, "checkpoint"), to));
-    printf("huggingface-cli upload ORG/NAME %s . --private\n", to);
+    printf("hf upload ORG/NAME %s . --private\n", to);
     return CAD_OK;
 }

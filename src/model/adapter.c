@@ -66,7 +66,7 @@ static cad_status read_saves(cad_adapter_config *out, const cad_node *n, const c
 
 static cad_status read_all(cad_adapter_config *out, const cad_node *root, const char *path)
 {
-    const char *type, *bias, *base;
+    const char *type, *bias, *base, *task;
 
     if (!cad_get_string(root, "peft_type", &type, "LORA") || strcmp(type, "LORA")) return cad_fail(CAD_EMODEL, "%s: peft_type: expected LORA, found something else", path);
     CAD_TRY(check_plain(root, path));
@@ -78,6 +78,10 @@ static cad_status read_all(cad_adapter_config *out, const cad_node *root, const 
     if (strcmp(bias, "none") && strcmp(bias, "all") && strcmp(bias, "lora_only")) return cad_fail(CAD_EMODEL, "%s: bias: expected none, all or lora_only, found \"%s\"", path, bias);
     out->train_bias = strcmp(bias, "none") != 0;
     out->adapted_bias_only = !strcmp(bias, "lora_only");
+    if (cad_get_string(root, "task_type", &task, NULL) && task) {
+        out->causal = !strcmp(task, "CAUSAL_LM");
+        out->classifies = !strcmp(task, "SEQ_CLS");
+    }
     CAD_TRY(read_saves(out, cad_get(root, "modules_to_save"), path));
     if (cad_get_string(root, "base_model_name_or_path", &base, NULL) && base && *base) CAD_TRY(cad_strdup(&out->base_model, base));
     return read_targets(out, cad_get(root, "target_modules"), path);

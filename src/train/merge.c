@@ -59,7 +59,8 @@ static cad_status describe(merge *m, const cad_options *o)
     CAD_TRY(cad_arch_read(&m->arch, m->base_dir));
     m->method = (cad_method){.lora = true, .r = c->r, .alpha = c->alpha, .rslora = c->rslora, .train_bias = c->train_bias, .adapted_bias_only = c->adapted_bias_only, .targets = (const char *const *)c->targets, .target_count = c->target_count,
                              .target_is_regex = c->target_is_regex, .saves = (const char *const *)c->saves, .save_count = c->save_count};
-    CAD_TRY(find_head(m, o));
+    m->method.causal = c->causal;
+    if (!c->causal) CAD_TRY(find_head(m, o));
     CAD_TRY(cad_params_open(&m->params, &m->arch, &m->method));
     CAD_TRY(cad_source_open(&m->source, m->base_dir, m->adapter_dir, m->params, false));
     return cad_weights_open(&m->base, m->base_dir);

@@ -39,6 +39,15 @@ static bool saves_head(const cad_words *w)
     return false;
 }
 
+static cad_status check_adapter_task(const cad_run *r)
+{
+    bool model = r->method.causal, heads = !model && r->what.purpose != CAD_RUN_EMBED;
+
+    if (model && r->adapter.classifies) return cad_fail(CAD_EMODEL, "%s: expected an adapter of a language model (task_type CAUSAL_LM), found one of a classifier (SEQ_CLS)", r->adapter_dir);
+    if (heads && r->adapter.causal) return cad_fail(CAD_EMODEL, "%s: expected an adapter of a classifier (task_type SEQ_CLS), found one of a language model (CAUSAL_LM)", r->adapter_dir);
+    return CAD_OK;
+}
+
 static cad_status method_from_options(cad_run *r)
 {
     cad_options *o = r->o;
@@ -66,7 +75,7 @@ static cad_status method_from_options(cad_run *r)
     m->dropout = o->model.lora.lora_dropout;
     m->causal = r->what.purpose == CAD_RUN_SCORE || r->what.purpose == CAD_RUN_GENERATE || cadp_is_sft(r);
     if (m->causal) m->train_head = false;
-    return CAD_OK;
+    return check_adapter_task(r);
 }
 
 /* eval, predict: CHECKPOINT is an adapter (its base named by the options or by itself), or a model. */

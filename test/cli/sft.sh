@@ -40,6 +40,19 @@ for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md 
 (cd upload && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
 grep -q 'text-generation' upload/README.md || reason="README.md: expected text-generation"
 say push "$reason"
+run export --checkpoint lora --model-name-or-path "$model" --merge --output merged
+reason=$(why 0 "$out" '')
+run generate --model-name-or-path merged --prompt 'canary-3 pain?' --max-new-tokens 6 --json
+cp "$out" of_merged
+run generate --model-name-or-path "$model" --adapter-name-or-path lora --prompt 'canary-3 pain?' --max-new-tokens 6 --json
+cmp -s "$out" of_merged || reason="the merged model answers otherwise"
+say merged "$reason"
+refused other_task 4 'expected an adapter of a classifier' eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl
+refused no_predictions 2 'generate answers questions' predict --checkpoint lora --model-name-or-path "$model" --input qa.jsonl --set task.task_name=sft
+run eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl --set task.task_name=sft --template "$form" --max-length 200 --prediction-output-dir scored
+reason=$(why 0 "$out" 'perplexity')
+grep -q '"perplexity"' scored/metrics.json || reason="metrics.json: expected the perplexity"
+say eval "$reason"
 refused push_again 2 'expected an empty folder' push --checkpoint lora --to upload
 
 fields() { refused "$1" "$2" "$3" $small --output-dir none --template "$4"; }
