@@ -112,7 +112,7 @@ uint16_t cad_f32_to_f16(float f);
 /* ---- random numbers: pure functions of (seed, purpose, index) (rng.c) ---- */
 
 typedef enum cad_purpose {
-    CAD_RNG_INIT = 1, CAD_RNG_DROPOUT = 2, CAD_RNG_SYNTH = 3, CAD_RNG_BOOTSTRAP = 4, CAD_RNG_TEST = 5
+    CAD_RNG_INIT = 1, CAD_RNG_DROPOUT = 2, CAD_RNG_SYNTH = 3, CAD_RNG_BOOTSTRAP = 4, CAD_RNG_TEST = 5, CAD_RNG_SAMPLE = 6
 } cad_purpose;
 /* Philox4x32-10 (Salmon et al., SC'11): key = seed, counter = (index, site, purpose). Four independent words. */
 void cad_rng_words(uint64_t seed, cad_purpose purpose, uint32_t site, uint64_t index, uint32_t out[4]);

@@ -56,6 +56,21 @@ int64_t cad_sampler_steps(const cad_sampler *s);  /* optimizer steps of one epoc
  * a % W in its micro-step a / W. With `hf` on W > 1 that is also accelerate's deal (golden rank_batches.json). */
 CAD_CHECKED cad_status cad_sampler_atom(cad_sampler *s, int64_t atom, int64_t *rows, int64_t *count);
 
+/* ---- templates (template.c): question, reasoning and response as one text ---- */
+typedef enum cad_field { CAD_FIELD_QUESTION, CAD_FIELD_COT, CAD_FIELD_RESPONSE, CAD_FIELDS } cad_field;
+typedef struct cad_template cad_template;
+/* Text with {question}, {cot}, {response} (or {} {} {} in this order, as Python formats); {{ and }} are braces. CAD_EUSAGE: other fields, no question, no
+ * response, an answer before the question; `where` names the text in failures. */
+CAD_CHECKED cad_status cad_template_parse(cad_template **out, const char *text, const char *where);
+void cad_template_close(cad_template **t);
+/* The text between reasoning and response, without white space round it unless it is nothing else; "" where there is none: behind it an answer's last part begins. */
+CAD_CHECKED cad_status cad_template_mark(const cad_template *t, cad_str *out);
+bool cad_template_uses(const cad_template *t, cad_field f);
+/* Adds the text to *out; *answer: where what is to be learned begins (the first of reasoning and response). With values[CAD_FIELD_RESPONSE].text NULL: the
+ * prompt alone, up to there. */
+typedef struct cad_words_of { const char *text; size_t size; } cad_words_of;
+CAD_CHECKED cad_status cad_template_fill(const cad_template *t, const cad_words_of values[CAD_FIELDS], cad_str *out, size_t *answer);
+
 /* ---- dataset (dataset.c): columns -> ids, labels; the token cache ---- */
 typedef struct cad_dataset {
     cad_rows *rows_file;      /* kept for the other columns of predictions; NULL with forget_text */
@@ -63,6 +78,7 @@ typedef struct cad_dataset {
     int32_t *labels;          /* 0/1; -1 when there is no label (predict) */
     int32_t *ids;             /* all rows end to end */
     int64_t *starts;          /* count + 1 */
+    int32_t *answers;         /* tokens of each row that are given, not learned (templates); else 0 */
     bool *cut;                /* truncated? */
     int64_t cut_by_label[2], count_by_label[2];
     int64_t longest;
@@ -76,6 +92,8 @@ typedef struct cad_dataset_options {
     int threads;
     const char *cache_dir;    /* NULL: no cache. A file <digest>.tokens, 0600, mapped on the next run */
     int64_t vocabulary;       /* ids must be below (CAD_EMODEL otherwise); 0: unchecked */
+    const cad_template *form; /* text from several columns instead of input_column, no labels (they are 0); NULL: none */
+    const char *form_text, *columns[CAD_FIELDS], *end; /* what form was made of; the columns; what follows each text */
     bool forget_text;         /* rows_file is not wanted: a cached data set is then opened without reading the records again */
 } cad_dataset_options;
 /* CAD_EDATA: missing column (with the nearest name), label not 0/1 (integers or strings of them; row's line named, value not; where no
@@ -97,6 +115,7 @@ typedef struct cad_batch {
     cad_batch_head *head;
     int32_t *ids, *starts;       /* [tokens], [sequences + 1] */
     int32_t *labels, *rows;      /* [sequences]; row numbers of the raw file (for naming records, never text) */
+    int32_t *answers;            /* [sequences] tokens that are given, not learned */
     float *weights;              /* [sequences] class weights */
     void *memory; size_t bytes, room;
 } cad_batch;

@@ -164,6 +164,14 @@ CAD_CHECKED cad_status cad_attention_fwd(cad_device *d, const cad_attention_args
 typedef struct cad_attention_bwd_args { cad_attention_args f; cad_tensor dq, dk, dv, d_o; } cad_attention_bwd_args;
 CAD_CHECKED cad_status cad_attention_bwd(cad_device *d, const cad_attention_bwd_args *x);
 
+/* Attention of new tokens to what came before them. k, v [rows, kv_heads * d] hold the keys and values of sequences, each in a run of rows of its own: sequence s of the packing (which has
+ * the new tokens alone) has its own in rows [first, first + past + n), those of its n new tokens included; place [sequences, 2] I32 is (first, past). Query i of s stands at position
+ * past + i. chunk c > 0: it sees the keys of its own run of c positions only. window, scale, softcap as above; causal; no dropout. q, o [tokens, q_heads * d]; all of one real dtype. */
+typedef struct cad_attention_cached_args {
+    cad_tensor q, o, k, v, place; int64_t head_dim, q_heads, kv_heads, window, chunk; double scale, softcap; const cad_packing *packing;
+} cad_attention_cached_args;
+CAD_CHECKED cad_status cad_attention_cached(cad_device *d, const cad_attention_cached_args *x);
+
 /* m = act(gate) * up, all of one real dtype; up none: m = act(gate) */
 typedef enum cad_activation { CAD_ACT_SILU, CAD_ACT_GELU_TANH, CAD_ACT_GELU_ERF, CAD_ACT_TANH } cad_activation;
 typedef struct cad_glu_args { cad_tensor m, gate, up; cad_activation act; } cad_glu_args;

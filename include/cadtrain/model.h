@@ -146,7 +146,8 @@ CAD_CHECKED cad_status cad_param_adapter_name(cad_str *out, const cad_param *p);
 typedef struct cad_unit_view { void *train, *frozen; } cad_unit_view; /* flat arrays: of the compute dtype; of bytes */
 typedef struct cad_model cad_model;
 /* Largest micro-batch; longest sequence. views_last: a view stays readable after its unit was computed, so that a tied head needs no copy of the table. */
-typedef struct cad_limits { int64_t tokens, sequences, positions; bool train, views_last; } cad_limits;
+/* kept > 0: the model generates, and keeps the keys and values of so many positions of each sequence. */
+typedef struct cad_limits { int64_t tokens, sequences, positions; bool train, views_last; int64_t kept; } cad_limits;
 /* Takes activations and working space from `arena`. Borrows arch and params until close. */
 CAD_CHECKED cad_status cad_model_open(cad_model **out, const cad_arch *arch, const cad_params *params, const cad_method *method, cad_arena *arena, const cad_limits *limits);
 void cad_model_close(cad_model **m);
@@ -158,6 +159,7 @@ typedef struct cad_model_batch {
     const float *weights;
     const int32_t *targets;      /* causal: the token that each one is to predict, [tokens]; -1: none */
     const float *target_weights; /* causal: [tokens] */
+    const int32_t *slots, *past; /* generation: [sequences]: where each sequence keeps its past (below limits.sequences), and how many tokens that has */
     double scale;        /* of every weight in the gradient */
     uint64_t seed_index;
 } cad_model_batch;
@@ -170,6 +172,8 @@ CAD_CHECKED cad_status cad_model_backward(cad_model *m, int unit, cad_unit_view 
 CAD_CHECKED cad_status cad_model_logits(cad_model *m, float *out);
 /* After the tail's forward with labels: nll [sequences], unweighted (host); causal: of each target, in the order of the tokens. */
 CAD_CHECKED cad_status cad_model_nll(cad_model *m, double *out);
+/* After the tail's forward of a batch with slots: logits [sequences * vocabulary] of what follows each sequence's last token (host). */
+CAD_CHECKED cad_status cad_model_next(cad_model *m, float *out);
 /* After the last block's forward: pooled hidden states after the final norm, [sequences, hidden] as float (host); needs the tail's view. */
 CAD_CHECKED cad_status cad_model_embedding(cad_model *m, cad_unit_view tail, cad_pooling how, float *out);
 double cad_flop_per_token(const cad_arch *a, const cad_params *p, double mean_length);
@@ -203,6 +207,7 @@ typedef struct cad_adapter_config {
     int64_t r;
     double alpha, dropout;
     bool rslora, train_bias, adapted_bias_only, target_is_regex, saves_head;
+    bool causal, classifies; /* task_type CAUSAL_LM, SEQ_CLS; others: neither */
     char **saves; /* modules_to_save as written there */
     int save_count;
     char **targets;

@@ -33,7 +33,7 @@ typedef struct cad_options {
     } model;
     struct {
         int task_name; char *input_column, *label_column; int64_t max_length; bool truncation; bool truncation_left; /* truncation_side left */
-        int64_t num_labels; char *template_text, *question_column, *cot_column, *response_column; bool completion_only_loss;
+        int64_t num_labels; char *template_text, *question_column, *cot_column, *response_column; bool completion_only_loss; int64_t generate_samples, generate_max_new_tokens;
     } task;
     struct {
         char *train_file, *validation_file, *test_file; double validation_split; int64_t split_seed; bool stratify;

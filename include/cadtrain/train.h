@@ -15,8 +15,19 @@ extern "C" {
 typedef struct cad_run cad_run;
 
 /* What a run is opened for. */
-typedef enum cad_purpose_of_run { CAD_RUN_TRAIN, CAD_RUN_EVAL, CAD_RUN_PREDICT, CAD_RUN_EMBED, CAD_RUN_CHECK, CAD_RUN_SCORE } cad_purpose_of_run;
+typedef enum cad_purpose_of_run { CAD_RUN_TRAIN, CAD_RUN_EVAL, CAD_RUN_PREDICT, CAD_RUN_EMBED, CAD_RUN_CHECK, CAD_RUN_SCORE, CAD_RUN_GENERATE } cad_purpose_of_run;
+/* How text is continued. temperature 0: the likeliest token; else drawn, after (each left out where it is 0, or 1 for top_p and the penalty) the penalty of what
+ * is there already, the temperature, the top_k likeliest, those that make up top_p, those not below min_p of the likeliest. */
+typedef struct cad_sampling { int64_t max_new_tokens, top_k; double temperature, top_p, min_p, repetition_penalty; uint64_t seed; } cad_sampling;
+typedef struct cad_generation {
+    cad_sampling sampling;
+    const char *prompt;      /* or the input of cad_run_options; rank 0 */
+    const char *const *stop; /* texts that end an answer; rank 0 */
+    int stop_count;
+    bool json, chat;         /* chat: the prompt is what a user says, in the model's chat template */
+} cad_generation;
 typedef struct cad_run_options {
+    const cad_generation *generation; /* generate; else NULL */
     cad_purpose_of_run purpose;
     const char *checkpoint;  /* eval, predict: a model directory, an adapter directory or a checkpoint-N; else NULL */
     const char *input;       /* predict, embed, score: the file of records */
@@ -35,6 +46,9 @@ CAD_CHECKED cad_status cad_run_predict(cad_run *r, const char *output);
 CAD_CHECKED cad_status cad_run_embed(cad_run *r, cad_pooling how);
 /* {"tokens", "sum_nll", "mean_nll"} a line on stdout for each {"text"} of `input`: tokens that are predicted, the first one is not. */
 CAD_CHECKED cad_status cad_run_score(cad_run *r);
+/* Answers to the prompts on stdout: as they come where it is one and no JSON; else one JSON object or text a prompt, in their order. */
+typedef struct cad_generated { int64_t prompts, tokens; double seconds, weight_bytes; } cad_generated; /* tokens made; of the whole; bytes of weights read for each step of one token */
+CAD_CHECKED cad_status cad_run_generate(cad_run *r, cad_generated *out);
 /* contract 2, `check`: what a run would read and do; prints lines or (json) one object. Changes nothing. */
 CAD_CHECKED cad_status cad_run_check(cad_run *r, const char *config_json, const char *sources_json, const char *config_text, bool json);
 
@@ -42,6 +56,9 @@ CAD_CHECKED cad_status cad_run_check(cad_run *r, const char *config_json, const 
 /* What an adapter is folded into: what its base meant in training (codes turned back into numbers), or what the codes were made from. */
 typedef enum cad_merge { CAD_MERGE_NONE, CAD_MERGE_AS_TRAINED, CAD_MERGE_ORIGINAL } cad_merge;
 CAD_CHECKED cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge);
+
+/* An upload-ready folder from a trained directory: the adapter or model, tokenizer, chat template, card, checksums. CAD_EUSAGE: `to` is there already. */
+CAD_CHECKED cad_status cad_push(const cad_options *o, const char *checkpoint, const char *to);
 
 /* ---- plan (plan.c): one step of the real program on a device that only counts. Not collective; one process. ---- */
 typedef struct cad_plan_options { int world; int64_t device_memory; } cad_plan_options; /* 0: this world, unknown */

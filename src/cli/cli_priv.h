@@ -67,6 +67,8 @@ cad_status cadp_cmd_predict(cadp_call *c);
 cad_status cadp_cmd_embed(cadp_call *c);
 cad_status cadp_cmd_check(cadp_call *c);
 cad_status cadp_cmd_score(cadp_call *c);
+cad_status cadp_cmd_generate(cadp_call *c);
+cad_status cadp_cmd_push(cadp_call *c);
 cad_status cadp_cmd_plan(cadp_call *c);
 cad_status cadp_cmd_tokenize(cadp_call *c);
 cad_status cadp_cmd_inspect(cadp_call *c);

@@ -20,6 +20,21 @@ static const cad_flag embed_flags[] = {
     {.name = "pooling", .takes_value = true, .help = "last, mean or cls; default last."}, {0}};
 static const cad_flag score_flags[] = {
     {.name = "input", .takes_value = true, .help = "JSONL rows {\"text\": …}."}, {0}};
+static const cad_flag generate_flags[] = {
+    {.name = "prompt", .takes_value = true, .help = "The text to go on from; with task.template the question."},
+    {.name = "input", .takes_value = true, .help = "JSONL rows {\"prompt\": …}."},
+    {.name = "max-new-tokens", .takes_value = true, .help = "Longest answer in tokens; default 128."},
+    {.name = "temperature", .takes_value = true, .help = "0: always the likeliest token; else they are drawn; default 0."},
+    {.name = "top-k", .takes_value = true, .help = "Draw among so many of the likeliest tokens; 0: all; default 0."},
+    {.name = "top-p", .takes_value = true, .help = "Draw among the likeliest tokens that together have this probability; default 1."},
+    {.name = "min-p", .takes_value = true, .help = "Draw among tokens with at least this share of the likeliest one's probability; default 0."},
+    {.name = "repetition-penalty", .takes_value = true, .help = "Makes what is there already less likely; default 1: not."},
+    {.name = "stop", .takes_value = true, .many = true, .help = "Texts that end an answer."},
+    {.name = "chat", .help = "The prompt is what a user says: it is put into the model's chat template."},
+    {.name = "json", .help = "One JSON object a prompt: prompt, ids, text, finish_reason."}, {0}};
+static const cad_flag push_flags[] = {
+    {.name = "checkpoint", .takes_value = true, .help = "Output or checkpoint directory of a training."},
+    {.name = "to", .takes_value = true, .help = "Directory to write; must be new or empty."}, {0}};
 static const cad_flag json_flags[] = {{.name = "json", .help = "One JSON object on standard output."}, {0}};
 static const cad_flag plan_flags[] = {
     {.name = "world-size", .takes_value = true, .help = "Number of ranks; default 1."},
@@ -62,6 +77,9 @@ const cadp_command cadp_commands[] = {
      CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, embed_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_embed},
     {"score", "score --model-name-or-path DIR --input FILE.jsonl [--max-length N]", "log-likelihood of texts under a language model, as JSONL on standard output",
      CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, score_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_score},
+    {"generate", "generate --model-name-or-path DIR [--adapter-name-or-path DIR] (--prompt TEXT | --input FILE.jsonl) [--max-new-tokens N] [--json]", "text after a prompt",
+     CADP_COMPUTES | CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, generate_flags, {0}, {0}, cadp_cmd_generate},
+    {"push", "push --checkpoint DIR --to PATH", "an upload-ready folder from a trained model or adapter; opens no connection", CADP_OPTIONS, push_flags, {"checkpoint", "to"}, {0}, cadp_cmd_push},
     {"tokenize", "tokenize --tokenizer-name-or-path DIR [--no-special-tokens] [--decode] < FILE.jsonl", "rows {\"text\"} to rows {\"ids\"} and back, standard input to standard output",
      CADP_OPTIONS | CADP_RESULTS, tokenize_flags, {0}, {0}, cadp_cmd_tokenize},
     {"check", "check [--config FILE] [--json]", "reads all that a run would read: configuration, data counts, plan; changes nothing",
@@ -80,9 +98,7 @@ const cadp_command cadp_commands[] = {
      CADP_OPTIONS, NULL, {0}, {0}, cadp_cmd_prepare},
     {"bench", "bench [--bf16] [--threads N]", "speed of the operations of a training step on this machine, as JSON", CADP_OPTIONS | CADP_RESULTS, NULL, {0}, {0}, cadp_cmd_bench},
     {"version", "version [--json]", "versions of the program and of MPI, and what the devices are", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
-    {.name = "generate", .usage = "generate", .summary = "writes text from a prompt", .marks = CADP_LATER},
     {.name = "explain", .usage = "explain", .summary = "which part of a record moved the risk", .marks = CADP_LATER},
-    {.name = "push", .usage = "push", .summary = "makes an upload-ready folder", .marks = CADP_LATER},
     {0}};
 
 /* What is written is for its owner alone, and no memory with rows of people goes into core files, even piped ones, or to debuggers.

@@ -14,7 +14,7 @@
     X(layernorm_bwd, cad_layernorm_bwd_args) X(gather, cad_gather_args) X(route_fwd, cad_route_args)                             \
     X(route_bwd, cad_route_bwd_args) X(matmul_groups, cad_groups_args) X(scale_cols, cad_scale_cols_args)                          \
     X(dot_cols, cad_dot_cols_args) X(adamw8, cad_adamw8_args) X(quantise, cad_quantise_args)                                        \
-    X(nest, cad_nest_args) X(dequantise, cad_dequantise_args)
+    X(nest, cad_nest_args) X(dequantise, cad_dequantise_args) X(attention_cached, cad_attention_cached_args)
 
 /* `own` is what open gave; the lane's doors have checked marks. */
 typedef struct cadp_lane_if {

@@ -88,3 +88,4 @@ cad_status cad_adamw8(cad_device *d, const cad_adamw8_args *x) { return door_ada
 cad_status cad_quantise(cad_device *d, const cad_quantise_args *x) { return door_quantise(d, x); }
 cad_status cad_nest(cad_device *d, const cad_nest_args *x) { return door_nest(d, x); }
 cad_status cad_dequantise(cad_device *d, const cad_dequantise_args *x) { return door_dequantise(d, x); }
+cad_status cad_attention_cached(cad_device *d, const cad_attention_cached_args *x) { return door_attention_cached(d, x); }

@@ -77,3 +77,21 @@ cad_status cadp_describe_attention_bwd(cadp_call *c, const cad_attention_bwd_arg
     c->flops = 10 * visible_pairs(f); /* the scores again, and four products of their size */
     return CAD_OK;
 }
+
+cad_status cadp_describe_attention_cached(cadp_call *c, const cad_attention_cached_args *x)
+{
+    unsigned same = cadp_as(x->q, CADP_REAL);
+    int64_t wide = x->q_heads * x->head_dim, narrow = x->kv_heads * x->head_dim;
+
+    CAD_TRY(cadp_need(c, x->head_dim > 0, "head_dim > 0", (double)x->head_dim));
+    CAD_TRY(cadp_need(c, x->kv_heads > 0 && x->q_heads > 0 && x->q_heads % x->kv_heads == 0, "q_heads to be a multiple of kv_heads > 0", (double)x->q_heads));
+    CAD_TRY(cadp_need(c, x->window >= 0 && x->chunk >= 0, "window and chunk >= 0", (double)cad_min(x->window, x->chunk)));
+    CAD_TRY(cadp_need(c, x->softcap >= 0, "softcap >= 0", x->softcap));
+    CAD_TRY(cadp_packing(c, x->packing, 0));
+    cadp_read(c, "q", x->q, CADP_REAL, x->packing->tokens, wide);
+    cadp_read(c, "k", x->k, same, x->k.rows, narrow);
+    cadp_read(c, "v", x->v, same, x->k.rows, narrow);
+    cadp_read(c, "place", x->place, CADP_I32, x->packing->sequences, 2);
+    cadp_write(c, "o", x->o, same, x->packing->tokens, wide);
+    return CAD_OK;
+}

@@ -113,7 +113,7 @@ static cad_status read_places(cad_adapter_config *out, const cad_node *root, con
 
 static cad_status read_all(cad_adapter_config *out, const cad_node *root, const char *path)
 {
-    const char *type, *bias, *base;
+    const char *type, *bias, *base, *task;
 
     if (!cad_get_string(root, "peft_type", &type, "LORA") || strcmp(type, "LORA")) return cad_fail(CAD_EMODEL, "%s: peft_type: expected LORA, found something else", path);
     CAD_TRY(check_plain(root, path));
@@ -125,6 +125,10 @@ static cad_status read_all(cad_adapter_config *out, const cad_node *root, const 
     if (strcmp(bias, "none") && strcmp(bias, "all") && strcmp(bias, "lora_only")) return cad_fail(CAD_EMODEL, "%s: bias: expected none, all or lora_only, found \"%s\"", path, bias);
     out->train_bias = strcmp(bias, "none") != 0;
     out->adapted_bias_only = !strcmp(bias, "lora_only");
+    if (cad_get_string(root, "task_type", &task, NULL) && task) {
+        out->causal = !strcmp(task, "CAUSAL_LM");
+        out->classifies = !strcmp(task, "SEQ_CLS");
+    }
     CAD_TRY(read_saves(out, cad_get(root, "modules_to_save"), path));
     if (cad_get_string(root, "base_model_name_or_path", &base, NULL) && base && *base) CAD_TRY(cad_strdup(&out->base_model, base));
     if (!cad_get_bool(root, "use_dora", &out->dora, false)) return cad_fail(CAD_EMODEL, "%s: use_dora: expected true or false", path);
@@ -342,10 +346,21 @@ static cad_status put_labels(cad_json *j, int count)
     return cad_json_end(j);
 }
 
+/* A language model's own, in the dtype it is written in. */
+static cad_status put_causal(cad_json *j, const cad_node *root, const cad_method *m)
+{
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    for (const cad_node *n = root->child; n; n = n->next)
+        if (strcmp(n->key, "dtype") && strcmp(n->key, "torch_dtype")) CAD_TRY(cad_json_node(j, n->key, n));
+    CAD_TRY(cad_json_string(j, cad_get(root, "torch_dtype") ? "torch_dtype" : "dtype", m->compute == CAD_BF16 ? "bfloat16" : "float32"));
+    return cad_json_end(j);
+}
+
 static cad_status put_classifier(cad_json *j, const cad_node *root, const cad_arch *a, const cad_method *m)
 {
     char name[64];
 
+    if (m->causal) return put_causal(j, root, m);
     snprintf(name, sizeof name, "%s%s", a->class_stem, m->custom_head ? "Model" : "ForSequenceClassification");
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_begin(j, "architectures", '['));

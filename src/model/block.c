@@ -86,7 +86,7 @@ static cad_status attention_forward(cad_model *m, int block, cad_unit_view w, ca
     CAD_TRY(enter(m, &h, w, in, &normed));
     CAD_TRY(cadp_linear_forward(m, linear(m, block, CADP_QKV), w, normed, cadp_rows(m, s->qkv), 0, u_of(m, s, CADP_QKV)));
     CAD_TRY(cadp_heads_forward(m, block, w, s));
-    CAD_TRY(cad_attention_fwd(m->device, &x));
+    CAD_TRY(m->generating ? cadp_cache_attend(m, block, &x) : cad_attention_fwd(m->device, &x));
     return leave(m, &h, w, s, x.o, in, cadp_rows(m, s->mid));
 }
 

@@ -31,7 +31,14 @@ cad_attention_args cadp_attention(const cad_model *m, int block, const cadp_slot
 
 static cad_status turn(cad_model *m, cad_tensor x, int table, bool inverse)
 {
-    return cad_rope(m->device, &(cad_rope_args){.x = x, .cosine = m->cosine[table], .sine = m->sine[table], .head_dim = m->arch->head_dim, .inverse = inverse, .pairs = m->arch->rotate_pairs, .packing = &m->packing});
+    cad_rope_args r = {.x = x, .cosine = m->cosine[table], .sine = m->sine[table], .head_dim = m->arch->head_dim, .inverse = inverse, .pairs = m->arch->rotate_pairs, .packing = &m->packing};
+
+    if (m->generating) {
+        r.cosine = cadp_rows(m, m->spot_cosine[table]);
+        r.sine = cadp_rows(m, m->spot_sine[table]);
+        r.packing = &m->line;
+    }
+    return cad_rope(m->device, &r);
 }
 
 /* Rotation by position, or where there is none the queries' temperature: a rotation by no angle that makes them longer. */

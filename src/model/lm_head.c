@@ -24,6 +24,7 @@ static cad_status part(cad_model *m, cad_tensor head, int64_t from, int64_t n, b
     cad_tensor x = cad_slice(m->norm, from, n), logits = cad_slice(m->vocab, 0, n), d = gradient ? cad_slice(m->dvocab, 0, n) : (cad_tensor){0};
 
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = x, .b = head, .tb = true, .alpha = 1}));
+    if (m->generating) return CAD_OK;
     CAD_TRY(cad_xent(m->device, &(cad_xent_args){.logits = logits, .dlogits = d, .nll = cad_slice(m->nll, from, n), .labels = cad_slice(m->targets, from, n),
                                                  .weights = cad_slice(m->target_weights, from, n), .scale = m->scale, .softcap = m->arch->final_softcap}));
     if (!gradient) return CAD_OK;

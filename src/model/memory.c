@@ -182,7 +182,7 @@ static int64_t vocabulary_rows(const cad_model *m)
 {
     enum { MOST = 1 << 24, LEAST = 32 };
 
-    return cad_min(m->limits.tokens, cad_max(LEAST, MOST / m->arch->vocab));
+    return cad_min(m->limits.tokens, cad_max(cad_max(LEAST, m->limits.kept ? m->limits.sequences : 0), MOST / m->arch->vocab));
 }
 
 static cad_status take_lm(cad_model *m, cad_arena *a)
@@ -260,5 +260,6 @@ cad_status cadp_take_memory(cad_model *m, cad_arena *a)
     CAD_TRY(take_work(m, a));
     CAD_TRY(cad_arena_tensor(a, WORK, "final norm scale", m->real, cad_max(m->limits.sequences, m->limits.tokens), 1, &m->rstd));
     CAD_TRY(take_batch(m, a));
+    if (m->limits.kept) CAD_TRY(cadp_take_cache(m, a));
     return m->method.causal ? take_lm(m, a) : take_classifier(m, a);
 }

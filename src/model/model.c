@@ -136,6 +136,10 @@ void cad_model_close(cad_model **m)
     cad_free(&(*m)->picks);
     cad_free(&(*m)->pick_weights);
     cad_ramp_close(&(*m)->ramp);
+    cad_free(&(*m)->keys);
+    cad_free(&(*m)->values);
+    cad_free(&(*m)->seats_host);
+    cad_free(&(*m)->spots_host);
     cad_free(m);
 }
 
@@ -164,7 +168,7 @@ static cad_status start_positions(cad_model *m, const cad_model_batch *b)
 
     if (!m->positions) return CAD_OK;
     for (int32_t s = 0; s < b->sequences; s++)
-        for (int32_t t = b->starts[s]; t < b->starts[s + 1]; t++) m->positions[t] = t - b->starts[s];
+        for (int32_t t = b->starts[s]; t < b->starts[s + 1]; t++) m->positions[t] = t - b->starts[s] + (b->past ? b->past[s] : 0);
     memset(zeros, 0, (size_t)bytes);
     m->places = m->kinds = m->packing;
     m->places.ids = m->positions;
@@ -183,14 +187,15 @@ static cad_status start_targets(cad_model *m, const cad_model_batch *b)
     cad_device *d = m->device;
 
     m->predicted = 0;
-    for (int32_t t = 0; t < b->tokens; t++) {
-        bool has = b->targets && b->targets[t] >= 0;
+    for (int32_t t = 0, s = 0; t < b->tokens; t++) {
+        if (t == b->starts[s + 1]) s++;
+        bool has = m->generating ? t + 1 == b->starts[s + 1] : b->targets && b->targets[t] >= 0;
         place[t] = has ? (int32_t)m->predicted : INT32_MIN;
         if (!has) continue;
-        if (b->targets[t] >= m->arch->vocab) return cad_fail(CAD_EINTERNAL, "expected targets below %lld, found %d", (long long)m->arch->vocab, b->targets[t]);
+        if (!m->generating && b->targets[t] >= m->arch->vocab) return cad_fail(CAD_EINTERNAL, "expected targets below %lld, found %d", (long long)m->arch->vocab, b->targets[t]);
         pick[m->predicted] = t;
-        target[m->predicted] = b->targets[t];
-        m->pick_weights[m->predicted++] = b->target_weights[t];
+        target[m->predicted] = m->generating ? 0 : b->targets[t];
+        m->pick_weights[m->predicted++] = m->generating ? 0 : b->target_weights[t];
     }
     CAD_TRY(cad_device_upload(d, m->pick.data, pick, m->predicted * 4));
     CAD_TRY(cad_device_upload(d, m->targets.data, target, m->predicted * 4));
@@ -215,11 +220,13 @@ cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training
     m->has_labels = b->labels != NULL && !m->method.causal;
     m->scale = b->scale;
     m->seed_index = b->seed_index;
+    m->generating = b->slots != NULL;
     CAD_TRY(cad_ramp_turn(m->ramp));
     CAD_TRY(cad_ramp_up(m->ramp, m->ids_dev, b->ids, (int64_t)b->tokens * 4));
     CAD_TRY(cad_ramp_up(m->ramp, m->starts_dev, b->starts, (int64_t)(b->sequences + 1) * 4));
     CAD_TRY(start_chunks(m, b));
     CAD_TRY(start_positions(m, b));
+    if (m->generating) CAD_TRY(cadp_start_cache(m, b));
     return m->method.causal ? start_targets(m, b) : start_labels(m, b);
 }
 
@@ -267,6 +274,16 @@ static cad_status fetch(cad_model *m, cad_tensor t, float *out)
 cad_status cad_model_logits(cad_model *m, float *out) { return fetch(m, cadp_seqs(m, m->logits), out); }
 
 cad_status cad_model_nll(cad_model *m, double *out) { return cad_device_download(m->device, out, m->nll.data, (m->method.causal ? m->predicted : m->packing.sequences) * 8); }
+
+cad_status cad_model_next(cad_model *m, float *out)
+{
+    double softcap = m->arch->final_softcap;
+    int64_t n = m->predicted * m->arch->vocab;
+
+    CAD_TRY(fetch(m, cad_slice(m->vocab, 0, m->predicted), out));
+    for (int64_t i = 0; softcap > 0 && i < n; i++) out[i] = (float)(softcap * tanh((double)out[i] / softcap));
+    return CAD_OK;
+}
 
 cad_status cad_model_embedding(cad_model *m, cad_unit_view tail, cad_pooling how, float *out)
 {

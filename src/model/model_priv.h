@@ -53,6 +53,12 @@ struct cad_model {
 
     cad_packing packing, chunks, places, kinds; /* of the batch; cut at chunks; with positions, with zeros in place of ids */
     int64_t predicted;   /* tokens with a target */
+
+    /* Generation: keys and values of what came before, [sequences * kept, kv width] for each layer; where each sequence has its own; and the rotation of each new token. */
+    cad_tensor *keys, *values, seats, spots, spot_cosine[CADP_TABLES], spot_sine[CADP_TABLES];
+    int32_t *seats_host, *spots_host, line_starts[2], *line_starts_dev;
+    cad_packing line;    /* all new tokens as one sequence: its "positions" are rows of spot_cosine */
+    bool generating, goes_on; /* goes_on: something came before */
     bool training, has_labels;
     double scale;
     uint64_t seed_index;
@@ -130,6 +136,10 @@ CAD_CHECKED cad_status cadp_block_backward(cad_model *m, int block, cad_unit_vie
 CAD_CHECKED cad_status cadp_tail_forward(cad_model *m, cad_unit_view w);
 CAD_CHECKED cad_status cadp_tail_backward(cad_model *m, cad_unit_view w, void *grads);
 CAD_CHECKED cad_status cadp_tail_feature(cad_model *m, cad_unit_view w, cad_pooling how);
+/* cache.c: what came before the new tokens. */
+CAD_CHECKED cad_status cadp_take_cache(cad_model *m, cad_arena *a);
+CAD_CHECKED cad_status cadp_start_cache(cad_model *m, const cad_model_batch *b);
+CAD_CHECKED cad_status cadp_cache_attend(cad_model *m, int block, const cad_attention_args *x); /* keeps k and v, then attends */
 /* lm_head.c: the tail of a language model. */
 CAD_CHECKED cad_status cadp_lm_forward(cad_model *m, cad_unit_view w);
 CAD_CHECKED cad_status cadp_lm_backward(cad_model *m, cad_unit_view w, void *grads);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* One round: a batch for each rank. `first` is where the next row of the set stands. */
-typedef struct scorer { cad_run *run; const cadp_set *set; cad_batch batch; int64_t count, first; int64_t *rows; int64_t *took; int64_t *offsets; float *all; } scorer;
+typedef struct scorer { cad_run *run; const cadp_set *set; cad_batch batch; int64_t count, first, each; int64_t *rows; int64_t *took; int64_t *offsets; char *all; } scorer; /* each: bytes of a row's result */
 
 static cad_status scorer_open(scorer *s)
 {
@@ -15,7 +15,8 @@ static cad_status scorer_open(scorer *s)
     CAD_TRY(cad_alloc(&s->rows, (size_t)r->facts.sequences, sizeof *s->rows, "a batch"));
     CAD_TRY(cad_alloc(&s->took, (size_t)r->size, sizeof *s->took, "a batch"));
     CAD_TRY(cad_alloc(&s->offsets, (size_t)r->size + 1, sizeof *s->offsets, "a batch"));
-    return cad_alloc(&s->all, (size_t)(r->size * r->facts.sequences * r->method.num_labels), sizeof *s->all, "logits");
+    s->each = cadp_is_sft(r) ? 2 * (int64_t)sizeof(double) : r->method.num_labels * (int64_t)sizeof(float);
+    return cad_alloc(&s->all, (size_t)(r->size * r->facts.sequences * s->each), sizeof *s->all, "logits");
 }
 
 static void scorer_close(scorer *s)
@@ -76,6 +77,26 @@ static cad_status take(scorer *s)
     return cad_batch_layout(&s->batch, s->batch.head->tokens, s->batch.head->sequences);
 }
 
+/* The sum of each record's losses, and how many they are. */
+static cad_status sums(scorer *s)
+{
+    cad_run *r = s->run;
+    const cad_batch *b = &s->batch;
+    double *out = (double *)(void *)r->logits;
+    const double *nll = r->nll;
+
+    CAD_TRY(cad_model_nll(r->model, r->nll));
+    for (int32_t i = 0; i < b->head->sequences; i++, out += 2) {
+        out[0] = out[1] = 0;
+        for (int32_t t = b->starts[i]; t < b->starts[i + 1]; t++) {
+            if (r->targets[t] < 0) continue;
+            out[0] += *nll++;
+            out[1]++;
+        }
+    }
+    return CAD_OK;
+}
+
 static cad_status compute(scorer *s)
 {
     cad_run *r = s->run;
@@ -86,29 +107,29 @@ static cad_status compute(scorer *s)
     status = cadp_forward(r, &s->batch, false);
     s->batch.labels = labels;
     if (status || !s->batch.head->sequences) return status;
-    return cad_model_logits(r->model, r->logits);
+    return cadp_is_sft(r) ? sums(s) : cad_model_logits(r->model, r->logits);
 }
 
-static cad_status gather(scorer *s, float *logits)
+static cad_status gather(scorer *s, char *results)
 {
     cad_run *r = s->run;
-    int64_t labels = r->method.num_labels, begin = s->first;
+    int64_t each = s->each, begin = s->first;
     int64_t *at = s->offsets;
 
     CAD_TRY(cad_comm_bcast(r->comm, s->took, (size_t)r->size * sizeof *s->took, 0));
-    for (int k = 0; k < r->size; k++) at[k + 1] = at[k] + s->took[k] * labels * 4;
+    for (int k = 0; k < r->size; k++) at[k + 1] = at[k] + s->took[k] * each;
     CAD_TRY(cad_comm_collect(r->comm, r->logits, s->all, at, 0));
     if (r->rank) return CAD_OK;
     for (int k = 0; k < r->size; k++) begin -= s->took[k];
     for (int k = 1; k <= r->size; k++) { /* rank 0 had the last rows of the round */
         int from = k % r->size;
-        memcpy(logits + begin * labels, (char *)s->all + at[from], (size_t)(s->took[from] * labels) * 4);
+        memcpy(results + begin * each, s->all + at[from], (size_t)(s->took[from] * each));
         begin += s->took[from];
     }
     return CAD_OK;
 }
 
-static cad_status score_all(scorer *s, float *logits, const char *what)
+static cad_status score_all(scorer *s, char *results, const char *what)
 {
     cad_run *r = s->run;
     cad_progress bar = {0};
@@ -122,14 +143,14 @@ static cad_status score_all(scorer *s, float *logits, const char *what)
         cad_watchdog_beat("scoring", r->step);
         CAD_TRY(r->rank ? take(s) : deal(s));
         CAD_TRY(compute(s));
-        CAD_TRY(gather(s, logits));
+        CAD_TRY(gather(s, results));
         if (!r->rank) cad_progress_at(&bar, s->first);
     }
     if (!r->rank) cad_progress_end(&bar);
     return CAD_OK;
 }
 
-cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, float *logits, const char *what)
+cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, void *logits, const char *what)
 {
     scorer s = {.run = r, .set = set, .count = r->rank ? 0 : count};
     cad_status status;
@@ -208,6 +229,11 @@ cad_status cadp_score(cad_run *r, const cadp_set *set, int64_t count, bool deep,
     double began = cad_now();
 
     *out = (cadp_scores){0};
+    if (cadp_is_sft(r)) {
+        out->metrics = (cad_metrics){.loss = NAN, .accuracy = NAN, .precision = NAN, .recall = NAN, .f1 = NAN, .auc = NAN, .auprc = NAN, .brier = NAN};
+        out->n = count;
+        return cadp_sft_evaluate(r, set, &out->metrics.loss, &out->tokens, &out->seconds);
+    }
     CAD_TRY(cad_comm_agree(r->comm, room_for(out, r->rank ? 1 : count, r->method.num_labels)));
     CAD_TRY(cadp_predict(r, set, count, out->logits, "scoring"));
     CAD_TRY(cad_comm_agree(r->comm, r->rank ? CAD_OK : numbers(r, set, deep, out)));

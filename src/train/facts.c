@@ -28,7 +28,8 @@ static cad_dataset_options dataset_options(const cad_run *r, const char *path, c
 
     return (cad_dataset_options){.path = path, .input_column = o->task.input_column, .label_column = o->task.label_column, .label_needed = label_needed, .max_length = o->task.max_length,
                                  .truncation = o->task.truncation, .keep_left = !o->task.truncation_left, .threads = tokenizer_threads(r), .cache_dir = cache,
-                                 .vocabulary = r->arch.vocab};
+                                 .vocabulary = r->arch.vocab, .form = r->form, .form_text = r->form_text, .end = r->form_end,
+                                 .columns = {o->task.question_column, o->task.cot_column, o->task.response_column}};
 }
 
 static cad_status open_set(cad_run *r, cadp_set *s, const char *path, bool label_needed)
@@ -118,6 +119,7 @@ static void class_weights(cad_run *r)
     int64_t count[2] = {0, 0};
 
     r->facts.class_weight[0] = r->facts.class_weight[1] = 1;
+    if (cadp_is_sft(r)) return;
     if (o->dataset.class_weights.mode == CAD_WEIGHTS_MANUAL) memcpy(r->facts.class_weight, o->dataset.class_weights.values, sizeof r->facts.class_weight);
     if (o->dataset.class_weights.mode != CAD_WEIGHTS_BALANCED) return;
     for (int64_t i = 0; i < r->train.count; i++) count[r->train.data->labels[r->train.rows[i]] == 1]++;
@@ -165,6 +167,7 @@ static cad_status check_classes(const cad_run *r)
     int64_t positive = 0;
 
     if (!r->train.count) return cad_fail(CAD_EDATA, "%s: expected rows to train on, found none", r->o->dataset.train_file);
+    if (cadp_is_sft(r)) return CAD_OK;
     for (int64_t i = 0; i < r->train.count; i++) positive += r->train.data->labels[r->train.rows[i]] == 1;
     if (positive && positive < r->train.count) return CAD_OK;
     return cad_fail(CAD_EDATA, "%s: expected rows of both classes to train on, found only label %d", r->o->dataset.train_file, positive ? 1 : 0);
@@ -253,6 +256,8 @@ cad_status cadp_open_data(cad_run *r)
     bool trains = is_training(r);
 
     CAD_TRY(cad_tokenizer_open(&r->tokenizer, r->tokenizer_dir));
+    CAD_TRY(cadp_open_form(r));
+    if (r->what.purpose == CAD_RUN_GENERATE) return cadp_open_prompts(r);
     if (trains && !r->o->dataset.train_file) return cad_fail(CAD_EUSAGE, "train_file: expected a file of records, found none");
     CAD_TRY(trains ? open_split(r) : open_scored(r));
     if (trains && r->o->dataset.test_file && r->o->training.run_test_after_train) CAD_TRY(open_test_file(r));
@@ -261,6 +266,7 @@ cad_status cadp_open_data(cad_run *r)
     longest_of(r, &r->test);
     if (trains) CAD_TRY(train_facts(r));
     else class_weights(r);
+    if (r->what.purpose == CAD_RUN_TRAIN && cadp_is_sft(r)) CAD_TRY(cadp_pick_samples(r));
     scoring_facts(r);
     r->facts.longest = cad_max(1, r->facts.longest);
     for (const cadp_set *s = &r->train; s; s = s == &r->train ? &r->eval : s == &r->eval ? &r->test : NULL)

@@ -35,8 +35,17 @@ static cad_status atom_rows(cadp_feed *f, int64_t atom, int64_t *count)
 
 static double weight_of(const cad_run *r, const int64_t *rows, int64_t count)
 {
+    const cad_dataset *d = r->train.data;
     double sum = 0;
 
+    if (cadp_is_sft(r)) {
+        bool counts_first = r->o->training.loss_normalization != CAD_NORM_GLOBAL; /* Transformers counts before the shift (families 9.2) */
+        for (int64_t i = 0; i < count; i++) {
+            int64_t n = d->starts[rows[i] + 1] - d->starts[rows[i]];
+            sum += (double)cadp_learned(r, n, d->answers[rows[i]]) + (counts_first && (!r->o->task.completion_only_loss || !d->answers[rows[i]]) ? 1 : 0);
+        }
+        return sum;
+    }
     for (int64_t i = 0; i < count; i++) sum += r->facts.class_weight[r->train.data->labels[rows[i]]];
     return sum;
 }
@@ -62,7 +71,7 @@ static cad_status pack_atom(cadp_feed *f, cad_batch *b, int64_t atom, int64_t in
     CAD_TRY(cad_batch_pack(b, r->train.data, f->rows, count, r->facts.class_weight));
     b->head->atom = atom;
     b->head->seed_index = atom;
-    b->head->scale = cad_step_scale(r->o->training.loss_normalization, all, weight_of(r, f->rows, count), world, micros);
+    b->head->scale = cadp_is_sft(r) ? cad_step_scale(CAD_NORM_GLOBAL, all, all, world, micros) : cad_step_scale(r->o->training.loss_normalization, all, weight_of(r, f->rows, count), world, micros);
     return CAD_OK;
 }
 

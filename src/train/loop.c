@@ -66,15 +66,22 @@ static void eval_row(const cad_run *r, const cadp_scores *s, cad_number out[EVAL
                         {"step", (double)r->step, true}};
 
     memcpy(out, row, sizeof row);
+    if (cadp_is_sft(r)) { /* what a language model has none of gives way */
+        out[1] = (cad_number){"eval_perplexity", exp(m->loss), false};
+        out[2] = (cad_number){"eval_tokens", (double)s->tokens, true};
+        memmove(out + 3, out + 8, (EVAL_ROW - 8) * sizeof *out);
+    }
 }
+
+static int eval_numbers(const cad_run *r) { return cadp_is_sft(r) ? EVAL_ROW - 5 : EVAL_ROW; }
 
 static cad_status put_evaluation(cad_run *r, const cadp_scores *s)
 {
     cad_number row[EVAL_ROW];
 
     eval_row(r, s, row);
-    CAD_TRY(cadp_history_row(r, r->step, row, EVAL_ROW));
-    return cadp_write_results(r, "eval", row, EVAL_ROW);
+    CAD_TRY(cadp_history_row(r, r->step, row, eval_numbers(r)));
+    return cadp_write_results(r, "eval", row, eval_numbers(r));
 }
 
 static cad_status judge(cad_run *r, const cadp_scores *s, bool *better, bool *stop)
@@ -215,8 +222,8 @@ static cad_status evaluate_kept(cad_run *r, bool is_best)
     if (r->o->training.eval_strategy == CAD_WHEN_NO || !r->facts.eval_rows || (r->history.eval_step == r->step && !is_best)) return CAD_OK;
     if (!(status = cadp_score(r, &r->eval, r->eval.count, false, &s)) && !r->rank) {
         eval_row(r, &s, row);
-        cad_print_metrics_block("eval", row, EVAL_ROW - 1);
-        status = cadp_write_results(r, "eval", row, EVAL_ROW);
+        cad_print_metrics_block("eval", row, eval_numbers(r) - 1);
+        status = cadp_write_results(r, "eval", row, eval_numbers(r));
     }
     cadp_scores_close(&s);
     return cad_comm_agree(r->comm, status);
@@ -242,6 +249,7 @@ static cad_status test(cad_run *r)
     CAD_TRY(cad_comm_bcast(r->comm, &count, sizeof count, 0));
     if (!r->o->training.run_test_after_train || !count) return CAD_OK;
     say_what_is_tested(r);
+    if (cadp_is_sft(r)) return cadp_sft_finish(r, r->o->prediction_output_dir);
     if (!(status = cadp_score(r, set, count, true, &s))) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : cadp_write_predictions(r, r->o->prediction_output_dir, set, &s));
     if (!status && !r->rank) cad_info("test: %lld records, AUC %.4f, accuracy %.4f, Brier %.4f", (long long)s.n, s.metrics.auc, s.metrics.accuracy, s.metrics.brier);
     cadp_scores_close(&s);
@@ -267,7 +275,8 @@ static void say_where(const cad_run *r)
     if (snprintf(link, sizeof link, "%s/last", r->o->output_dir) < (int)sizeof link && cad_is_dir(link)) cad_info("checkpoint   %s", link);
     if (!tested) return;
     cad_info("metrics      %s/metrics.json", r->o->prediction_output_dir);
-    cad_info("predictions  %s/predictions.jsonl", r->o->prediction_output_dir);
+    if (!cadp_is_sft(r)) cad_info("predictions  %s/predictions.jsonl", r->o->prediction_output_dir);
+    else if (r->facts.samples) cad_info("samples      %s/samples.jsonl", r->o->prediction_output_dir);
     cad_info("report       %s/report.html", r->o->prediction_output_dir);
 }
 
@@ -309,6 +318,8 @@ cad_status cad_run_train(cad_run *r)
 
     CAD_TRY(cad_comm_agree(r->comm, open_sinks(r)));
     cadp_say_start(r);
+    CAD_TRY(cadp_say_memory(r));
+    if (cadp_is_sft(r)) CAD_TRY(cadp_sft_before(r));
     r->began = cad_now();
     CAD_TRY(loop(r, &mean_loss));
     return finish(r, mean_loss);
@@ -320,6 +331,7 @@ cad_status cad_run_evaluate(cad_run *r)
     cadp_scores s;
     cad_status status;
 
+    if (cadp_is_sft(r)) return cadp_sft_finish(r, r->o->prediction_output_dir);
     if (!(status = cadp_score(r, set, set->count, true, &s))) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : cadp_write_predictions(r, r->o->prediction_output_dir, set, &s));
     if (!status && !r->rank) {
         cad_number row[] = {{"n", (double)s.n, true}, {"accuracy", s.metrics.accuracy, false}, {"precision", s.metrics.precision, false}, {"recall", s.metrics.recall, false},

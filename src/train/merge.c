@@ -86,7 +86,8 @@ static cad_status describe(merge *m, const cad_options *o)
 
     CAD_TRY(cad_arch_read(&m->arch, m->base_dir));
     cad_method_take_adapter(&m->method, c);
-    CAD_TRY(find_head(m, o));
+    m->method.causal = c->causal;
+    if (!c->causal) CAD_TRY(find_head(m, o));
     CAD_TRY(find_codes(m, o));
     CAD_TRY(cad_params_open(&m->params, &m->arch, &m->method));
     CAD_TRY(cad_source_open(&m->source, m->base_dir, m->adapter_dir, m->params, false));

@@ -47,6 +47,7 @@ void cadp_close_rooms(cad_run *s)
     if (s->comm) cad_comm_close(&s->comm);
     cad_free(&s->logits);
     cad_free(&s->nll);
+    cad_free(&s->next);
     cad_free(&s->targets);
     cad_free(&s->target_weights);
     cad_free(&s->slots);
@@ -67,12 +68,40 @@ static cad_status walk(cad_run *s, const cad_batch *b)
     return cad_zero_step(s->zero, &a, &done);
 }
 
+/* Prompts as long as may be kept; then all sequences with as much as fits before them, and one token each. */
+static cad_status walk_generation(cad_run *s, cad_batch *b)
+{
+    int32_t *places = NULL, n = b->head->sequences;
+    cad_status status = cad_alloc(&places, (size_t)n * 2, sizeof *places, "places");
+
+    for (int32_t i = 0; i < n && !status; i++) places[i] = i;
+    for (int32_t i = 0, at = 0; i < n && !status; i++) {
+        int32_t from = at, tokens = b->starts[i + 1] - from;
+        at = b->starts[i + 1];
+        b->starts[i + 1] = (i ? b->starts[i] : 0) + (int32_t)cad_min(tokens, s->facts.kept);
+    }
+    b->head->tokens = b->starts[n];
+    s->at_slots = places;
+    s->at_past = places ? places + n : NULL;
+    if (!status) status = cadp_forward(s, b, false);
+    for (int32_t i = 0; i < n && !status; i++) {
+        b->starts[i + 1] = i + 1;
+        places[n + i] = (int32_t)s->facts.kept - 1;
+    }
+    b->head->tokens = n;
+    if (!status) status = cadp_forward(s, b, false);
+    s->at_slots = s->at_past = NULL;
+    cad_free(&places);
+    return status;
+}
+
 static cad_status walk_shadow(cad_run *s)
 {
     cad_batch b = {0};
     cad_status status;
 
-    if (!(status = worst_batch(&b, &s->facts))) status = walk(s, &b);
+    if (!(status = worst_batch(&b, &s->facts)) && s->what.purpose != CAD_RUN_GENERATE) status = walk(s, &b);
+    if (!status && s->facts.kept) status = walk_generation(s, &b);
     cad_batch_close(&b);
     return status;
 }
@@ -84,6 +113,8 @@ cad_status cadp_reserve_work(cad_run *r)
     int64_t need = 0;
 
     if (!status && !(status = walk_shadow(&s))) need = cad_device_work_needed(s.device);
+    r->planned = need;
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) r->planned += s.arena.total[c];
     cadp_close_rooms(&s);
     return status ? status : cad_device_reserve(r->device, need);
 }

@@ -18,16 +18,6 @@ static cad_status print_row(int64_t tokens, double sum)
     return status;
 }
 
-/* Each token is to predict the one behind it; the last of a sequence predicts nothing. */
-static void set_targets(cad_run *r, const cad_batch *b)
-{
-    for (int32_t s = 0; s < b->head->sequences; s++)
-        for (int32_t t = b->starts[s]; t < b->starts[s + 1]; t++) {
-            r->targets[t] = t + 1 < b->starts[s + 1] ? b->ids[t + 1] : -1;
-            r->target_weights[t] = 1;
-        }
-}
-
 /* As many of the rows from `first` on as fit into a batch. */
 static int64_t next_rows(const cad_run *r, int64_t first, int64_t *rows)
 {
@@ -47,7 +37,6 @@ static cad_status score_batch(cad_run *r, const cad_batch *b)
 {
     const double *nll = r->nll;
 
-    set_targets(r, b);
     CAD_TRY(cadp_forward(r, b, false));
     CAD_TRY(cad_model_nll(r->model, r->nll));
     for (int32_t s = 0; s < b->head->sequences; s++) {

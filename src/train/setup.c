@@ -35,6 +35,15 @@ void cadp_lora_from_options(const cad_options *o, cad_method *m)
     m->save_count = o->model.lora.modules_to_save.count;
 }
 
+static cad_status check_adapter_task(const cad_run *r)
+{
+    bool model = r->method.causal, heads = !model && r->what.purpose != CAD_RUN_EMBED;
+
+    if (model && r->adapter.classifies) return cad_fail(CAD_EMODEL, "%s: expected an adapter of a language model (task_type CAUSAL_LM), found one of a classifier (SEQ_CLS)", r->adapter_dir);
+    if (heads && r->adapter.causal) return cad_fail(CAD_EMODEL, "%s: expected an adapter of a classifier (task_type SEQ_CLS), found one of a language model (CAUSAL_LM)", r->adapter_dir);
+    return CAD_OK;
+}
+
 static cad_status method_from_options(cad_run *r)
 {
     cad_options *o = r->o;
@@ -48,8 +57,9 @@ static cad_status method_from_options(cad_run *r)
     if (r->adapter.r) cad_method_take_adapter(m, &r->adapter); /* the adapter's own file decides its shape */
     else if (o->model.lora.enabled) cadp_lora_from_options(o, m);
     m->dropout = o->model.lora.lora_dropout;
-    m->causal = r->what.purpose == CAD_RUN_SCORE;
-    return CAD_OK;
+    m->causal = r->what.purpose == CAD_RUN_SCORE || r->what.purpose == CAD_RUN_GENERATE || cadp_is_sft(r);
+    if (m->causal) m->train_head = false;
+    return check_adapter_task(r);
 }
 
 /* eval, predict: CHECKPOINT is an adapter (its base named by the options or by itself), or a model. */
@@ -122,7 +132,7 @@ int cadp_threads(const cad_run *r)
 
 static cad_limits limits_of(const cad_run *r)
 {
-    return (cad_limits){r->facts.tokens, r->facts.sequences, r->facts.longest, r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3};
+    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3, r->facts.kept};
 }
 
 static cad_zero_options zero_options(const cad_run *r)
@@ -144,7 +154,8 @@ cad_status cadp_open_rooms(cad_run *r)
     decide_decay(r->params);
     CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
     CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
-    CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 1)), sizeof *r->logits, "logits"));
+    CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 4)), sizeof *r->logits, "logits"));
+    if (r->facts.kept) CAD_TRY(cad_alloc(&r->next, (size_t)(r->facts.sequences * r->arch.vocab), sizeof *r->next, "logits"));
     CAD_TRY(cad_alloc(&r->nll, (size_t)(r->method.causal ? r->facts.tokens : r->facts.sequences), sizeof *r->nll, "losses"));
     if (r->method.causal) {
         CAD_TRY(cad_alloc(&r->targets, (size_t)r->facts.tokens, sizeof *r->targets, "targets"));
@@ -240,6 +251,7 @@ static cad_status open_all(cad_run *r)
     CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_tell_reading(r)));
     CAD_TRY(tell_facts(r, open_data(r)));
+    CAD_TRY(cadp_tell_prompts(r));
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
@@ -303,6 +315,11 @@ void cad_run_close(cad_run **out)
     cad_adapter_config_close(&r->adapter);
     cad_str_close(&r->notes);
     cad_free(&r->logits);
+    cad_free(&r->next);
+    cadp_close_prompts(r);
+    cad_template_close(&r->form);
+    cad_free(&r->form_text);
+    cad_free(&r->form_end);
     cad_free(&r->nll);
     cad_free(&r->targets);
     cad_free(&r->target_weights);

@@ -66,6 +66,8 @@ static void say_storage(const cad_run *r)
 /* Oversampling and weights shift what a predicted probability means (facts of the run, also in the report). */
 static void say_prior(cad_run *r)
 {
+    if (cadp_is_sft(r)) return;
+
     int64_t raw[2] = {0, 0}, seen[2] = {0, 0};
     const cad_dataset *d = r->train.data;
     double before, after;
@@ -86,6 +88,10 @@ static void say_cuts(cad_run *r, const char *what, const cadp_set *s)
 {
     const cad_dataset *d = s->data;
 
+    if (d && cadp_is_sft(r) && d->cut_by_label[0]) {
+        cad_info("%s: %lld of %lld records were longer than %lld tokens and are cut", what, (long long)d->cut_by_label[0], (long long)d->count, (long long)r->o->task.max_length);
+        return;
+    }
     if (!d || !(d->cut_by_label[0] + d->cut_by_label[1])) return;
     cad_info("%s: %lld of %lld negative and %lld of %lld positive records were longer than %lld tokens and are cut", what, (long long)d->cut_by_label[0], (long long)d->count_by_label[0],
              (long long)d->cut_by_label[1], (long long)d->count_by_label[1], (long long)r->o->task.max_length);
@@ -124,4 +130,16 @@ void cadp_say_start(cad_run *r)
     if (r->eval.owned) say_cuts(r, "validation file", &r->eval);
     say_cuts(r, "test file", &r->test);
     say_training(r);
+}
+
+cad_status cadp_say_memory(cad_run *r)
+{
+    enum { RANKS = 64 };
+    double held[RANKS] = {0};
+    int n = (int)cad_min(r->size, RANKS);
+
+    if (r->rank < n) held[r->rank] = (double)cad_device_bytes(r->device);
+    CAD_TRY(cad_comm_allreduce(r->comm, held, n, CAD_NUM_F64, CAD_SUM));
+    for (int i = 0; i < n && !r->rank; i++) cad_info("Device memory after loading, rank %d: %.1f MiB (planned for the largest rank: %.1f MiB)", i, held[i] / 0x1p20, (double)r->planned / 0x1p20);
+    return CAD_OK;
 }

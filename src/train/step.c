@@ -10,7 +10,21 @@ static cad_model_batch model_batch(const cad_run *r, const cad_batch *b)
 
     for (int32_t i = 0; i < b->head->sequences; i++) longest = (int32_t)cad_max(longest, b->starts[i + 1] - b->starts[i]);
     return (cad_model_batch){.tokens = b->head->tokens, .sequences = b->head->sequences, .longest = longest, .ids = b->ids, .starts = b->starts, .labels = b->labels,
-                             .weights = b->weights, .targets = r->targets, .target_weights = r->target_weights, .scale = b->head->scale, .seed_index = (uint64_t)b->head->seed_index};
+                             .weights = b->weights, .targets = r->targets, .target_weights = r->target_weights, .scale = b->head->scale, .seed_index = (uint64_t)b->head->seed_index, .slots = r->at_slots, .past = r->at_past};
+}
+
+int64_t cadp_learned(const cad_run *r, int64_t tokens, int64_t given) { return cad_max(0, tokens - cad_max(1, r->o->task.completion_only_loss ? given : 0)); }
+
+/* Each token is to predict the one behind it; the last of a sequence predicts nothing, and what only leads to given tokens is not learned. */
+void cadp_set_targets(cad_run *r, const cad_batch *b)
+{
+    for (int32_t s = 0; s < b->head->sequences; s++) {
+        int32_t end = b->starts[s + 1], first = end - (int32_t)cadp_learned(r, end - b->starts[s], cadp_is_sft(r) ? b->answers[s] : 0);
+        for (int32_t t = b->starts[s]; t < end; t++) {
+            r->targets[t] = t + 1 < end && t + 1 >= first ? b->ids[t + 1] : -1;
+            r->target_weights[t] = 1;
+        }
+    }
 }
 
 static bool is_empty(const cad_batch *b) { return !b || !b->head->sequences; }
@@ -22,6 +36,7 @@ cad_status cadp_forward(cad_run *r, const cad_batch *b, bool training)
 
     if (!empty) {
         cad_model_batch m = model_batch(r, b);
+        if (r->method.causal && !r->at_slots) cadp_set_targets(r, b);
         CAD_TRY(cad_model_start(r->model, &m, training));
     }
     CAD_TRY(cad_zero_fetch(r->zero, 0));
@@ -58,7 +73,12 @@ static cad_status atom_loss(cad_run *r, const cad_batch *b, double *out)
 {
     *out = 0;
     CAD_TRY(cad_model_nll(r->model, r->nll));
-    for (int32_t i = 0; i < b->head->sequences; i++) *out += (double)b->weights[i] * r->nll[i];
+    if (r->method.causal) {
+        const double *nll = r->nll;
+        for (int32_t t = 0; t < b->head->tokens; t++)
+            if (r->targets[t] >= 0) *out += *nll++;
+    }
+    for (int32_t i = 0; !r->method.causal && i < b->head->sequences; i++) *out += (double)b->weights[i] * r->nll[i];
     *out *= b->head->scale;
     return CAD_OK;
 }

@@ -14,12 +14,18 @@ typedef struct cadp_facts {
     double class_weight[2];
     double mean_length;
     int64_t vocabulary;                  /* of the tokenizer */
+    int64_t kept;                        /* generation: positions of a sequence that are kept; 0: nothing is generated */
+    int64_t prompts, prompt_tokens, samples; /* generate: prompts given, their tokens; training: questions answered before and after */
+    int32_t ends[8], end_count;          /* tokens that end a text */
     int64_t start_step;                  /* optimizer steps already done (resume) */
     double peak_flops;                   /* of all devices together, measured or known; 0: unknown */
 } cadp_facts;
 
 /* A data set on rank 0 with the rows to use, in order. */
 typedef struct cadp_set { cad_dataset *data; int64_t *rows; int64_t count; bool owned; } cadp_set;
+
+/* Prompts to be continued, and what followed: on every rank alike. answer i: new_ids[i * most ...], lengths[i] of them; ended[i]: by an end, not by its length. */
+typedef struct cadp_prompts { int64_t count, most; int32_t *ids; int64_t *starts; int32_t *new_ids, *lengths; bool *ended; char **texts; } cadp_prompts; /* texts: rank 0, or NULL */
 
 /* Step t's micro-batches on this rank, and on rank 0 those of every rank. Two steps alternate. */
 typedef struct cadp_feed cadp_feed;
@@ -66,6 +72,11 @@ struct cad_run {
     cadp_set train, eval, test;
     cad_orders orders;
     cad_sampler *sampler;
+    cad_template *form;          /* sft: how a record becomes a text */
+    char *form_text, *form_end;  /* what form was made of; the end-of-text */
+    cadp_prompts prompts;        /* generate (all ranks); training: the samples' questions */
+    char **before;               /* training: the samples' answers at the start, [facts.samples] */
+    double loss_before;          /* training, sft: of the held-out records at the start */
     cad_log_sinks *sinks;
     cadp_history history;
     cad_str notes;               /* sentences for the report, one a line */
@@ -78,12 +89,15 @@ struct cad_run {
     double *nll;
     int32_t *targets;            /* of a language model: what each token of the micro-batch is to predict, and with what weight */
     float *target_weights;
+    const int32_t *at_slots, *at_past; /* generation: of the present batch's sequences; else NULL */
+    float *next;                 /* logits of what follows, [sequences * vocabulary] */
     double *slots;               /* [micros * ranks + 3]: losses of a step, tokens, flags */
     int64_t step;                /* optimizer steps done */
     int64_t tokens;              /* computed since the start of this process */
     double lr;
     int lock;                    /* OUT/.lock, -1: none */
     bool clears;                 /* rank 0: OUT holds an earlier run that is removed when this one begins */
+    int64_t planned;             /* device memory of the largest rank, by the plan */
     int64_t saved_step;          /* of the last complete checkpoint that this process wrote; 0: none */
     int failed_saves;            /* in a row */
 };
@@ -101,6 +115,7 @@ CAD_CHECKED cad_status cadp_prepare_demo(cad_run *r);  /* demo.c: records and a 
 void cadp_history_close(cad_run *r);
 cad_schedule cadp_schedule(const cad_run *r);
 void cadp_say_start(cad_run *r);                       /* the first block of contract section 6 */
+CAD_CHECKED cad_status cadp_say_memory(cad_run *r);    /* collective: what each rank holds after loading, beside the plan */
 
 /* ---- method_codes.c ---- */
 /* The same without a run. */
@@ -128,6 +143,30 @@ CAD_CHECKED cad_status cadp_forward(cad_run *r, const cad_batch *b, bool trainin
 
 CAD_CHECKED cad_status cadp_backward(cad_run *r, const cad_batch *b);
 
+void cadp_set_targets(cad_run *r, const cad_batch *b); /* of a language model */
+int64_t cadp_learned(const cad_run *r, int64_t tokens, int64_t given); /* tokens of a record that are predicted and learned */
+static inline bool cadp_is_sft(const cad_run *r) { return r->o->task.task_name == CAD_TASK_SFT; }
+
+/* ---- generate.c ---- */
+/* Collective: answers r->prompts. step: called on rank 0 when prompt i has a further token (NULL: not). */
+CAD_CHECKED cad_status cadp_generate(cad_run *r, const cad_generation *g, void (*step)(void *with, int64_t i), void *with);
+/* Rank 0. The text of answer i. */
+CAD_CHECKED cad_status cadp_answer_text(const cad_run *r, int64_t i, cad_str *out);
+CAD_CHECKED cad_status cadp_open_prompts(cad_run *r);      /* rank 0: generate's prompts and facts */
+CAD_CHECKED cad_status cadp_tell_prompts(cad_run *r);      /* collective, once facts are known */
+CAD_CHECKED cad_status cadp_read_ends(cad_run *r);         /* rank 0: facts.ends */
+void cadp_close_prompts(cad_run *r);
+/* What a user says in the model's chat template, ready for the assistant's answer (chat.c). */
+CAD_CHECKED cad_status cadp_chat(const cad_run *r, const char *said, size_t size, cad_str *out);
+
+/* ---- sft.c: the second job ---- */
+CAD_CHECKED cad_status cadp_open_form(cad_run *r);         /* rank 0: the template */
+CAD_CHECKED cad_status cadp_pick_samples(cad_run *r);      /* rank 0: which held-out questions are answered; facts */
+CAD_CHECKED cad_status cadp_sft_evaluate(cad_run *r, const cadp_set *set, double *loss, int64_t *tokens, double *seconds); /* collective */
+CAD_CHECKED cad_status cadp_rouge_l(const char *a, const char *b, double *out);
+CAD_CHECKED cad_status cadp_sft_before(cad_run *r);        /* collective: answers of the base */
+CAD_CHECKED cad_status cadp_sft_finish(cad_run *r, const char *dir); /* collective: metrics, samples, report */
+
 /* ---- peak.c ---- */
 CAD_CHECKED cad_status cadp_measure_peak(cad_run *r); /* collective: facts.peak_flops */
 
@@ -141,8 +180,8 @@ CAD_CHECKED cad_status cadp_settle_memory(cad_run *r);
 
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */
-CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, float *logits, const char *what);
-typedef struct cadp_scores { cad_metrics metrics; float *logits; double *prob1; double *logit; int32_t *labels, *predictions; int64_t n; double seconds; } cadp_scores;
+CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, void *logits, const char *what); /* sft: two doubles a row, the sum of its losses and how many */
+typedef struct cadp_scores { cad_metrics metrics; float *logits; double *prob1; double *logit; int32_t *labels, *predictions; int64_t n, tokens; double seconds; } cadp_scores; /* sft: metrics.loss and tokens alone */
 CAD_CHECKED cad_status cadp_score(cad_run *r, const cadp_set *set, int64_t count, bool deep, cadp_scores *out); /* collective; filled on rank 0 */
 void cadp_scores_close(cadp_scores *s);
 CAD_CHECKED cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop); /* writes the eval row, keeps the best */

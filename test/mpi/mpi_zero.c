@@ -61,7 +61,7 @@ static cad_status value(void *with, int row, int64_t from, int64_t n, cad_dtype 
 
 static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *device)
 {
-    cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score, false};
+    cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score, false, 0};
     cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded};
 
     *r = (rig){.s = *s, .comm = comm, .loud = 1};

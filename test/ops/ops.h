@@ -7,7 +7,7 @@ enum { OPS_SLOTS = 12, OPS_LENGTHS = 8 };
 
 typedef enum ops_use { OPS_IN, OPS_OUT, OPS_INOUT } ops_use;
 /* How a slot is filled; OPS_MADE: by the case's forward operation. */
-typedef enum ops_fill { OPS_NORMAL, OPS_MADE, OPS_SQUARES, OPS_COSINE, OPS_SINE, OPS_LABELS, OPS_WORDS, OPS_WILD, OPS_ROWS, OPS_STARTS, OPS_BYTES } ops_fill;
+typedef enum ops_fill { OPS_NORMAL, OPS_MADE, OPS_SQUARES, OPS_COSINE, OPS_SINE, OPS_LABELS, OPS_WORDS, OPS_WILD, OPS_ROWS, OPS_STARTS, OPS_BYTES, OPS_PLACES } ops_fill;
 typedef struct ops_slot {
     const char *name;
     cad_dtype dtype;

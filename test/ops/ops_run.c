@@ -82,6 +82,7 @@ static double make_value(const ops_case *c, const ops_slot *s, uint32_t site, in
     case OPS_LABELS: return floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)c->n);
     case OPS_ROWS: value = floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (double)(c->k2 + 1)); return value < (double)c->k2 ? value : INT32_MIN; /* of k2 rows, or none */
     case OPS_STARTS: return floor((double)c->m * pow((double)j / (double)(s->cols - 1), 2));          /* the first groups are small or empty */
+    case OPS_PLACES: return (double)(j ? c->k + i : i * c->m);                                         /* m rows for each sequence, more and more of them before */
     case OPS_WILD: return ldexp(normal, (int)(index % 61) - 30);
     case OPS_BYTES: return floor(cad_rng_uniform(11, CAD_RNG_TEST, site, index) * (s->dtype == CAD_I8 ? 255 : 256)) - (s->dtype == CAD_I8 ? 127 : 0);
     case OPS_WORDS: memcpy(&value, &word, 8); return value;

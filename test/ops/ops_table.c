@@ -454,6 +454,28 @@ static cad_status call_groups(cad_device *d, const ops_case *c, const ops_sheet 
 
 static const ops_op groups = {"matmul_groups", fill_groups, call_groups, NULL, false};
 
+/* ---- attention to what came before: m rows for each sequence, k and more tokens before; k2: chunk ---- */
+
+static void fill_cached(const ops_case *c, ops_sheet *s)
+{
+    int64_t n = s->packing.sequences;
+
+    in(s, "q", c->in, s->packing.tokens, c->heads * c->head);
+    in(s, "k", c->in, n * c->m, c->kv * c->head);
+    in(s, "v", c->in, n * c->m, c->kv * c->head);
+    whole(s, "place", n, 2, OPS_IN, OPS_PLACES);
+    out(s, "y", c->in, s->packing.tokens, c->heads * c->head, false);
+}
+
+static cad_status call_cached(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    return cad_attention_cached(d, &(cad_attention_cached_args){.q = ops_t(s, "q"), .o = ops_t(s, "y"), .k = ops_t(s, "k"), .v = ops_t(s, "v"), .place = ops_t(s, "place"), .head_dim = c->head,
+                                                                .q_heads = c->heads, .kv_heads = c->kv, .window = c->window, .chunk = c->k2, .scale = c->alpha, .softcap = c->softcap,
+                                                                .packing = &s->packing});
+}
+
+static const ops_op cached = {"attention_cached", fill_cached, call_cached, NULL, true};
+
 /* ---- element by element ---- */
 
 static void fill_axpby(const ops_case *c, ops_sheet *s)
@@ -615,6 +637,8 @@ static const ops_op add_i64 = {"add_i64", fill_add_i64, call_add_i64, NULL, fals
 #define TOKENS(...) .length = {__VA_ARGS__}
 
 const ops_case ops_table[] = {
+    MM(1, 700, 577, F32, F32, .alpha = 1, .flags = TB), MM(1, 577, 1000, BF16, BF16, .alpha = 1, .flags = TB | BIAS), MM(3, 300, 200, BF16, F32, .alpha = 0.5, .beta = 1, .flags = TB),
+    MM(4, 400, 96, BF16, BF16, .alpha = 1, .alpha2 = 2, .k2 = 8, .flags = TB | TB2), MM(2, 513, 65, F32, F32, .alpha = 1, .alpha2 = 2, .k2 = 5, .flags = TB | TB2 | BIAS),
     MM(1, 1, 1, F32, F32, .alpha = 1), MM(7, 13, 5, F32, F32, .alpha = 1), MM(33, 65, 129, F32, F32, .alpha = 1, .flags = TB),
     MM(33, 65, 129, F32, F32, .alpha = -0.5, .beta = 1, .flags = TA), MM(64, 48, 80, F32, F32, .alpha = 1, .beta = 0.5, .flags = TA | TB),
     MM(1, 300, 64, F32, F32, .alpha = 1, .flags = TB | BIAS), MM(3000, 3, 5, F32, F32, .alpha = 1, .flags = TB), MM(5, 3, 3000, F32, F32, .alpha = 1, .flags = TA),
@@ -671,6 +695,10 @@ const ops_case ops_table[] = {
     HEADS(attention_fwd, 16, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .alpha2 = 0.5, .terms = 70), HEADS(attention_fwd, 2, 1, 1, F32, TOKENS(1100), .alpha2 = 0.1, .terms = 1100),
     HEADS(attention_bwd, 4, 4, 2, F32, TOKENS(5, 1, 3), .flags = GRAD, .alpha2 = 0.3, .terms = 5), HEADS(attention_bwd, 4, 6, 2, F32, TOKENS(9), .flags = GRAD | CAUSAL, .window = 3, .softcap = 1.5, .alpha2 = 0.4, .terms = 9),
     HEADS(attention_bwd, 64, 6, 3, BF16, TOKENS(33, 1, 70), .flags = CAUSAL, .alpha2 = 0.1, .terms = 140), HEADS(attention_bwd, 16, 2, 1, F32, TOKENS(140), .flags = CAUSAL, .window = 70, .softcap = 3, .alpha2 = 0.5, .terms = 140),
+
+    HEADS(cached, 8, 7, 7, F32, TOKENS(1, 1, 1), .m = 40, .k = 17, .terms = 20), HEADS(cached, 64, 9, 3, F32, TOKENS(1), .m = 700, .k = 699, .terms = 700), HEADS(cached, 64, 9, 3, BF16, TOKENS(5, 1, 17), .m = 60, .k = 40, .terms = 59),
+    HEADS(cached, 24, 6, 2, F32, TOKENS(1, 2), .m = 300, .k = 290, .window = 33, .terms = 33), HEADS(cached, 256, 2, 1, BF16, TOKENS(1, 1), .m = 90, .k = 80, .softcap = 5, .terms = 82),
+    HEADS(cached, 64, 5, 1, F32, TOKENS(1, 3), .m = 130, .k = 120, .k2 = 16, .terms = 16), HEADS(cached, 128, 4, 2, BF16, TOKENS(1), .m = 9, .k = 0, .terms = 1), HEADS(cached, 8, 2, 1, F32, TOKENS(0), .m = 1),
 
     NORM(glu_fwd, 1, 1, F32, F32, .kind = CAD_ACT_SILU), NORM(glu_fwd, 9, 67, F32, F32, .kind = CAD_ACT_GELU_TANH), NORM(glu_fwd, 9, 67, BF16, BF16, .kind = CAD_ACT_SILU),
     NORM(glu_fwd, 1000, 5, BF16, BF16, .kind = CAD_ACT_GELU_ERF), NORM(glu_fwd, 3, 1536, BF16, BF16, .kind = CAD_ACT_GELU_TANH), NORM(glu_fwd, 0, 5, F32, F32, .kind = CAD_ACT_SILU),

@@ -121,5 +121,6 @@ const cadp_device_if cadp_device_cpu = {
     .matmul_work = cadp_cpu_matmul_work, .attention_fwd_work = cadp_cpu_attention_fwd_work, .attention_bwd_work = cadp_cpu_attention_bwd_work,
     .rmsnorm_bwd_work = cadp_cpu_rmsnorm_bwd_work, .sum_rows_work = cadp_cpu_sum_rows_work, .fixed_add_work = cadp_cpu_fixed_add_work,
     .layernorm_bwd_work = cadp_cpu_layernorm_bwd_work, .dot_cols_work = cadp_cpu_dot_cols_work, .route_fwd_work = cadp_cpu_route_fwd_work, .matmul_groups_work = cadp_cpu_matmul_groups_work,
+    .attention_cached_work = cadp_cpu_attention_cached_work,
 };
 #undef ROW

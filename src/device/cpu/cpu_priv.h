@@ -81,6 +81,11 @@ CAD_CHECKED cad_status cadp_bf16_of(cadp_dnnl *o, int64_t m, int64_t n, int64_t 
 void cadp_bf16_run(const cadp_dnnl *o, const cadp_bf16 *s, const uint16_t *from, const void *packed, void *to);
 static inline int64_t cadp_bf16_packed_bytes(int64_t n, int64_t k) { return cad_round_up(n, 64) * cad_round_up(k, 64) * 2; }
 
+/* Products with so few rows of A, and B transposed, that reading B is what counts (cpu_few_rows.c). */
+bool cadp_cpu_has_few_rows(const cad_matmul_args *x);
+int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x);
+void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work);
+
 /* The state behind d->own. */
 typedef struct cadp_cpu { cadp_dnnl *products; bool native; } cadp_cpu;
 
@@ -107,6 +112,7 @@ CADP_OPS(CADP_CPU)
 #undef CADP_CPU
 int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x);
 int64_t cadp_cpu_attention_fwd_work(const cad_device *d, const cad_attention_args *x);
+int64_t cadp_cpu_attention_cached_work(const cad_device *d, const cad_attention_cached_args *x);
 int64_t cadp_cpu_attention_bwd_work(const cad_device *d, const cad_attention_bwd_args *x);
 int64_t cadp_cpu_rmsnorm_bwd_work(const cad_device *d, const cad_rmsnorm_bwd_args *x);
 int64_t cadp_cpu_sum_rows_work(const cad_device *d, const cad_sum_rows_args *x);

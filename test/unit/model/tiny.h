@@ -68,7 +68,7 @@ static inline void tiny_draw(tiny *t)
 /* t->arch and t->method are set. */
 static inline void tiny_open(tiny *t, const char *device, bool train)
 {
-    cad_limits limits = {TINY_TOKENS, TINY_SEQUENCES, 64, train, true};
+    cad_limits limits = {TINY_TOKENS, TINY_SEQUENCES, 64, train, true, 0};
 
     t->each = cad_dtype_bytes(t->method.compute);
     t->real = t->each == 8 ? 8 : 4;

@@ -1,0 +1,378 @@
+/* Text after a prompt: prompts are dealt to the ranks in turn; a rank answers as many at a time as it has places for, one token of each in a step. */
+#include "train_priv.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* A prompt being answered: in which place, and how many of its tokens the model has seen. */
+typedef struct seat { int64_t prompt; int32_t past; bool taken; } seat;
+typedef struct candidate { float logit; int32_t id; } candidate;
+typedef struct engine {
+    cad_run *run;
+    const cad_generation *g;
+    cad_str stops;          /* each ends in NUL */
+    int stop_count;
+    seat *seats;
+    int64_t places, next;   /* next: the first prompt of this rank that waits */
+    cad_batch batch;
+    int32_t *slots, *past;  /* of the batch's sequences */
+    candidate *order;       /* [vocabulary] */
+    uint8_t *seen;          /* [vocabulary] */
+    void (*step)(void *with, int64_t i);
+    void *with;
+} engine;
+
+/* ---- one token from its logits ---- */
+
+static int by_logit(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+
+    if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static int32_t likeliest(const float *logits, int64_t n)
+{
+    int32_t best = 0;
+
+    for (int32_t i = 1; i < n; i++)
+        if (logits[i] > logits[best]) best = i;
+    return best;
+}
+
+static void mark(const engine *e, int64_t prompt, uint8_t value)
+{
+    const cadp_prompts *p = &e->run->prompts;
+
+    for (int64_t t = p->starts[prompt]; t < p->starts[prompt + 1]; t++) e->seen[p->ids[t]] = value;
+    for (int32_t t = 0; t < p->lengths[prompt]; t++) e->seen[p->new_ids[prompt * p->most + t]] = value;
+}
+
+/* What is there already becomes less likely (Keskar et al. 2019). */
+static void penalise(const engine *e, int64_t prompt, float *logits)
+{
+    float by = (float)e->g->sampling.repetition_penalty;
+
+    if (by == 1) return;
+    mark(e, prompt, 1);
+    for (int64_t i = 0; i < e->run->arch.vocab; i++)
+        if (e->seen[i]) logits[i] = logits[i] < 0 ? logits[i] * by : logits[i] / by;
+    mark(e, prompt, 0);
+}
+
+/* How many of the sorted candidates stay; weight: of each, exp(logit - largest). */
+static int64_t cut(const cad_sampling *s, const candidate *c, int64_t n)
+{
+    double all = 0, sum = 0, top = (double)c[0].logit;
+
+    if (s->top_k > 0) n = cad_min(n, s->top_k);
+    if (s->top_p < 1) {
+        for (int64_t i = 0; i < n; i++) all += exp((double)c[i].logit - top);
+        for (int64_t i = 0; i < n; i++) {
+            sum += exp((double)c[i].logit - top) / all;
+            if (sum >= s->top_p) n = i + 1;
+        }
+    }
+    if (s->min_p > 0)
+        while (n > 1 && exp((double)c[n - 1].logit - top) < s->min_p) n--;
+    return n;
+}
+
+static int32_t draw(const engine *e, int64_t prompt, const float *logits)
+{
+    const cad_sampling *s = &e->g->sampling;
+    int64_t n = e->run->arch.vocab;
+    candidate *c = e->order;
+    double sum = 0, at, top;
+
+    for (int32_t i = 0; i < n; i++) c[i] = (candidate){logits[i] / (float)s->temperature, i};
+    qsort(c, (size_t)n, sizeof *c, by_logit);
+    n = cut(s, c, n);
+    top = (double)c[0].logit;
+    for (int64_t i = 0; i < n; i++) sum += exp((double)c[i].logit - top);
+    at = sum * cad_rng_uniform(s->seed, CAD_RNG_SAMPLE, (uint32_t)prompt, (uint64_t)e->run->prompts.lengths[prompt]);
+    for (int64_t i = 0; i < n; i++)
+        if ((at -= exp((double)c[i].logit - top)) < 0) return c[i].id;
+    return c[n - 1].id;
+}
+
+/* ---- one answer ---- */
+
+static bool is_end(const cad_run *r, int32_t id)
+{
+    for (int32_t i = 0; i < r->facts.end_count; i++)
+        if (r->facts.ends[i] == id) return true;
+    return false;
+}
+
+static cad_status decode(const cad_run *r, const int32_t *ids, int64_t n, cad_str *out)
+{
+    CAD_TRY(cad_str_add(out, "", 0));
+    return cad_tokenizer_decode(r->tokenizer, ids, n, out);
+}
+
+/* With its prompt before it, as a decoder may write the first word of a text otherwise; the prompt is taken off again. */
+static cad_status whole_text(const cad_run *r, int64_t i, cad_str *out)
+{
+    const cadp_prompts *p = &r->prompts;
+    int64_t before = p->starts[i + 1] - p->starts[i], n = p->lengths[i];
+    cad_str prompt = {0}, both = {0};
+    int32_t *ids = NULL;
+    cad_status status = cad_alloc(&ids, (size_t)(before + n), sizeof *ids, "an answer");
+
+    if (!status) {
+        memcpy(ids, p->ids + p->starts[i], (size_t)before * sizeof *ids);
+        memcpy(ids + before, p->new_ids + i * p->most, (size_t)n * sizeof *ids);
+        status = decode(r, ids, before, &prompt);
+    }
+    if (!status) status = decode(r, ids, before + n, &both);
+    if (!status && both.size >= prompt.size && !memcmp(both.data, prompt.data, prompt.size)) status = cad_str_add(out, both.data + prompt.size, both.size - prompt.size);
+    else if (!status) status = decode(r, ids + before, n, out);
+    cad_str_close(&prompt);
+    cad_str_close(&both);
+    cad_free(&ids);
+    return status;
+}
+
+/* Where the first of the texts that end an answer begins; SIZE_MAX: none. */
+static size_t stop_in(const engine *e, const cad_str *text)
+{
+    const char *stop = e->stops.data;
+    size_t first = SIZE_MAX;
+
+    for (int i = 0; i < e->stop_count; i++, stop += strlen(stop) + 1) {
+        const char *at = *stop && text->data ? strstr(text->data, stop) : NULL;
+        if (at && (size_t)(at - text->data) < first) first = (size_t)(at - text->data);
+    }
+    return first;
+}
+
+static cad_status stops_here(const engine *e, int64_t i, bool *stop)
+{
+    cad_str text = {0};
+    cad_status status;
+
+    *stop = false;
+    if (!e->stop_count) return CAD_OK;
+    if (!(status = whole_text(e->run, i, &text))) *stop = stop_in(e, &text) != SIZE_MAX;
+    cad_str_close(&text);
+    return status;
+}
+
+static cad_status take_token(engine *e, seat *s, float *logits)
+{
+    cad_run *r = e->run;
+    cadp_prompts *p = &r->prompts;
+    int64_t i = s->prompt;
+    int32_t id;
+    bool stop;
+
+    penalise(e, i, logits);
+    id = e->g->sampling.temperature > 0 ? draw(e, i, logits) : likeliest(logits, r->arch.vocab);
+    p->new_ids[i * p->most + p->lengths[i]++] = id;
+    CAD_TRY(stops_here(e, i, &stop));
+    p->ended[i] = stop || is_end(r, id);
+    s->taken = !p->ended[i] && p->lengths[i] < p->most && s->past + 1 <= r->facts.kept;
+    if (e->step && !r->rank) e->step(e->with, i);
+    return CAD_OK;
+}
+
+/* ---- steps ---- */
+
+static void put_sequence(engine *e, int32_t k, const int32_t *ids, int64_t n, int64_t place)
+{
+    cad_batch *b = &e->batch;
+
+    memcpy(b->ids + b->starts[k], ids, (size_t)n * sizeof *ids);
+    b->starts[k + 1] = b->starts[k] + (int32_t)n;
+    e->slots[k] = (int32_t)place;
+    e->past[k] = e->seats[place].past;
+    e->seats[place].past += (int32_t)n;
+}
+
+/* Prompts that wait and fit go in first, together. */
+static cad_status new_prompts(engine *e, int32_t *count)
+{
+    cad_run *r = e->run;
+    const cadp_prompts *p = &r->prompts;
+    int64_t tokens = 0, first = e->next;
+
+    *count = 0;
+    for (int64_t i = 0; i < e->places && e->next < p->count; i++) {
+        int64_t n = p->starts[e->next + 1] - p->starts[e->next];
+        if (e->seats[i].taken) continue;
+        if (tokens && tokens + n > r->facts.tokens) break;
+        e->seats[i] = (seat){.prompt = e->next, .taken = true};
+        tokens += n;
+        e->next += r->size;
+        ++*count;
+    }
+    CAD_TRY(cad_batch_layout(&e->batch, tokens, *count));
+    e->batch.starts[0] = 0;
+    for (int64_t i = 0, k = 0; k < *count; i++) /* the seats just taken are those of the prompts from `first` on that the model has not seen */
+        if (e->seats[i].taken && !e->seats[i].past && e->seats[i].prompt >= first)
+            put_sequence(e, (int32_t)k++, p->ids + p->starts[e->seats[i].prompt], p->starts[e->seats[i].prompt + 1] - p->starts[e->seats[i].prompt], i);
+    return CAD_OK;
+}
+
+static cad_status next_tokens(engine *e, int32_t *count)
+{
+    const cadp_prompts *p = &e->run->prompts;
+    int32_t n = 0;
+
+    for (int64_t i = 0; i < e->places; i++) n += e->seats[i].taken;
+    CAD_TRY(cad_batch_layout(&e->batch, n, n));
+    e->batch.starts[0] = 0;
+    *count = 0;
+    for (int64_t i = 0; i < e->places; i++) {
+        int64_t prompt = e->seats[i].prompt;
+        if (e->seats[i].taken) put_sequence(e, (*count)++, &p->new_ids[prompt * p->most + p->lengths[prompt] - 1], 1, i);
+    }
+    return CAD_OK;
+}
+
+static bool has_place(const engine *e)
+{
+    for (int64_t i = 0; i < e->places; i++)
+        if (!e->seats[i].taken) return true;
+    return false;
+}
+
+static cad_status one_step(engine *e, int32_t *count)
+{
+    cad_run *r = e->run;
+    bool fresh = e->next < r->prompts.count && has_place(e);
+
+    CAD_TRY(fresh ? new_prompts(e, count) : next_tokens(e, count));
+    e->batch.head->tokens = e->batch.starts[*count];
+    e->batch.head->sequences = *count;
+    e->batch.head->scale = 0;
+    r->at_slots = e->slots;
+    r->at_past = e->past;
+    CAD_TRY(cadp_forward(r, &e->batch, false));
+    if (!*count) return CAD_OK;
+    CAD_TRY(cad_model_next(r->model, r->next));
+    for (int32_t k = 0; k < *count; k++) CAD_TRY(take_token(e, &e->seats[e->slots[k]], r->next + k * r->arch.vocab));
+    return CAD_OK;
+}
+
+static cad_status all_steps(engine *e)
+{
+    cad_run *r = e->run;
+
+    for (;;) {
+        double busy = e->next < r->prompts.count;
+        int32_t count;
+        for (int64_t i = 0; i < e->places; i++) busy += e->seats[i].taken;
+        if (r->size > 1) CAD_TRY(cad_comm_allreduce(r->comm, &busy, 1, CAD_NUM_F64, CAD_SUM));
+        if (busy == 0) return CAD_OK;
+        cad_watchdog_beat("generating", 0);
+        CAD_TRY(one_step(e, &count));
+    }
+}
+
+/* Each answer is known to one rank; elsewhere it is zeros. */
+static cad_status share(cad_run *r)
+{
+    cadp_prompts *p = &r->prompts;
+    int64_t n = p->count * (p->most + 2), *all = NULL;
+    cad_status status;
+
+    if (r->size == 1) return CAD_OK;
+    CAD_TRY(cad_alloc(&all, (size_t)n, sizeof *all, "answers"));
+    for (int64_t i = 0; i < p->count * p->most; i++) all[i] = p->new_ids[i];
+    for (int64_t i = 0; i < p->count; i++) {
+        all[p->count * p->most + i] = p->lengths[i];
+        all[p->count * (p->most + 1) + i] = p->ended[i];
+    }
+    status = cad_comm_allreduce(r->comm, all, n, CAD_NUM_I64, CAD_SUM);
+    for (int64_t i = 0; i < p->count * p->most && !status; i++) p->new_ids[i] = (int32_t)all[i];
+    for (int64_t i = 0; i < p->count && !status; i++) {
+        p->lengths[i] = (int32_t)all[p->count * p->most + i];
+        p->ended[i] = all[p->count * (p->most + 1) + i] != 0;
+    }
+    cad_free(&all);
+    return status;
+}
+
+/* The texts that end an answer are rank 0's; a rank that has to look for them needs the tokenizer. */
+static cad_status tell_stops(engine *e)
+{
+    cad_run *r = e->run;
+    int64_t n[2] = {0, 0};
+
+    for (int i = 0; !r->rank && i < e->g->stop_count; i++) CAD_TRY(cad_str_add(&e->stops, e->g->stop[i], strlen(e->g->stop[i]) + 1));
+    n[0] = (int64_t)e->stops.size;
+    n[1] = r->rank ? 0 : e->g->stop_count;
+    CAD_TRY(cad_comm_bcast(r->comm, n, sizeof n, 0));
+    e->stop_count = (int)n[1];
+    if (!n[0]) return CAD_OK;
+    if (r->rank) CAD_TRY(cad_alloc(&e->stops.data, (size_t)n[0], 1, "texts that end an answer"));
+    e->stops.size = (size_t)n[0];
+    CAD_TRY(cad_comm_bcast(r->comm, e->stops.data, e->stops.size, 0));
+    return r->tokenizer ? CAD_OK : cad_tokenizer_open(&r->tokenizer, r->tokenizer_dir);
+}
+
+static cad_status open_engine(engine *e)
+{
+    cad_run *r = e->run;
+
+    e->places = r->facts.sequences;
+    e->next = r->rank;
+    CAD_TRY(tell_stops(e));
+    CAD_TRY(cad_alloc(&e->seats, (size_t)e->places, sizeof *e->seats, "places"));
+    CAD_TRY(cad_alloc(&e->slots, (size_t)e->places, sizeof *e->slots, "places"));
+    CAD_TRY(cad_alloc(&e->past, (size_t)e->places, sizeof *e->past, "places"));
+    if (e->g->sampling.temperature > 0) CAD_TRY(cad_alloc(&e->order, (size_t)r->arch.vocab, sizeof *e->order, "candidates"));
+    CAD_TRY(cad_alloc(&e->seen, (size_t)r->arch.vocab, 1, "candidates"));
+    return cad_batch_open(&e->batch, r->facts.tokens, r->facts.sequences);
+}
+
+static void close_engine(engine *e)
+{
+    e->run->at_slots = e->run->at_past = NULL;
+    cad_str_close(&e->stops);
+    cad_free(&e->seats);
+    cad_free(&e->slots);
+    cad_free(&e->past);
+    cad_free(&e->order);
+    cad_free(&e->seen);
+    cad_batch_close(&e->batch);
+}
+
+/* What is behind a text that ends an answer does not belong to it. */
+static void cut_stops(const engine *e, cad_str *text)
+{
+    size_t at = stop_in(e, text);
+
+    if (at == SIZE_MAX) return;
+    text->size = at;
+    text->data[at] = 0;
+}
+
+cad_status cadp_answer_text(const cad_run *r, int64_t i, cad_str *out)
+{
+    engine e = {.g = r->what.generation};
+    cad_status status = whole_text(r, i, out);
+
+    for (int k = 0; !status && e.g && k < e.g->stop_count; k++, e.stop_count++) status = cad_str_add(&e.stops, e.g->stop[k], strlen(e.g->stop[k]) + 1);
+    if (!status) cut_stops(&e, out);
+    cad_str_close(&e.stops);
+    return status;
+}
+
+cad_status cadp_generate(cad_run *r, const cad_generation *g, void (*step)(void *with, int64_t i), void *with)
+{
+    engine e = {.run = r, .g = g, .step = step, .with = with};
+    cadp_prompts *p = &r->prompts;
+    cad_status status;
+
+    memset(p->lengths, 0, (size_t)p->count * sizeof *p->lengths);
+    memset(p->new_ids, 0, (size_t)(p->count * p->most) * sizeof *p->new_ids);
+    status = cad_comm_agree(r->comm, open_engine(&e));
+    if (!status) status = all_steps(&e);
+    if (!status) status = share(r);
+    close_engine(&e);
+    return status;
+}

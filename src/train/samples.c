@@ -1,0 +1,376 @@
+/* Answers to held-out questions, before and after training. */
+#include "train_priv.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static const cadp_set *held_out(const cad_run *r) { return r->test.count ? &r->test : &r->eval; }
+
+static cad_status copy_prompts(cad_run *r, int64_t n)
+{
+    const cadp_set *set = held_out(r);
+    cadp_prompts *p = &r->prompts;
+    int64_t tokens = 0;
+
+    for (int64_t i = 0; i < n; i++) tokens += set->data->answers[set->rows[i]];
+    CAD_TRY(cad_alloc(&p->ids, (size_t)tokens, sizeof *p->ids, "questions"));
+    CAD_TRY(cad_alloc(&p->starts, (size_t)n + 1, sizeof *p->starts, "questions"));
+    CAD_TRY(cad_alloc(&r->before, (size_t)n, sizeof *r->before, "answers"));
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row = set->rows[i], given = set->data->answers[row];
+        memcpy(p->ids + p->starts[i], set->data->ids + set->data->starts[row], (size_t)given * sizeof *p->ids);
+        p->starts[i + 1] = p->starts[i] + given;
+        r->facts.longest = cad_max(r->facts.longest, given);
+        r->facts.kept = cad_max(r->facts.kept, given + r->o->task.generate_max_new_tokens);
+    }
+    p->count = r->facts.samples = r->facts.prompts = n;
+    r->facts.prompt_tokens = tokens;
+    r->facts.kept = cad_min(r->facts.kept, r->arch.max_positions);
+    return CAD_OK;
+}
+
+cad_status cadp_pick_samples(cad_run *r)
+{
+    const cadp_set *set = held_out(r);
+    int64_t n = cad_min(r->o->task.generate_samples, set->count);
+
+    if (!r->o->task.generate_samples) return CAD_OK;
+    if (!n) return cad_fail(CAD_EUSAGE, "task.generate_samples: expected held-out records (validation_split, validation_file or test_file), found none");
+    for (int64_t i = 0; i < n; i++)
+        if (!set->data->answers[set->rows[i]] || set->data->answers[set->rows[i]] >= r->arch.max_positions)
+            return cad_fail(CAD_EDATA, "%s: expected questions of 1 to %lld tokens to be answered, found %d", r->o->dataset.train_file, (long long)r->arch.max_positions - 1, set->data->answers[set->rows[i]]);
+    CAD_TRY(copy_prompts(r, n));
+    return cadp_read_ends(r);
+}
+
+/* ---- the numbers ---- */
+
+/* Words as rouge_score takes them (runs of ASCII letters and digits, in lower case); every other character beyond ASCII is a word of its own. */
+typedef struct words { const char *text; size_t *at, *size; int64_t count; } words;
+
+static bool is_word(unsigned char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+static cad_status split(words *w, const char *text, size_t n)
+{
+    *w = (words){.text = text};
+    CAD_TRY(cad_alloc(&w->at, n, sizeof *w->at, "words"));
+    CAD_TRY(cad_alloc(&w->size, n, sizeof *w->size, "words"));
+    for (size_t i = 0; i < n;) {
+        size_t from = i++;
+        unsigned char c = (unsigned char)text[from];
+        if (is_word(c))
+            while (i < n && is_word((unsigned char)text[i])) i++;
+        else if (c >= 0xc0)
+            while (i < n && ((unsigned char)text[i] & 0xc0) == 0x80) i++;
+        else continue;
+        w->at[w->count] = from;
+        w->size[w->count++] = i - from;
+    }
+    return CAD_OK;
+}
+
+static void close_words(words *w)
+{
+    cad_free(&w->at);
+    cad_free(&w->size);
+}
+
+static bool same_word(const words *a, int64_t i, const words *b, int64_t j)
+{
+    if (a->size[i] != b->size[j]) return false;
+    for (size_t k = 0; k < a->size[i]; k++) {
+        char x = a->text[a->at[i] + k], y = b->text[b->at[j] + k];
+        if ((x >= 'A' && x <= 'Z' ? x + 32 : x) != (y >= 'A' && y <= 'Z' ? y + 32 : y)) return false;
+    }
+    return true;
+}
+
+/* F1 of the longest common subsequence (Lin 2004). */
+static cad_status rouge(const words *a, const words *b, double *out)
+{
+    int32_t *row = NULL;
+    double both;
+
+    *out = 0;
+    if (!a->count || !b->count) return CAD_OK;
+    CAD_TRY(cad_alloc(&row, (size_t)b->count + 1, sizeof *row, "ROUGE-L"));
+    for (int64_t i = 0; i < a->count; i++)
+        for (int32_t j = 0, corner = 0; j < b->count; j++) {
+            int32_t above = row[j + 1];
+            row[j + 1] = same_word(a, i, b, j) ? corner + 1 : (int32_t)cad_max(above, row[j]);
+            corner = above;
+        }
+    both = row[b->count];
+    cad_free(&row);
+    *out = 2 * both / (double)(a->count + b->count);
+    return CAD_OK;
+}
+
+cad_status cadp_rouge_l(const char *a, const char *b, double *out)
+{
+    words x, y = {0};
+    cad_status status = split(&x, a, strlen(a));
+
+    if (!status) status = split(&y, b, strlen(b));
+    if (!status) status = rouge(&x, &y, out);
+    close_words(&x);
+    close_words(&y);
+    return status;
+}
+
+static const char *trimmed(const char *s, size_t *n)
+{
+    *n = strlen(s);
+    while (*n && strchr(" \t\r\n", s[*n - 1])) --*n;
+    while (*n && strchr(" \t\r\n", *s)) s++, --*n;
+    return s;
+}
+
+/* What stands behind the last mark. */
+static const char *final_answer(const char *text, const char *mark)
+{
+    const char *at = text;
+
+    for (const char *p; *mark && (p = strstr(at, mark));) at = p + strlen(mark);
+    return at;
+}
+
+typedef struct figures { double rouge_l; int64_t exact; } figures;
+
+static cad_status compare(const char *answer, const char *wanted, const char *mark, figures *f)
+{
+    size_t n, m;
+    const char *a = trimmed(final_answer(answer, mark), &n), *b = trimmed(wanted, &m);
+    double one;
+
+    CAD_TRY(cadp_rouge_l(final_answer(answer, mark), wanted, &one));
+    f->rouge_l += one;
+    f->exact += n == m && !memcmp(a, b, n);
+    return CAD_OK;
+}
+
+/* ---- before and after ---- */
+
+static cad_status answer_all(cad_run *r, char **out)
+{
+    cad_generation g = {.sampling = {.max_new_tokens = r->o->task.generate_max_new_tokens, .top_p = 1, .repetition_penalty = 1, .seed = (uint64_t)r->o->runtime.seed}};
+    cad_status status = cadp_generate(r, &g, NULL, NULL);
+
+    for (int64_t i = 0; i < r->prompts.count && !r->rank && !status; i++) {
+        cad_str text = {0};
+        status = cadp_answer_text(r, i, &text);
+        if (!status) status = cad_strdup(&out[i], text.data ? text.data : "");
+        cad_str_close(&text);
+    }
+    return status;
+}
+
+static cad_status held_out_loss(cad_run *r, double *loss, int64_t *tokens)
+{
+    const cadp_set *set = held_out(r);
+    int64_t count = set->count;
+    double seconds;
+
+    CAD_TRY(cad_comm_bcast(r->comm, &count, sizeof count, 0));
+    *loss = NAN;
+    *tokens = 0;
+    return count ? cadp_sft_evaluate(r, set, loss, tokens, &seconds) : CAD_OK;
+}
+
+cad_status cadp_sft_before(cad_run *r)
+{
+    int64_t tokens;
+
+    r->loss_before = NAN;
+    if (!r->facts.samples) return CAD_OK;
+    CAD_TRY(held_out_loss(r, &r->loss_before, &tokens));
+    return cad_comm_agree(r->comm, answer_all(r, r->before));
+}
+
+/* ---- files ---- */
+
+static cad_status wanted_text(const cad_run *r, int64_t i, const char **out)
+{
+    const cadp_set *set = held_out(r);
+    int column = cad_rows_find(set->data->rows_file, r->o->task.response_column);
+    cad_cell c = cad_rows_cell(set->data->rows_file, set->rows[i], column);
+
+    *out = c.text ? c.text : "";
+    return CAD_OK;
+}
+
+typedef struct ending { cad_run *r; const char *dir; char **after; figures base, tuned; double loss; int64_t tokens; cad_str mark; } ending;
+
+static cad_status measure(ending *e)
+{
+    CAD_TRY(cad_template_mark(e->r->form, &e->mark));
+    for (int64_t i = 0; i < e->r->facts.samples; i++) {
+        const char *wanted;
+        CAD_TRY(wanted_text(e->r, i, &wanted));
+        CAD_TRY(compare(e->r->before[i], wanted, e->mark.data, &e->base));
+        CAD_TRY(compare(e->after[i], wanted, e->mark.data, &e->tuned));
+    }
+    return CAD_OK;
+}
+
+static cad_status write_text(const ending *e, const char *name, const cad_str *text)
+{
+    char *path;
+    cad_status status;
+
+    CAD_TRY(cad_mkdirs(e->dir));
+    CAD_TRY(cad_path_join(&path, e->dir, name));
+    status = cad_write_file(path, text->data, text->size);
+    cad_free(&path);
+    return status;
+}
+
+static cad_status put_figures(cad_json *j, const char *key, double loss, const figures *f, int64_t n)
+{
+    CAD_TRY(cad_json_begin(j, key, '{'));
+    CAD_TRY(cad_json_real(j, "mean_log_likelihood", -loss));
+    CAD_TRY(cad_json_real(j, "perplexity", exp(loss)));
+    if (n) CAD_TRY(cad_json_real(j, "rouge_l", f->rouge_l / (double)n));
+    if (n) CAD_TRY(cad_json_real(j, "exact_match", (double)f->exact / (double)n));
+    return cad_json_end(j);
+}
+
+static cad_status put_metrics(const ending *e, cad_json *j)
+{
+    const cad_run *r = e->r;
+
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(cad_json_real(j, "loss", e->loss));
+    CAD_TRY(cad_json_real(j, "perplexity", exp(e->loss)));
+    CAD_TRY(cad_json_int(j, "n", held_out(r)->count));
+    CAD_TRY(cad_json_int(j, "tokens", e->tokens));
+    CAD_TRY(cad_json_int(j, "samples", r->facts.samples));
+    if (r->facts.samples) CAD_TRY(put_figures(j, "before", r->loss_before, &e->base, r->facts.samples));
+    CAD_TRY(put_figures(j, "after", e->loss, &e->tuned, r->facts.samples));
+    return cad_json_end(j);
+}
+
+static cad_status write_metrics(const ending *e)
+{
+    cad_json j = {.pretty = true};
+    cad_status status = put_metrics(e, &j);
+
+    if (!status) status = cad_str_add(&j.text, "\n", 1);
+    if (!status) status = write_text(e, "metrics.json", &j.text);
+    cad_json_close(&j);
+    return status;
+}
+
+static cad_status put_sample(const ending *e, int64_t i, cad_json *j)
+{
+    const cadp_set *set = held_out(e->r);
+    cad_run *r = e->r;
+    const char *wanted;
+
+    CAD_TRY(wanted_text(r, i, &wanted));
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(cad_json_int(j, "index", set->rows[i]));
+    if (r->o->predictions_include_input) CAD_TRY(cad_json_string(j, "response", wanted));
+    CAD_TRY(cad_json_string(j, "before", r->before[i]));
+    CAD_TRY(cad_json_string(j, "after", e->after[i]));
+    return cad_json_end(j);
+}
+
+static cad_status write_samples(const ending *e)
+{
+    cad_str all = {0};
+    cad_status status = CAD_OK;
+
+    for (int64_t i = 0; i < e->r->facts.samples && !status; i++) {
+        cad_json j = {0};
+        status = put_sample(e, i, &j);
+        if (!status) status = cad_str_addf(&all, "%s\n", j.text.data);
+        cad_json_close(&j);
+    }
+    if (!status && e->r->facts.samples) status = write_text(e, "samples.jsonl", &all);
+    cad_str_close(&all);
+    return status;
+}
+
+static cad_status add_escaped(cad_str *s, const char *text)
+{
+    for (; *text; text++) {
+        const char *as = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : NULL;
+        CAD_TRY(as ? cad_str_add(s, as, strlen(as)) : cad_str_add(s, text, 1));
+    }
+    return CAD_OK;
+}
+
+static cad_status add_row(cad_str *s, const char *name, double before, double after)
+{
+    CAD_TRY(cad_str_addf(s, "<tr><th>%s</th>", name));
+    for (int i = 0; i < 2; i++) CAD_TRY(isnan(i ? after : before) ? cad_str_addf(s, "<td>-</td>") : cad_str_addf(s, "<td>%.4f</td>", i ? after : before));
+    return cad_str_addf(s, "</tr>\n");
+}
+
+static cad_status add_table(cad_str *s, const ending *e)
+{
+    double n = (double)e->r->facts.samples, none = NAN, before = e->r->facts.samples ? e->r->loss_before : NAN;
+
+    CAD_TRY(cad_str_addf(s, "<table><tr><th></th><th>before</th><th>after</th></tr>\n"));
+    CAD_TRY(add_row(s, "mean log-likelihood", -before, -e->loss));
+    CAD_TRY(add_row(s, "perplexity", exp(before), exp(e->loss)));
+    CAD_TRY(add_row(s, "ROUGE-L of final answers", n > 0 ? e->base.rouge_l / n : none, n > 0 ? e->tuned.rouge_l / n : none));
+    CAD_TRY(add_row(s, "exact match of final answers", n > 0 ? (double)e->base.exact / n : none, n > 0 ? (double)e->tuned.exact / n : none));
+    return cad_str_addf(s, "</table>\n");
+}
+
+static cad_status add_answers(cad_str *s, const ending *e)
+{
+    if (!e->r->facts.samples) return CAD_OK;
+    CAD_TRY(cad_str_addf(s, "<h2>Answers to the same held-out questions</h2>\n<table><tr><th>record</th><th>before</th><th>after</th></tr>\n"));
+    for (int64_t i = 0; i < e->r->facts.samples; i++) {
+        CAD_TRY(cad_str_addf(s, "<tr><td>%lld</td><td><pre>", (long long)held_out(e->r)->rows[i]));
+        CAD_TRY(add_escaped(s, e->r->before[i]));
+        CAD_TRY(cad_str_addf(s, "</pre></td><td><pre>"));
+        CAD_TRY(add_escaped(s, e->after[i]));
+        CAD_TRY(cad_str_addf(s, "</pre></td></tr>\n"));
+    }
+    return cad_str_addf(s, "</table>\n");
+}
+
+static cad_status write_page(const ending *e)
+{
+    cad_str s = {0};
+    cad_status status = cad_str_addf(&s, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>cadtrain</title><style>body{font:15px sans-serif;max-width:70em;margin:2em auto}"
+                                         "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em .7em;text-align:left;vertical-align:top}pre{white-space:pre-wrap;margin:0}</style></head><body>\n"
+                                         "<h1>%lld held-out records, %lld answered</h1>\n", (long long)held_out(e->r)->count, (long long)e->r->facts.samples);
+
+    if (!status) status = add_table(&s, e);
+    if (!status) status = add_answers(&s, e);
+    if (!status) status = cad_str_addf(&s, "</body></html>\n");
+    if (!status) status = write_text(e, "report.html", &s);
+    cad_str_close(&s);
+    return status;
+}
+
+static cad_status write_all(ending *e)
+{
+    CAD_TRY(measure(e));
+    CAD_TRY(write_metrics(e));
+    CAD_TRY(write_samples(e));
+    cad_info("test: %lld records, mean log-likelihood %.4f, perplexity %.4f", (long long)held_out(e->r)->count, -e->loss, exp(e->loss));
+    if (e->r->facts.samples)
+        cad_info("test: %lld answers, exact match %.1f %% before and %.1f %% after, ROUGE-L %.3f and %.3f", (long long)e->r->facts.samples, 100.0 * (double)e->base.exact / (double)e->r->facts.samples,
+                 100.0 * (double)e->tuned.exact / (double)e->r->facts.samples, e->base.rouge_l / (double)e->r->facts.samples, e->tuned.rouge_l / (double)e->r->facts.samples);
+    return write_page(e);
+}
+
+cad_status cadp_sft_finish(cad_run *r, const char *dir)
+{
+    ending e = {.r = r, .dir = dir};
+    cad_status status = cad_comm_agree(r->comm, cad_alloc(&e.after, (size_t)r->facts.samples, sizeof *e.after, "answers"));
+
+    if (!status) status = held_out_loss(r, &e.loss, &e.tokens);
+    if (!status && r->facts.samples) status = cad_comm_agree(r->comm, answer_all(r, e.after));
+    if (!status) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : write_all(&e));
+    for (int64_t i = 0; e.after && i < r->facts.samples; i++) cad_free(&e.after[i]);
+    cad_free(&e.after);
+    cad_str_close(&e.mark);
+    return status;
+}

@@ -1,0 +1,129 @@
+/* The second job: records of question, reasoning and response, learned as text. */
+#include "train_priv.h"
+
+#include <cadtrain/embedded.h>
+#include <math.h>
+#include <stdio.h>
+
+/* ---- the template ---- */
+
+static cad_status from_yaml(cad_run *r, cad_tree *tree, const char *path)
+{
+    const char *text;
+
+    if (!cad_get_string(tree->root, "template", &text, NULL) || !text) return cad_fail(CAD_EUSAGE, "%s: expected the key template with a text, found none", path);
+    return cad_strdup(&r->form_text, text);
+}
+
+static cad_status read_named(cad_run *r, const char *name)
+{
+    char path[256];
+    cad_tree *tree;
+    cad_status status;
+
+    snprintf(path, sizeof path, "configs/templates/%.200s.yaml", name);
+    for (const cad_embedded *f = cad_embedded_files; f->path; f++) {
+        if (strcmp(f->path, path)) continue;
+        CAD_TRY(cad_yaml_parse(&tree, f->text, strlen(f->text), path));
+        status = from_yaml(r, tree, path);
+        cad_tree_close(&tree);
+        return status;
+    }
+    return cad_fail(CAD_EUSAGE, "task.template: expected a text with {question} and {response}, a YAML file, or one of the program's templates (medical_reasoning_en, medical_reasoning_zh, chat), found \"%.60s\"", name);
+}
+
+/* A special token of tokenizer_config.json: a text, or a table with it; "" where there is none. */
+static cad_status special_token(const cad_run *r, const char *key, char **out)
+{
+    char path[4096];
+    const cad_node *n;
+    cad_tree *tree;
+    cad_status status;
+
+    if (snprintf(path, sizeof path, "%s/tokenizer_config.json", r->tokenizer_dir) >= (int)sizeof path || !cad_is_file(path)) return cad_strdup(out, "");
+    CAD_TRY(cad_json_read(&tree, path, 1 << 26, CAD_EMODEL));
+    n = cad_get(tree->root, key);
+    if (n && n->kind == CAD_TABLE) n = cad_get(n, "content");
+    status = cad_strdup(out, n && n->kind == CAD_STRING ? n->text : "");
+    cad_tree_close(&tree);
+    return status;
+}
+
+/* Bytes at the beginning of a chat that the tokenizer puts there by itself. */
+static cad_status put_by_tokenizer(const cad_run *r, const char *text, size_t *n)
+{
+    cad_ids ids = {0};
+    char *begin;
+    cad_status status;
+
+    *n = 0;
+    CAD_TRY(special_token(r, "bos_token", &begin));
+    status = cad_tokenizer_encode(r->tokenizer, "", 0, true, &ids);
+    if (!status && *begin && ids.count && ids.data[0] == cad_tokenizer_id(r->tokenizer, begin) && !strncmp(text, begin, strlen(begin))) *n = strlen(begin);
+    cad_free(&begin);
+    cad_free(&ids.data);
+    return status;
+}
+
+/* The question is what a user says in the model's chat template; reasoning and response are the assistant's answer. */
+static cad_status chat_form(cad_run *r)
+{
+    static const char asked[] = "{question}", answer[] = "<think>\n{cot}\n</think>\n\n{response}";
+    cad_str text = {0};
+    size_t own = 0;
+    cad_status status = cadp_chat(r, asked, sizeof asked - 1, &text);
+
+    if (!status) status = cad_str_add(&text, answer, sizeof answer - 1);
+    if (!status) status = put_by_tokenizer(r, text.data, &own);
+    if (!status) status = cad_strdup(&r->form_text, text.data + own);
+    cad_str_close(&text);
+    return status;
+}
+
+static cad_status read_form(cad_run *r)
+{
+    const char *t = r->o->task.template_text, *dot = t ? strrchr(t, '.') : NULL;
+    cad_tree *tree;
+    cad_status status;
+
+    if (!t) return read_named(r, "medical_reasoning_en");
+    if (!strcmp(t, "chat")) return chat_form(r);
+    if (strchr(t, '{')) return cad_strdup(&r->form_text, t);
+    if (!dot || (strcmp(dot, ".yaml") && strcmp(dot, ".yml"))) return read_named(r, t);
+    CAD_TRY(cad_yaml_read(&tree, t));
+    status = from_yaml(r, tree, t);
+    cad_tree_close(&tree);
+    return status;
+}
+
+cad_status cadp_open_form(cad_run *r)
+{
+    bool asks = r->what.purpose == CAD_RUN_GENERATE;
+
+    if (!cadp_is_sft(r) && !asks) return CAD_OK;
+    CAD_TRY(special_token(r, "eos_token", &r->form_end));
+    if (asks && (!r->o->task.template_text || r->what.generation->chat)) return CAD_OK;
+    CAD_TRY(read_form(r));
+    if (!*r->form_end && !asks) return cad_fail(CAD_EMODEL, "%s/tokenizer_config.json: expected an eos_token to end each text with, found none", r->tokenizer_dir);
+    return cad_template_parse(&r->form, r->form_text, "task.template");
+}
+
+/* ---- evaluation: the mean log-likelihood of what is learned ---- */
+
+cad_status cadp_sft_evaluate(cad_run *r, const cadp_set *set, double *loss, int64_t *tokens, double *seconds)
+{
+    double *sums = NULL, all = 0, n = 0, began = cad_now();
+    cad_status status;
+
+    CAD_TRY(cad_comm_agree(r->comm, cad_alloc(&sums, (size_t)(r->rank ? 1 : 2 * set->count), sizeof *sums, "losses")));
+    status = cadp_predict(r, set, set->count, sums, "evaluating");
+    for (int64_t i = 0; i < set->count && !r->rank && !status; i++) {
+        all += sums[2 * i];
+        n += sums[2 * i + 1];
+    }
+    cad_free(&sums);
+    *loss = n > 0 ? all / n : NAN;
+    *tokens = (int64_t)n;
+    *seconds = cad_now() - began;
+    return status;
+}

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Text after a prompt: the same whether prompts are answered together, alone or by several ranks; how an answer ends; what is refused.
+. test/cli/checks
+cd "$scratch" || exit 1
+CADTRAIN_MODEL=$scratch/outputs/demo/model
+"$CADTRAIN" train --max-steps 1 --skip-test --save-strategy no --output-dir first >"$out" 2>"$err" || { say model "the demo's model could not be made"; exit 1; }
+
+for text in 'A' 'Age 50, chest pain' 'The record says' '?' 'x y z'; do echo "{\"prompt\": \"$text\"}"; done >prompts.jsonl
+go() { run generate --model-name-or-path "$CADTRAIN_MODEL" --max-new-tokens 16 "$@"; }
+
+go --input prompts.jsonl --json
+cp "$out" together
+reason=$(why 0 "$out" '"prompt": "Age 50, chest pain", "ids": \[')
+[ "$(wc -l <together)" = 5 ] || reason="expected 5 lines"
+say prompts "$reason"
+
+go --input prompts.jsonl --json --per-device-eval-batch-size 1
+cmp -s together "$out" || reason="answers given alone differ"
+say alone "$reason"
+
+ranks 2 generate --model-name-or-path "$CADTRAIN_MODEL" --max-new-tokens 16 --input prompts.jsonl --json --set runtime.zero_stage=3
+reason=$(why 0 "$out" '"prompt"')
+cmp -s together "$out" || reason="answers of two ranks with divided weights differ"
+say ranks "$reason"
+
+go --prompt 'Age 50' --temperature 0.9 --top-k 40 --top-p 0.95 --min-p 0.001 --repetition-penalty 1.1 --seed 5 --json
+cp "$out" drawn
+go --prompt 'Age 50' --temperature 0.9 --top-k 40 --top-p 0.95 --min-p 0.001 --repetition-penalty 1.1 --seed 5 --json
+reason=$(why 0 "$out" '"ids"')
+cmp -s drawn "$out" || reason="the same seed draws another text"
+go --prompt 'Age 50' --temperature 0.9 --seed 6 --json
+! cmp -s drawn "$out" || reason="another seed draws the same text"
+say drawn "$reason"
+
+# Greedy text to the terminal is that of the JSON object; a text that ends it is not printed.
+go --prompt 'Age 50' --json
+whole=$(sed 's/.*"text": "\(.\).*/\1/' "$out")
+go --prompt 'Age 50' --json --stop "$whole"
+say stop "$(why 0 "$out" '"text": "", "finish_reason": "stop"')"
+go --prompt 'Age 50' --json
+say length "$(why 0 "$out" '"finish_reason": "(length|stop)"')"
+
+refused neither 2 'expected --prompt or --input, found neither' generate --model-name-or-path "$CADTRAIN_MODEL"
+refused top_p 2 'top-p: expected a number' generate --model-name-or-path "$CADTRAIN_MODEL" --prompt x --top-p 2
+refused window 3 'expected fewer tokens than the 512 positions of this model' generate --model-name-or-path "$CADTRAIN_MODEL" --prompt "$(printf '%0600d' 0)"
+refused chat 4 'expected a chat_template' generate --model-name-or-path "$CADTRAIN_MODEL" --prompt x --chat
+refused adapter 4 'expected an adapter of a language model' generate --model-name-or-path "$CADTRAIN_MODEL" --adapter-name-or-path "$OLDPWD/test/golden/lora" --prompt x
+cp -r "$CADTRAIN_MODEL" other
+sed -i 's/"vocab_size": 258/"vocab_size": 64/' other/config.json
+refused tokenizer 4 'expected|vocab' generate --model-name-or-path other --prompt x
+exit $fails

@@ -1,0 +1,74 @@
+#!/bin/sh
+# The second job on a tiny model: a template, answers before and after, the folder to upload, and what is refused.
+. test/cli/checks
+repository=$PWD
+cd "$scratch" || exit 1
+model=$scratch/outputs/demo/model
+"$CADTRAIN" train --max-steps 1 --skip-test --save-strategy no --output-dir first >"$out" 2>"$err" || { say model "the demo's model could not be made"; exit 1; }
+
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do echo "{\"Question\": \"canary-$i pain?\", \"Complex_CoT\": \"heart $((i % 2))\", \"Response\": \"ECG\"}"; done >qa.jsonl
+small="train --model-name-or-path $model --train-file qa.jsonl --set task.task_name=sft --max-length 200 --max-steps 6 --per-device-train-batch-size 4 --learning-rate 3e-3 --logging-steps 1 --evaluation-strategy no --save-strategy no"
+form='{question}
+{cot} => {response}'
+
+run $small --template "$form" --set task.generate_samples=3 --set task.generate_max_new_tokens=8 --output-dir full
+reason=$(why 0 "$out" 'test: 3 answers, exact match')
+grep -q '"after": {' full/predictions/metrics.json || reason="metrics.json: expected figures before and after"
+[ "$(wc -l <full/predictions/samples.jsonl)" = 3 ] || reason="samples.jsonl: expected 3 answers"
+grep -q '<th>before</th>' full/predictions/report.html || reason="report.html: expected a table"
+grep -q 'LlamaForCausalLM' full/config.json || reason="config.json: expected a language model's"
+say full "$reason"
+
+run $small --template "$form" --set task.completion_only_loss=true --lora-enable --lora-dropout 0 --output-dir lora
+reason=$(why 0 "$out" "'step': 6")
+grep -q '"task_type": "CAUSAL_LM"' lora/adapter_config.json || reason="adapter_config.json: expected CAUSAL_LM"
+say lora "$reason"
+
+# The same numbers on two ranks.
+ranks 2 $small --template "$form" --set task.completion_only_loss=true --lora-enable --lora-dropout 0 --gradient-accumulation-steps 1 --per-device-train-batch-size 2 --set runtime.zero_stage=3 --output-dir two
+reason=$(why 0 "$out" "'step': 6")
+sed -n 's/.*"step": 1,.*"loss": \([0-9.]*\).*/\1/p; s/.*"loss": \([0-9.]*\).*"step": 1,.*/\1/p' lora/log.jsonl two/log.jsonl | cut -c1-7 | sort -u >losses
+[ "$(wc -l <losses)" = 1 ] || reason="the first loss differs: $(tr '\n' ' ' <losses)"
+say ranks "$reason"
+
+run generate --model-name-or-path "$model" --adapter-name-or-path lora --template "$form" --prompt 'canary-3 pain?' --max-new-tokens 6 --json
+say asks "$(why 0 "$out" '"prompt": "canary-3 pain\?\\n"')"
+
+run push --checkpoint lora --to upload
+reason=$(why 0 "$out" 'upload')
+for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md SHA256SUMS; do [ -f upload/$f ] || reason="expected $f"; done
+(cd upload && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
+grep -q 'text-generation' upload/README.md || reason="README.md: expected text-generation"
+say push "$reason"
+run export --checkpoint lora --model-name-or-path "$model" --merge --output merged
+reason=$(why 0 "$out" '')
+run generate --model-name-or-path merged --prompt 'canary-3 pain?' --max-new-tokens 6 --json
+cp "$out" of_merged
+run generate --model-name-or-path "$model" --adapter-name-or-path lora --prompt 'canary-3 pain?' --max-new-tokens 6 --json
+cmp -s "$out" of_merged || reason="the merged model answers otherwise"
+say merged "$reason"
+refused other_task 4 'expected an adapter of a classifier' eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl
+refused no_predictions 2 'generate answers questions' predict --checkpoint lora --model-name-or-path "$model" --input qa.jsonl --set task.task_name=sft
+run eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl --set task.task_name=sft --template "$form" --max-length 200 --prediction-output-dir scored
+reason=$(why 0 "$out" 'perplexity')
+grep -q '"perplexity"' scored/metrics.json || reason="metrics.json: expected the perplexity"
+say eval "$reason"
+refused push_again 2 'expected an empty folder' push --checkpoint lora --to upload
+
+fields() { refused "$1" "$2" "$3" $small --output-dir none --template "$4"; }
+fields unknown_field 2 'found \{answer\}' '{question} {answer}'
+fields no_response 2 'expected the field \{response\}' '{question}'
+refused template_name 2 'medical_reasoning_zh' $small --output-dir none --template medical
+echo '{"Question": "q", "Complex_CoT": "c"}' >bare.jsonl
+refused no_column 3 'there is no column "Response"' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
+echo '{"Question": "q", "Complex_CoT": "", "Response": ""}' >bare.jsonl
+refused no_answer 3 'bare.jsonl:1: .* without an answer' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
+for name in medical_reasoning_en medical_reasoning_zh; do
+    run $small --template $name --max-length 400 --max-steps 1 --skip-test --output-dir "$name"
+    say "$name" "$(why 0 "$out" "'step': 1")"
+done
+
+! grep -rlE 'canary' "$out" "$err" lora full/log.jsonl full/predictions/metrics.json upload >found 2>&1
+say no_records_in_logs "$([ -s found ] && cat found)"
+cd "$repository" || exit 1
+exit $fails

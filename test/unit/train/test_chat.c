@@ -1,0 +1,86 @@
+#include "../base/scratch.h"
+
+#include "../../../src/train/train_priv.h"
+
+static const char vectors[] = "test/unit/train/data/chat.jsonl";
+
+static void put_template(const char *text)
+{
+    put_file(in_scratch("chat_template.jinja"), text, strlen(text));
+}
+
+static cad_status ask(const char *said, cad_str *out)
+{
+    cad_run r = {.tokenizer_dir = (char *)(uintptr_t)scratch_dir};
+
+    return cadp_chat(&r, said, strlen(said), out);
+}
+
+static void what_a_user_says_is_put_as_transformers_renders_it(void **state)
+{
+    cad_rows *rows;
+
+    (void)state;
+    assert_int_equal(cad_rows_read(&rows, vectors), CAD_OK);
+    assert_true(cad_rows_count(rows) >= 12);
+    for (int64_t i = 0; i < cad_rows_count(rows); i++) {
+        cad_str text = {0};
+        put_template(cad_rows_cell(rows, i, cad_rows_find(rows, "template")).text);
+        assert_int_equal(ask(cad_rows_cell(rows, i, cad_rows_find(rows, "said")).text, &text), CAD_OK);
+        assert_string_equal(text.data, cad_rows_cell(rows, i, cad_rows_find(rows, "text")).text);
+        cad_str_close(&text);
+    }
+    cad_rows_close(&rows);
+}
+
+static void a_template_that_is_not_known_is_refused(void **state)
+{
+    cad_str text = {0};
+
+    (void)state;
+    put_template("{% for m in messages %}{{ m.content }}{% endfor %}");
+    assert_int_equal(ask("x", &text), CAD_EMODEL);
+    assert_non_null(strstr(cad_reason(), "none of those that the program knows"));
+    cad_clear();
+    cad_str_close(&text);
+}
+
+static void a_tokenizer_without_a_template_is_refused(void **state)
+{
+    cad_str text = {0};
+
+    (void)state;
+    remove(in_scratch("chat_template.jinja"));
+    assert_int_equal(ask("x", &text), CAD_EMODEL);
+    assert_non_null(strstr(cad_reason(), "expected a chat_template"));
+    cad_clear();
+    cad_str_close(&text);
+}
+
+/* rouge_score 0.1.2, rougeL, use_stemmer False. */
+static void rouge_l_is_that_of_the_usual_package(void **state)
+{
+    static const struct { const char *a, *b; double f; } cases[] = {
+        {"the cat sat on the mat", "the cat is on the mat", 10.0 / 12}, {"ECG now", "ecg NOW.", 1}, {"a b c d", "d c b a", 0.25}, {"", "x", 0}, {"x", "", 0}};
+    double f;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(cadp_rouge_l(cases[i].a, cases[i].b, &f), CAD_OK);
+        assert_true(f > cases[i].f - 1e-12 && f < cases[i].f + 1e-12);
+    }
+    assert_int_equal(cadp_rouge_l("心肌梗死", "心肌炎", &f), CAD_OK);
+    assert_true(f > 4.0 / 7 - 1e-12 && f < 4.0 / 7 + 1e-12);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_user_says_is_put_as_transformers_renders_it),
+        cmocka_unit_test(a_template_that_is_not_known_is_refused),
+        cmocka_unit_test(a_tokenizer_without_a_template_is_refused),
+        cmocka_unit_test(rouge_l_is_that_of_the_usual_package),
+    };
+
+    return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
+}
