@@ -330,10 +330,14 @@ static cad_status unknown_variable(cad_config *c, const char *name)
 /* Variables that other rooms read: what stops where a failure arises, what a test counts, which instructions products use. */
 static bool switch_of_the_program(const char *name)
 {
-    static const char *const names[] = {"CADTRAIN_DEBUG", "CADTRAIN_DEBUG_ALLOC", "CADTRAIN_BF16_PRODUCTS", "CADTRAIN_SHARED"};
+    static const char *const names[] = {"CADTRAIN_DEBUG", "CADTRAIN_DEBUG_ALLOC", "CADTRAIN_BF16_PRODUCTS", "CADTRAIN_SHARED", "CADTRAIN_SHARE_GPU", "CADTRAIN_LINK",
+                                        "CADTRAIN_MEASURE_PRODUCTS", "CADTRAIN_PRODUCTS", "CADTRAIN_PRODUCTS_FILE"};
+    static const char *const starts[] = {"CADTRAIN_EMULATED_", "CADTRAIN_NCCL_", "CADTRAIN_TEST_"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) return true;
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (!strncmp(name, starts[i], strlen(starts[i]))) return true;
     return false;
 }
 

@@ -175,8 +175,8 @@ static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, cad_unit
 static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor v, cad_tensor dy, cad_tensor dz, cad_tensor dx, int i)
 {
     const cadp_part *p = &l->part[i];
-    cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols), weight = cadp_weight(m, w, p->weight);
     bool stretched = p->magnitude >= 0;
+    cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols), weight = stretched ? cadp_weight(m, w, p->weight) : (cad_tensor){0};
 
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = v, .b = cadp_weight(m, w, p->a), .alpha = p->scale}));
     if (stretched) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = dz, .b = weight, .alpha = 1, .beta = 1}));

@@ -81,7 +81,7 @@ CAD_CHECKED cad_status cadp_stored_match(cadp_stored **out, const cad_st *st, co
 void cadp_stored_bytes(const cadp_stored *s, int64_t from, int64_t n, void *out); /* of the row as cad_coded_layout_of places it */
 void cadp_stored_values(const cadp_stored *s, int64_t from, int64_t n, cad_dtype as, void *out);
 
-/* quant_config.c: arch.code and arch.nested from quantization_config (NULL: none). */
+/* quant_config.c: arch.code and arch.code_nested from quantization_config (NULL: none). */
 CAD_CHECKED cad_status cadp_read_quantization(cad_arch *out, const cad_node *n, const char *path);
 
 /* A parameter in the unit's view; its gradient in the unit's flat gradient. `row` -1: none. */

@@ -14,7 +14,7 @@ void cadp_codes_of(const cad_options *o, const cad_arch *a, cad_method *m)
     m->nested = o->model.load_in_4bit && o->model.bnb_4bit_use_double_quant;
     if (!a->code) return;
     m->code = a->code;
-    m->nested = a->nested;
+    m->nested = a->code_nested;
 }
 
 /* Codes stand still: something beside them must train. */

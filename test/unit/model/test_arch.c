@@ -125,7 +125,7 @@ static void what_is_not_computed_is_refused_with_a_sentence(void **state)
         {"{\"model_type\": \"llama\", \"head_dim\": 7}", "\"head_dim\": expected an even number from 2 to 1024, found 7"},
         {"{\"model_type\": \"llama\", \"head_dim\": 16.5}", "\"head_dim\": expected a whole number from 2 to 1024, found 16.5"},
         {"{\"model_type\": \"llama\", \"head_dim\": 1e300}", "\"head_dim\""},
-        {"{\"model_type\": \"llama\", \"quantization_config\": {\"bits\": 4}}", "config.json:1:25: expected an unquantised model, found a quantization_config"},
+        {"{\"model_type\": \"llama\", \"quantization_config\": {\"bits\": 4}}", "config.json:1:48: quantization_config: expected an unquantised model or quant_method bitsandbytes, found something else"},
         {"{\"model_type\": \"llama\", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 2.0}}", "\"rope_type\": expected one of default, linear, llama3, found \"yarn\""},
         {"{\"model_type\": \"qwen2\", \"rope_parameters\": {\"rope_type\": \"dynamic\"}}", "found \"dynamic\""},
         {"{\"model_type\": \"llama\", \"rope_parameters\": {\"rope_type\": 4}}", "a table with a word \"rope_type\""},

@@ -77,7 +77,7 @@ static void codes_come_back_as_they_were_made(void **state)
         OK(open_model(&plain, in_scratch("plain")));
         OK(open_model(&coded, in_scratch(name)));
         assert_int_equal(coded.arch.code, i / 2 ? CAD_FP4 : CAD_NF4);
-        assert_true(coded.arch.nested == (i % 2 == 1));
+        assert_true(coded.arch.code_nested == (i % 2 == 1));
         expect_codes(&plain, &coded);
         close_model(&plain);
         close_model(&coded);
