@@ -4,7 +4,7 @@
 shared=${CADTRAIN_SHARED:-../shared}
 program=${CADTRAIN:-build/cadtrain}
 families=${1:-llama,llama31,qwen2,mistral,qwen3,gemma2,gemma3,llama4,bert}
-checks=${2:-ids,logits,bf16,full,lora,ranks,resume,causal,v4,head,trainer,order,metrics}
+checks=${2:-ids,logits,bf16,full,lora,ranks,resume,causal,greedy,v4,head,qlora,sft,trainer,order,metrics}
 if [ ! -f "$shared/tools/accept/accept.py" ]; then
     echo "skip acceptance $shared/tools/accept is not there"
     exit 0

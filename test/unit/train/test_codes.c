@@ -32,7 +32,7 @@ static cad_status open_model(opened *m, const char *dir)
 {
     memset(m, 0, sizeof *m);
     CAD_TRY(cad_arch_read(&m->arch, dir));
-    m->method = (cad_method){.lora = true, .r = 2, .alpha = 2, .num_labels = 2, .train_head = true, .compute = CAD_F32, .code = m->arch.code, .nested = m->arch.nested};
+    m->method = (cad_method){.lora = true, .r = 2, .alpha = 2, .num_labels = 2, .train_head = true, .compute = CAD_F32, .code = m->arch.code, .nested = m->arch.code_nested};
     CAD_TRY(cad_params_open(&m->params, &m->arch, &m->method));
     return cad_source_open(&m->source, dir, NULL, m->params, true);
 }
@@ -55,7 +55,7 @@ static void expect_codes(const opened *plain, const opened *coded)
         OK(cad_source_read_codes(coded->source, i, 0, 0, NULL, &has));
         assert_true(has == (p->code != CAD_PLAIN));
         if (!has) continue;
-        assert_true(p->elems <= 512 && p->code == coded->arch.code && p->nested == coded->arch.nested);
+        assert_true(p->elems <= 512 && p->code == coded->arch.code && p->nested == coded->arch.code_nested);
         OK(cad_source_read(plain->source, i, 0, p->elems, CAD_F32, want));
         OK(cad_source_read(coded->source, i, 0, p->elems, CAD_F32, got));
         OK(cadp_through_codes(p, CAD_F32, want));
