@@ -77,7 +77,7 @@ finish
 judge mpirun_gets_TERM 2 '75|143|1'
 unset OMPI_MCA_odls_base_sigkill_timeout
 
-if [ "$cadtrain" = "$repository/build/cadtrain" ]; then # else the script would build another
+if cmp -s "$cadtrain" "$repository/build/cadtrain"; then # else the script would build another
     begin script
     kill -TERM "$pid"
     finish
