@@ -93,7 +93,6 @@ later() {
 }
 later columns offset_column --offset-column site
 later init init_lora_weights --init-lora-weights gaussian
-later bits load_in_4bit --load-in-4bit true
 
 # A module that trains in full beside the adapter is in its file and in its description.
 ranks 2 train --model-name-or-path "$model" --train-file records.jsonl --output-dir saved --lora-enable --modules-to-save embed_tokens,score --max-steps 1 --skip-test
