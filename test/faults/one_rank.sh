@@ -64,6 +64,9 @@ while [ $limit -gt 30000 ] && [ $code != 127 ]; do
     # shellcheck disable=SC2086,SC3045
     (ulimit -v $limit && exec $program --max-steps 2 --save-strategy steps --save-steps 1 --output-dir memory) >"$log" 2>&1
     code=$?
+    # A library of the system that cannot start (before our first line): then not even help can be had.
+    # shellcheck disable=SC3045
+    [ $code != 134 ] || (ulimit -v $limit && exec "$cadtrain" help) >/dev/null 2>&1 || code=127
     case $code in
     0 | 127) ;;
     6)
