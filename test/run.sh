@@ -23,7 +23,7 @@ passed=0 failed=0 skipped=0
 
 wanted() { echo "$1" | grep -qE -- "$words"; }
 
-# account NAME CODE: adds up the lines ok, not ok, skip (ok … # SKIP) of $log; an exit code that no line explains is a failure.
+# account NAME CODE SECONDS: adds up the lines ok, not ok, skip (ok … # SKIP) of $log; an exit code that no line explains is a failure.
 account() {
     s=$(grep -cE '^(skip |(not )?ok [0-9]+ # SKIP)' "$log")
     n=$(grep -E '^not ok ' "$log" | grep -cvE '^not ok [0-9]+ # SKIP')
@@ -35,7 +35,7 @@ account() {
     fi
     [ "$2" != 0 ] || [ $((p + n + s)) -gt 0 ] || p=1
     passed=$((passed + p)) failed=$((failed + n)) skipped=$((skipped + s))
-    echo "$1: $p passed, $n failed, $s skipped$why"
+    echo "$1: $p passed, $n failed, $s skipped$why, $3 s"
     [ "$n" = 0 ] || sed 's/^/    /' "$log" | tail -n 60
 }
 
@@ -44,8 +44,9 @@ try() {
     name=$1 limit=$2
     shift 2
     wanted "$name" || return 0
+    begun=$(date +%s)
     timeout -k 5 "$limit" "$@" >"$log" 2>&1 </dev/null
-    account "$name" $?
+    account "$name" $? $(($(date +%s) - begun))
 }
 
 # The numbers of ranks a program runs on: its first line says `np: 1 2 …`.
@@ -64,12 +65,14 @@ setup_mpi
 targets="unit mpi"
 [ ! -f src/cli/main.c ] || targets="$OBJ/cadtrain $targets"
 # shellcheck disable=SC2086
+begun=$(date +%s)
 if ! make -j"$(nproc)" CC="$CC" MODE="$MODE" $targets >"$log" 2>&1; then
     grep -v '^  CC' "$log"
     echo "the build failed"
     echo "0 passed, 1 failed"
     exit 1
 fi
+echo "build: $(($(date +%s) - begun)) s"
 
 [ "$MODE" = asan ] || try test/gates/run.sh 120 test/gates/run.sh
 
