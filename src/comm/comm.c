@@ -151,13 +151,20 @@ int64_t cad_comm_scratch_bytes(const cad_comm *c)
     return bytes;
 }
 
+static void let_go_first(const cad_comm *c)
+{
+    if (c->first) c->first(c->first_with);
+}
+
 /* One number carries rank and status, so that a MAX finds the lowest failed rank: 0 well, 1 heard of a failure, else
  * (size - rank) * 256 + status. */
 cad_status cad_comm_agree(cad_comm *c, cad_status mine)
 {
     int64_t word = mine == CAD_OK ? 0 : mine == CAD_EPEER ? 1 : (int64_t)(c->size - c->rank) << 8 | (int64_t)mine;
-    cad_status status = c->does->allreduce(c, &word, 1, CAD_NUM_I64, CAD_MAX);
+    cad_status status;
 
+    if (!mine) let_go_first(c);
+    status = c->does->allreduce(c, &word, 1, CAD_NUM_I64, CAD_MAX);
     if (status) return mine ? mine : status;
     if (word > 1) {
         c->failed_rank = c->size - (int)(word >> 8);
@@ -184,12 +191,17 @@ void cad_comm_abort(cad_comm *c, cad_status code)
     _exit((int)code);
 }
 
-cad_status cad_comm_barrier(cad_comm *c) { return c->does->barrier(c); }
+cad_status cad_comm_barrier(cad_comm *c)
+{
+    let_go_first(c);
+    return c->does->barrier(c);
+}
 
 cad_status cad_comm_bcast(cad_comm *c, void *bytes, size_t n, int root)
 {
     check_rank(c, root);
     cadp_comm_count(c, CAD_WIRE_CONTROL, (int64_t)n, 1);
+    let_go_first(c);
     return c->does->bcast(c, bytes, n, root);
 }
 
@@ -197,6 +209,7 @@ cad_status cad_comm_allreduce(cad_comm *c, void *inout, int64_t n, cad_num type,
 {
     CAD_ASSERT(n >= 0 && type != CAD_NUM_BF16);
     cadp_comm_count(c, CAD_WIRE_CONTROL, n, cadp_num_bytes(type));
+    let_go_first(c);
     return c->does->allreduce(c, inout, n, type, op);
 }
 
@@ -205,6 +218,7 @@ cad_status cad_comm_collect(cad_comm *c, const void *mine, void *all, const int6
     cadp_comm_check_parts(c, at);
     check_rank(c, root);
     cadp_comm_count(c, CAD_WIRE_CONTROL, at[c->size], 1);
+    let_go_first(c);
     return c->does->collect(c, mine, all, at, root);
 }
 
@@ -253,6 +267,7 @@ cad_status cad_comm_wait(cad_comm *c, cad_request *r, size_t *received)
     if (received) *received = 0;
     if (!s) return CAD_OK;
     CAD_ASSERT(s->use != CADP_FREE);
+    let_go_first(c);
     status = c->does->wait(c, s);
     if (received) *received = s->received;
     if (!status && s->use == CADP_RECEIVE && s->received > s->bytes)

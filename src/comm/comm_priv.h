@@ -57,6 +57,8 @@ struct cad_comm {
     void *own; /* the kind's */
     void (*also)(void *with); /* with every cad_comm_progress: a second library has transfers of its own */
     void *also_with;
+    void (*first)(void *with); /* before the host waits for other ranks: what it gave a queue and they wait for must not wait for them */
+    void *first_with;
 };
 
 size_t cadp_num_bytes(cad_num type);

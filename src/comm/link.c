@@ -10,16 +10,21 @@ static bool known(const char *kind) { return !strcmp(kind, "host") || !strcmp(ki
 
 cad_status cad_link_open(cad_link **out, cad_comm *comm, cad_device *device, const char *kind)
 {
+    bool by_nccl = *kind == 'n' && comm->size > 1 && !comm->does->pretends;
+    cad_status status;
     cad_link *l;
-    cad_status status = CAD_OK;
 
     *out = NULL;
     if (!known(kind)) return cad_fail(CAD_EUSAGE, "link: expected host, staged or nccl, found '%s'", kind);
-    CAD_TRY(cad_alloc(out, 1, sizeof **out, "a link"));
+    status = cad_alloc(out, 1, sizeof **out, "a link");
+    if (by_nccl) status = cad_comm_agree(comm, status);
+    if (status) {
+        cad_free(out);
+        return status;
+    }
     l = *out;
     *l = (cad_link){.comm = comm, .device = device, .staged = *kind == 's' && !comm->does->pretends};
-    if (*kind == 'n' && comm->size > 1 && !comm->does->pretends) status = cadp_nccl_open(&l->nccl, comm, device);
-    if (status) cad_link_close(out);
+    if (by_nccl && (status = cadp_nccl_open(&l->nccl, comm, device))) cad_link_close(out);
     return status;
 }
 

@@ -92,6 +92,15 @@ static cad_status settle(cadp_nccl *n, int code, const char *what, double second
     return told(n);
 }
 
+/* NCCL's work goes on while the host waits for other ranks; that of its stand-in, which another rank may be waiting for, is done by the host
+ * itself. A failure shows when the device is waited for. */
+static void let_lane_run(void *with)
+{
+    cadp_nccl *n = with;
+
+    if (!n->failed && cad_lane_wait(n->lane)) cad_clear();
+}
+
 /* ---- opening: over MPI, all or none ---- */
 
 static double longest_start(void)
@@ -149,23 +158,35 @@ static cad_status open_lane(cadp_nccl *n, cad_device *device)
     return CAD_OK;
 }
 
+static cad_status open_room(cadp_nccl **out, cad_comm *comm, cad_device *device)
+{
+    CAD_TRY(cad_alloc(out, 1, sizeof **out, "the link over NCCL"));
+    (*out)->comm = comm;
+    pthread_mutex_init(&(*out)->lock, NULL);
+    return open_lane(*out, device);
+}
+
+/* Another rank did not start: nobody will answer. */
+static void abandon(cadp_nccl *n)
+{
+    if (n->nccl && !n->failed) (void)n->api->abort(n->nccl);
+    n->failed = true;
+}
+
 cad_status cadp_nccl_open(cadp_nccl **out, cad_comm *comm, cad_device *device)
 {
-    cadp_nccl *n;
-    cad_status status;
+    cad_status status = cad_comm_agree(comm, open_room(out, comm, device));
+    cadp_nccl *n = *out;
 
-    CAD_TRY(cad_alloc(out, 1, sizeof **out, "the link over NCCL"));
-    n = *out;
-    n->comm = comm;
-    pthread_mutex_init(&n->lock, NULL);
-    status = cad_comm_agree(comm, open_lane(n, device));
-    if (!status) status = start(n);
+    if (!status && (status = start(n))) abandon(n);
     if (status) {
         cadp_nccl_close(out);
         return status;
     }
     comm->also = look;
     comm->also_with = n;
+    if (n->api == &cadp_nccl_standin) comm->first = let_lane_run;
+    comm->first_with = n;
     cadp_watchdog_also(is_well, n, n->reason);
     return CAD_OK;
 }
@@ -178,6 +199,7 @@ void cadp_nccl_close(cadp_nccl **out)
     if (!n) return;
     cadp_watchdog_also(NULL, NULL, NULL);
     n->comm->also = NULL;
+    n->comm->first = NULL;
     if (n->nccl && !n->failed && !cad_lane_wait(n->lane)) {
         if (!settle(n, n->api->finish(n->nccl), "ending", longest_start())) (void)n->api->close(n->nccl);
     }

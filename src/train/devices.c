@@ -86,7 +86,10 @@ static cad_status find_partner(cad_run *r, int *partner)
     cad_status status;
 
     *partner = -1;
-    CAD_TRY(cad_alloc(&all, (size_t)r->size, sizeof *all, "the ranks' devices"));
+    if ((status = cad_comm_agree(r->comm, cad_alloc(&all, (size_t)r->size, sizeof *all, "the ranks' devices")))) {
+        cad_free(&all);
+        return status;
+    }
     all[r->rank] = mine;
     status = cad_comm_allreduce(r->comm, all, r->size, CAD_NUM_I64, CAD_SUM);
     for (int k = r->size - 1; !status && k >= 0; k--)

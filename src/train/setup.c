@@ -144,6 +144,13 @@ static cad_zero_options zero_options(const cad_run *r)
                               .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT};
 }
 
+static cad_status open_params(cad_run *r)
+{
+    CAD_TRY(cad_params_open(&r->params, &r->arch, &r->method));
+    decide_decay(r->params);
+    return CAD_OK;
+}
+
 /* Rooms that hold memory, in order. The same function opens the plan's rooms on a device that only counts. */
 cad_status cadp_open_rooms(cad_run *r)
 {
@@ -151,8 +158,7 @@ cad_status cadp_open_rooms(cad_run *r)
     cad_zero_options z = zero_options(r);
 
     r->arena.device = r->device;
-    CAD_TRY(cad_params_open(&r->params, &r->arch, &r->method));
-    decide_decay(r->params);
+    CAD_TRY(cad_comm_agree(r->comm, open_params(r)));
     CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
     CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
     CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 4)), sizeof *r->logits, "logits"));

@@ -118,6 +118,15 @@ static cad_status build(cad_zero *z, cad_arena *a)
     return take_step(z, a);
 }
 
+/* All ranks have it or none: opening the link is collective. */
+static cad_status agreed_room(cad_zero **out, cad_comm *comm)
+{
+    cad_status status = cad_comm_agree(comm, cad_alloc(out, 1, sizeof **out, "the sharding"));
+
+    if (status) cad_free(out);
+    return status;
+}
+
 cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *comm, cad_arena *arena, const cad_zero_options *o)
 {
     cad_zero *z;
@@ -125,7 +134,7 @@ cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *com
 
     CAD_ASSERT(o->stage == 0 || o->stage == 2 || o->stage == 3);
     CAD_ASSERT(o->compute == CAD_F32 || o->compute == CAD_BF16);
-    CAD_TRY(cad_alloc(out, 1, sizeof **out, "the sharding"));
+    CAD_TRY(agreed_room(out, comm));
     z = *out;
     z->params = params;
     z->comm = comm;
@@ -139,7 +148,7 @@ cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *com
     z->direct = z->size == 1 && o->atoms_per_step == 1;
     z->cut_grads = z->size > 1 && o->stage >= 2;
     status = cad_link_open(&z->link, comm, z->device, o->link ? o->link : "host");
-    if (!status) status = build(z, arena);
+    if (!status) status = cad_comm_agree(comm, build(z, arena)); /* a link is left by all ranks together */
     if (status) cad_zero_close(out);
     return status;
 }

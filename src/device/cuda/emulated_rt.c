@@ -1,5 +1,5 @@
 /* With CADTRAIN_EMULATED_STREAMS=late a stream does nothing before somebody waits for it or for an event in it, so that an order that nobody
- * asked for is not kept by accident; CADTRAIN_EMULATED_FAULT=N lets the Nth thing that streams are given fail, which the next wait tells. */
+ * asked for is not kept by accident (a rank that waits for others lets its collectives run before); CADTRAIN_EMULATED_FAULT=N lets the Nth thing that streams are given fail, which the next wait tells. */
 #include "emulated_rt.h"
 
 #include <stdio.h>
@@ -34,7 +34,16 @@ void GRID(rt_memory)(int64_t *left, int64_t *all)
     *left = *all = bytes ? strtoll(bytes, NULL, 10) : 0;
 }
 
-cad_status GRID(rt_alloc)(void **out, int64_t bytes, const char *what) { return cad_alloc(out, (size_t)bytes, 1, what); }
+/* CADTRAIN_EMULATED_ALLOCATIONS=N: there is memory for the first N of the process. */
+cad_status GRID(rt_alloc)(void **out, int64_t bytes, const char *what)
+{
+    static int64_t served;
+    const char *most = getenv("CADTRAIN_EMULATED_ALLOCATIONS");
+
+    if (most && served >= strtoll(most, NULL, 10)) return cad_fail(CAD_ERESOURCE, "out of device memory: %s needs %lld bytes, 0 are free", what, (long long)bytes);
+    served++;
+    return cad_alloc(out, (size_t)bytes, 1, what);
+}
 
 cad_status GRID(rt_free)(void *p)
 {
