@@ -47,6 +47,23 @@ CADTRAIN_EMULATED_MEMORY=2000000000 train 1 large "$@"
 code=$?
 expect memory_of_others_is_told 0 'Device memory (MiB): .* ours as planned'
 
+# Device memory that is over on the last rank only, after so many blocks of it: in the sharding, in the model, behind it.
+flags="train --model-name-or-path $model --train-file $records --validation-split 0 --learning-rate 1e-3 --save-strategy no --evaluation-strategy no --skip-test --report-to none
+    --zero-stage 3 $*"
+for blocks in 1 24 57; do
+    others=$((1 + (blocks == 24)))
+    began=$(now_ms)
+    # shellcheck disable=SC2086
+    mpirun -np $others "$cadtrain" $flags --output-dir full : -np 1 env CADTRAIN_EMULATED_ALLOCATIONS=$blocks "$cadtrain" $flags --output-dir full >"$log" 2>&1
+    code=$?
+    took=$(($(now_ms) - began))
+    reason=
+    [ $code = 6 ] || reason="exit code: expected 6, found $code;"
+    [ "$(grep -c '^cadtrain: error:' "$log")" = 1 ] && grep -q "^cadtrain: error: rank $others: out of device memory: [a-z, ]* needs" "$log" || reason="$reason not one sentence of rank $others;"
+    [ $took -lt 20000 ] || reason="$reason it took $took ms;"
+    say "no_device_memory_on_one_rank_after_$blocks" "$reason"
+done
+
 CADTRAIN_NCCL_FAULT=async:1:5 train 2 broken "$@"
 code=$?
 expect a_failure_of_nccl_ends_all_ranks 70 'rank 1.*NCCL.*remote process exited'

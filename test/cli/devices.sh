@@ -37,6 +37,16 @@ single="1.5e-5 6.1e-5" half="7.8e-3 3.1e-2"
     as_cpu two_ranks_stage_3_as_one_on_the_cpu $single 2 --zero-stage 3
 }
 
+# A step with fewer micro-batches than ranks, at stage 3: who has none goes on to the step's end while the others compute. The streams' order does not matter.
+head -n 5 "$records" >five.jsonl
+records=$scratch/five.jsonl reason=
+for order in early late; do
+    CADTRAIN_EMULATED_STREAMS=$order train 3 "$order" --max-length 16 --max-steps 2 --device emulated --zero-stage 3 --watchdog-seconds 20 || reason="$reason $order: exit code $?;"
+done
+[ "$(figures early | wc -l)" = 2 ] && [ "$(figures early) $(digest early)" = "$(figures late) $(digest late)" ] || reason="$reason other numbers;"
+say a_rank_without_work_at_late_streams "$reason"
+records=$scratch/records.jsonl
+
 field() { tr -d '\n' <"$2" | sed -n 's/.*"per_rank": *{[^}]*"'"$1"'": *\([0-9]*\).*/\1/p'; }
 reason=
 sed 's/", "output"/ and a long history of much that fills the whole of the sequence", "output"/' "$records" >long.jsonl
