@@ -60,7 +60,7 @@ BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c benchmarks/gpu/*.
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
-.PHONY: FORCE all test unit fuzz fuzzers mpi asan bench install info help gates clean
+.PHONY: FORCE all test unit fuzz fuzzers mpi asan watched bench install info help gates clean
 .SECONDARY:
 all: $(BUILD)/cadtrain $(BUILD)/libcadtrain.a ## build the program and the library
 
@@ -103,6 +103,24 @@ $(OUT)/cadtrain: $(OBJ)/src/cli/main.o $(OUT)/libcadtrain.a
 $(BUILD)/cadtrain: $(OUT)/cadtrain FORCE
 	$(Q)cmp -s $< $@ || cp $< $@
 FORCE:
+
+# The program, and the table of operations, with GPU kernels and their grid alone under the address sanitizer: soon built (test/run.sh).
+WATCHED := $(BUILD)/watched-$(notdir $(firstword $(CC)))
+WATCH := -O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address -fno-omit-frame-pointer
+WATCHED_OBJ := $(KERNELS:%.cu=$(WATCHED)/%.emulated.o) $(patsubst %.c,$(WATCHED)/%.o,$(wildcard src/device/cuda/emulated_*.c))
+$(WATCHED)/%.emulated.o: %.cu
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CXX $< (watched)")
+	$(Q)$(CXX) $(CXXFLAGS) $(WATCH) -x c++ -MMD -MP -c -o $@ $<
+$(WATCHED)/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $< (watched)")
+	$(Q)$(CC) $(CFLAGS) $(WATCH) -MMD -MP -c -o $@ $<
+$(WATCHED)/cadtrain: $(OBJ)/src/cli/main.o $(WATCHED_OBJ) $(OUT)/libcadtrain.a
+	$(Q)$(CC) $(LDFLAGS) -fsanitize=address -o $@ $^ $(LIBS)
+$(WATCHED)/test_ops_emulated: test/unit/device/test_ops_emulated.c $(WATCHED_OBJ) $(OUT)/libcadtrain.a
+	$(Q)$(CC) $(CFLAGS) $(WATCH) -Itest -o $@ $^ $(LDFLAGS) -fsanitize=address -lcmocka $(LIBS)
+watched: $(WATCHED)/cadtrain $(WATCHED)/test_ops_emulated ## GPU kernels under the address sanitizer, on the processor
 
 $(OUT)/test/unit/%: test/unit/%.c $(OUT)/libcadtrain.a
 	@mkdir -p $(@D)
@@ -148,4 +166,4 @@ install: all ## into PREFIX
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
--include $(shell find $(OBJ) $(OUT) $(BUILD)/cuda -name '*.d' 2>/dev/null)
+-include $(shell find $(OBJ) $(OUT) $(WATCHED) $(BUILD)/cuda -name '*.d' 2>/dev/null)
