@@ -131,8 +131,9 @@ typedef struct cad_matmul_args {
 CAD_CHECKED cad_status cad_matmul(cad_device *d, const cad_matmul_args *x);
 
 /* y = w x / rms(x) (plus_one: gain 1 + w). y real, x F32 (F64) residual stream or BF16, w [1, width] real. width (0: all columns): each run of so many
- * columns is normed by itself, all with the same gain (heads). w none: gain 1. rstd [rows, columns / width] F32 (F64). */
-typedef struct cad_rmsnorm_args { cad_tensor y, x, w, rstd; double eps; bool plus_one; int64_t width; } cad_rmsnorm_args;
+ * columns is normed by itself, all with the same gain (heads). w none: gain 1. rstd [rows, columns / width] F32 (F64). plus, where given, is added to y
+ * (the residual stream round a norm behind a half of a block), real; y may be plus. */
+typedef struct cad_rmsnorm_args { cad_tensor y, x, w, rstd; double eps; bool plus_one; int64_t width; cad_tensor plus; } cad_rmsnorm_args;
 CAD_CHECKED cad_status cad_rmsnorm_fwd(cad_device *d, const cad_rmsnorm_args *x);
 /* dx real += (or = when !accumulate; it may then be dy); dw [1, width] F32 (F64) += or =, may be none. */
 typedef struct cad_rmsnorm_bwd_args { cad_tensor dx, dw, dy, x, w, rstd; bool plus_one, accumulate, accumulate_dw; int64_t width; } cad_rmsnorm_bwd_args;

@@ -14,7 +14,9 @@ cad_status cadp_describe_rmsnorm_fwd(cadp_call *c, const cad_rmsnorm_args *x)
 
     CAD_TRY(check_width(c, x->width, cols));
     cadp_write(c, "y", x->y, CADP_REAL, rows, cols);
+    if (cad_some(x->plus)) cadp_twin(c, "plus");
     cadp_read(c, "x", x->x, CADP_REAL, rows, cols);
+    if (cad_some(x->plus)) cadp_read(c, "plus", x->plus, CADP_REAL, rows, cols);
     if (cad_some(x->w)) cadp_read(c, "w", x->w, CADP_REAL, 1, width);
     cadp_write(c, "rstd", x->rstd, CADP_WIDE, rows, width ? cols / width : 1);
     return cadp_need(c, x->eps >= 0, "eps >= 0", x->eps);

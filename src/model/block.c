@@ -33,7 +33,7 @@ static cad_status enter(cad_model *m, const half *h, cad_unit_view w, cad_tensor
 static cad_status leave(cad_model *m, const half *h, cad_unit_view w, cadp_slot *s, cad_tensor from, cad_tensor in, cad_tensor out)
 {
     const cadp_linear *l = linear(m, h->block, h->last);
-    cad_tensor kept = stat(m, h->edge->kept), normed = cadp_rows(m, m->norm), u = u_of(m, s, h->last);
+    cad_tensor kept = stat(m, h->edge->kept), u = u_of(m, s, h->last);
 
     if (m->arch->norm_place == CAD_NORM_BEFORE) {
         CAD_TRY(cadp_copy(m, out, in, 0));
@@ -41,9 +41,7 @@ static cad_status leave(cad_model *m, const half *h, cad_unit_view w, cadp_slot 
     }
     if (m->arch->norm_place == CAD_NORM_AROUND) {
         CAD_TRY(cadp_linear_forward(m, l, w, from, kept, 0, u));
-        CAD_TRY(cadp_norm_forward(m, h->block + 1, h->out_norm, w, normed, kept, cadp_rows(m, h->edge->rstd_out), (cad_tensor){0}));
-        CAD_TRY(cadp_copy(m, out, in, 0));
-        return cadp_copy(m, out, normed, 1);
+        return cadp_norm_onto(m, h->block + 1, h->out_norm, w, out, in, kept, cadp_rows(m, h->edge->rstd_out));
     }
     CAD_TRY(cadp_copy(m, kept, in, 0));
     if (drops(m)) {

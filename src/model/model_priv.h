@@ -116,6 +116,8 @@ CAD_CHECKED cad_status cadp_embed_backward(cad_model *m, cad_unit_view w, void *
 
 /* norms.c: the norm of a role as the architecture takes it; mean is none where rows are not centred. */
 CAD_CHECKED cad_status cadp_norm_forward(cad_model *m, int unit, cad_role role, cad_unit_view w, cad_tensor y, cad_tensor x, cad_tensor rstd, cad_tensor mean);
+/* y = plus + the norm of x, where the residual sum is not a product's own. */
+CAD_CHECKED cad_status cadp_norm_onto(cad_model *m, int unit, cad_role role, cad_unit_view w, cad_tensor y, cad_tensor plus, cad_tensor x, cad_tensor rstd);
 /* dx = (accumulate: +=) the gradient; dx may be dy. */
 CAD_CHECKED cad_status cadp_norm_backward(cad_model *m, int unit, cad_role role, cad_unit_view w, void *grads, cad_tensor dx, cad_tensor dy, cad_tensor x, cad_tensor rstd, cad_tensor mean, bool accumulate);
 

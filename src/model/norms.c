@@ -14,6 +14,13 @@ cad_status cadp_norm_forward(cad_model *m, int unit, cad_role role, cad_unit_vie
                                                               .eps = m->arch->eps});
 }
 
+cad_status cadp_norm_onto(cad_model *m, int unit, cad_role role, cad_unit_view w, cad_tensor y, cad_tensor plus, cad_tensor x, cad_tensor rstd)
+{
+    CAD_ASSERT(!m->arch->centred);
+    return cad_rmsnorm_fwd(m->device, &(cad_rmsnorm_args){.y = y, .x = x, .w = cadp_weight(m, w, cadp_find(m, unit, role, CAD_PIECE_WEIGHT)), .rstd = rstd, .eps = m->arch->eps,
+                                                          .plus_one = m->arch->gain_plus_one, .plus = plus});
+}
+
 cad_status cadp_norm_backward(cad_model *m, int unit, cad_role role, cad_unit_view w, void *grads, cad_tensor dx, cad_tensor dy, cad_tensor x, cad_tensor rstd, cad_tensor mean, bool accumulate)
 {
     int gain = cadp_find(m, unit, role, CAD_PIECE_WEIGHT), shift = cadp_find(m, unit, role, CAD_PIECE_BIAS);

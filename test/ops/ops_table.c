@@ -48,21 +48,23 @@ static const ops_op matmul = {"matmul", fill_matmul, call_matmul, NULL, false};
 
 /* ---- rmsnorm ---- */
 
-/* kind: width; BIAS: no gain. */
+/* kind: width; BIAS: no gain; ADD: onto a residual stream, TWIN: in its memory. */
 static int64_t width_of(const ops_case *c) { return c->kind ? c->kind : c->n; }
 
 static void fill_rmsnorm(const ops_case *c, ops_sheet *s)
 {
     in(s, "x", c->in, c->m, c->n);
     if (!(c->flags & BIAS)) in(s, "w", c->out, 1, width_of(c));
-    out(s, "y", c->out, c->m, c->n, false);
+    if (c->flags & (ADD | TWIN)) in(s, "plus", c->out, c->m, c->n);
+    if (c->flags & TWIN) ops_add(s, (ops_slot){.name = "y", .dtype = c->out, .rows = c->m, .cols = c->n, .use = OPS_OUT, .twin = s->n});
+    else out(s, "y", c->out, c->m, c->n, false);
     out(s, "rstd", wide(), c->m, c->n / width_of(c), false);
 }
 
 static cad_status call_rmsnorm(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
     return cad_rmsnorm_fwd(d, &(cad_rmsnorm_args){.y = ops_t(s, "y"), .x = ops_t(s, "x"), .w = ops_t(s, "w"), .rstd = ops_t(s, "rstd"), .eps = 1e-5,
-                                                  .plus_one = c->flags & PLUS1, .width = c->kind});
+                                                  .plus_one = c->flags & PLUS1, .width = c->kind, .plus = ops_t(s, "plus")});
 }
 
 static const ops_op rmsnorm_fwd = {"rmsnorm_fwd", fill_rmsnorm, call_rmsnorm, NULL, false};
@@ -653,6 +655,7 @@ const ops_case ops_table[] = {
     NORM(rmsnorm_fwd, 1, 1, F32, F32, .terms = 1), NORM(rmsnorm_fwd, 3, 577, F32, F32, .terms = 577), NORM(rmsnorm_fwd, 3, 576, F32, BF16, .terms = 576),
     NORM(rmsnorm_fwd, 1000, 16, F32, BF16, .terms = 16, .flags = PLUS1), NORM(rmsnorm_fwd, 5, 67, BF16, BF16, .terms = 67, .flags = PLUS1),
     NORM(rmsnorm_fwd, 2, 5000, BF16, BF16, .terms = 5000), NORM(rmsnorm_fwd, 0, 8, F32, F32, .terms = 8),
+    NORM(rmsnorm_fwd, 5, 577, BF16, F32, .terms = 577, .flags = ADD | PLUS1), NORM(rmsnorm_fwd, 4, 96, F32, F32, .terms = 96, .flags = TWIN), NORM(rmsnorm_fwd, 70, 48, F32, BF16, .terms = 48, .flags = ADD),
     NORM(rmsnorm_bwd, 1, 1, F32, F32, .terms = 1), NORM(rmsnorm_bwd, 3, 11, F32, F32, .terms = 11, .flags = GRAD), NORM(rmsnorm_bwd, 4, 9, F32, F32, .terms = 9, .flags = GRAD | PLUS1 | ADD | ADDW),
     NORM(rmsnorm_bwd, 33, 576, F32, BF16, .terms = 576, .flags = ADD), NORM(rmsnorm_bwd, 1000, 16, F32, BF16, .terms = 1000, .flags = PLUS1 | ADDW),
     NORM(rmsnorm_bwd, 5, 67, BF16, BF16, .terms = 67, .flags = MORE), NORM(rmsnorm_bwd, 2, 5000, F32, F32, .terms = 5000, .flags = MORE | ADD),

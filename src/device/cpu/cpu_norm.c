@@ -25,6 +25,12 @@ CAD_CLONES static void scale_row(float *y, const float *x, const float *w, float
     for (int64_t i = 0; i < n; i++) y[i] = x[i] * rstd * (w[i] + plus);
 }
 
+CAD_CLONES static void scale_row_onto(float *y, const float *x, const float *w, float rstd, float plus, const float *onto, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) y[i] = onto[i] + x[i] * rstd * (w[i] + plus);
+}
+
 /* A gain of none is 0 + 1. */
 static const float nothing[CADP_STRIP];
 typedef struct gains { cad_tensor w; float plus; } gains;
@@ -34,7 +40,7 @@ static const float *gain_at(const gains *g, int64_t j, int64_t n, float *room) {
 /* Columns [first, first + width) of row i, run g of it. */
 static void norm_run(const cad_rmsnorm_args *x, const gains *w, int64_t i, int64_t g, int64_t width)
 {
-    float in[CADP_STRIP], gain[CADP_STRIP], out[CADP_STRIP], rstd;
+    float in[CADP_STRIP], gain[CADP_STRIP], out[CADP_STRIP], old[CADP_STRIP], rstd;
     int64_t first = g * width;
     double sum = 0;
 
@@ -47,7 +53,8 @@ static void norm_run(const cad_rmsnorm_args *x, const gains *w, int64_t i, int64
     for (int64_t j = 0; j < width; j += CADP_STRIP) {
         int64_t n = cad_min(CADP_STRIP, width - j);
         float *y = cadp_slot(x->y, i, first + j, out);
-        scale_row(y, cadp_get(x->x, i, first + j, n, in), gain_at(w, j, n, gain), rstd, w->plus, n);
+        if (cad_some(x->plus)) scale_row_onto(y, cadp_get(x->x, i, first + j, n, in), gain_at(w, j, n, gain), rstd, w->plus, cadp_get(x->plus, i, first + j, n, old), n);
+        else scale_row(y, cadp_get(x->x, i, first + j, n, in), gain_at(w, j, n, gain), rstd, w->plus, n);
         cadp_put(x->y, i, first + j, n, y);
     }
 }

@@ -1,18 +1,18 @@
-/* y = x rstd w. With n = x rstd and g = w dy: dx = rstd (g - n mean(g n)), dw = sum over rows of dy n. A block takes a run of `width` columns
+/* y = x rstd w (+ what it is added to). With n = x rstd and g = w dy: dx = rstd (g - n mean(g n)), dw = sum over rows of dy n. A block takes a run of `width` columns
  * of a row; usually that is the row. */
 #include "cuda_any.h"
 #include "cuda_sums.h"
 
 enum { NORM_THREADS = 256, NORM_ROOM = NORM_THREADS / 32 * (int)sizeof(double), MOST_RUNS = 1 << 20 };
 
-template <class X, class Y> KERNEL(NORM_THREADS, 4) norm(cad_tensor y, cad_tensor x, cad_tensor w, cad_tensor rstd, int64_t width, double eps, float plus, bool wide)
+template <class X, class Y> KERNEL(NORM_THREADS, 4) norm(cad_tensor y, cad_tensor x, cad_tensor w, cad_tensor onto, cad_tensor rstd, int64_t width, double eps, float plus, bool wide)
 {
     SHARED(float, room);
     int64_t step = 8 * here_threads(), first = 8 * here_thread(), runs = x.cols / width;
 
     for (int64_t run = here_block().x; run < x.rows * runs; run += here_blocks().x) {
         int64_t row = run / runs, from = run % runs * width;
-        float v[8], gain[8], sum = 0, r;
+        float v[8], gain[8], old[8], sum = 0, r;
         for (int64_t col = first; col < width; col += step) {
             int n = count_of(col, width);
             get8(v, at<X>(x, row, from + col), n, wide && n == 8);
@@ -28,6 +28,11 @@ template <class X, class Y> KERNEL(NORM_THREADS, 4) norm(cad_tensor y, cad_tenso
             get8_or(gain, w, col, n, wide && n == 8, 1);
 #pragma unroll
             for (int i = 0; i < 8; i++) v[i] = v[i] * r * (gain[i] + plus);
+            if (onto.data) {
+                get8_any(old, onto, row, from + col, n, wide && n == 8);
+#pragma unroll
+                for (int i = 0; i < 8; i++) v[i] += old[i];
+            }
             put8(at<Y>(y, row, from + col), v, n, wide && n == 8);
         }
     }
@@ -41,12 +46,12 @@ static bool runs_lie_wide(cad_tensor x, int64_t width) { return width == x.cols 
 extern "C" cad_status GRID(rmsnorm_fwd)(cad_device *d, const cad_rmsnorm_args *x, void *work)
 {
     int64_t width = width_of(x->width, x->x);
-    bool wide = runs_lie_wide(x->x, width) && lies_wide(x->x) && lies_wide(x->y) && lies_wide(x->w);
+    bool wide = runs_lie_wide(x->x, width) && lies_wide(x->x) && lies_wide(x->y) && lies_wide(x->w) && lies_wide(x->plus);
     cadp_dim blocks = dim(upto(x->x.rows * (x->x.cols / width), MOST_RUNS), 1, 1);
 
     (void)work;
     WITH_TYPE(x->x.dtype, X, WITH_TYPE(x->y.dtype, Y,
-        return launch(stream_of(d), "rmsnorm_fwd", norm<X, Y>, blocks, threads_for(width), NORM_ROOM, x->y, x->x, x->w, x->rstd, width, x->eps, x->plus_one ? 1.0f : 0.0f, wide)));
+        return launch(stream_of(d), "rmsnorm_fwd", norm<X, Y>, blocks, threads_for(width), NORM_ROOM, x->y, x->x, x->w, x->plus, x->rstd, width, x->eps, x->plus_one ? 1.0f : 0.0f, wide)));
 }
 
 /* In double: the two terms nearly cancel where a run has few columns or one large element. */

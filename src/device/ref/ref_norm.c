@@ -8,13 +8,13 @@ static double gain(cad_tensor w, int64_t j, bool plus_one) { return (cad_some(w)
 static cad_tensor run_of(cad_tensor t, int64_t i, int64_t g, int64_t width) { return cad_columns(cad_slice(t, i, 1), g * width, width); }
 static int64_t width_of(int64_t width, cad_tensor x) { return width ? width : x.cols; }
 
-static void norm_run(const cad_rmsnorm_args *a, cad_tensor y, cad_tensor x, cad_tensor rstd)
+static void norm_run(const cad_rmsnorm_args *a, cad_tensor y, cad_tensor x, cad_tensor plus, cad_tensor rstd)
 {
     double sum = 0, r;
 
     for (int64_t j = 0; j < x.cols; j++) sum += cadp_load(x, 0, j) * cadp_load(x, 0, j);
     r = 1 / sqrt(sum / (double)x.cols + a->eps);
-    for (int64_t j = 0; j < x.cols; j++) cadp_store(y, 0, j, cadp_load(x, 0, j) * r * gain(a->w, j, a->plus_one));
+    for (int64_t j = 0; j < x.cols; j++) cadp_store(y, 0, j, cadp_load(x, 0, j) * r * gain(a->w, j, a->plus_one) + (cad_some(plus) ? cadp_load(plus, 0, j) : 0));
     cadp_store(rstd, 0, 0, r);
 }
 
@@ -24,7 +24,8 @@ cad_status cadp_ref_rmsnorm_fwd(cad_device *d, const cad_rmsnorm_args *x, void *
 
     (void)d, (void)work;
     for (int64_t i = 0; i < x->x.rows; i++)
-        for (int64_t g = 0; g * width < x->x.cols; g++) norm_run(x, run_of(x->y, i, g, width), run_of(x->x, i, g, width), run_of(x->rstd, i, g, 1));
+        for (int64_t g = 0; g * width < x->x.cols; g++)
+            norm_run(x, run_of(x->y, i, g, width), run_of(x->x, i, g, width), cad_some(x->plus) ? run_of(x->plus, i, g, width) : x->plus, run_of(x->rstd, i, g, 1));
     return CAD_OK;
 }
 
