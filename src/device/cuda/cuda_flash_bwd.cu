@@ -130,9 +130,15 @@ template <int D, int KEYS, int WIDTH, int QUERIES> static cad_status run(cad_dev
     const cad_packing *p = x->f.packing;
     int64_t tiles = cad_ceil_div(p->longest, 64), row = (D + 8) * (int64_t)sizeof(bf16);
 
-    CAD_TRY(launch(stream_of(d), "attention_bwd, queries", query_gradient<D, KEYS>, dim(tiles, x->f.q_heads, p->sequences), FLASH_THREADS, (2 * 64 + 4 * KEYS) * row, *f));
-    return launch(stream_of(d), "attention_bwd, keys", key_gradient<D, WIDTH, QUERIES>, dim(tiles * (D / WIDTH), x->f.kv_heads, p->sequences), FLASH_THREADS,
-                  (2 * 64 + 4 * QUERIES) * row + 16 * QUERIES, *f);
+    flash some = *f;
+
+    for (int64_t from = 0; from < p->sequences; from += MOST_ACROSS, some.starts += MOST_ACROSS) {
+        int64_t n = cad_min(MOST_ACROSS, p->sequences - from);
+        CAD_TRY(launch(stream_of(d), "attention_bwd, queries", query_gradient<D, KEYS>, dim(tiles, x->f.q_heads, n), FLASH_THREADS, (2 * 64 + 4 * KEYS) * row, some));
+        CAD_TRY(launch(stream_of(d), "attention_bwd, keys", key_gradient<D, WIDTH, QUERIES>, dim(tiles * (D / WIDTH), x->f.kv_heads, n), FLASH_THREADS,
+                       (2 * 64 + 4 * QUERIES) * row + 16 * QUERIES, some));
+    }
+    return CAD_OK;
 }
 
 extern "C" cad_status GRID(flash_bwd)(cad_device *d, const cad_attention_bwd_args *args, const float *delta)

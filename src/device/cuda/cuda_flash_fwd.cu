@@ -91,7 +91,11 @@ template <int D, int MT, int KEYS> static cad_status run(cad_device *d, const ca
 {
     int64_t tiles = cad_ceil_div(x->packing->longest, 64 * MT), bytes = (64 * MT + 2 * KEYS) * (D + 8) * (int64_t)sizeof(bf16);
 
-    return launch(stream_of(d), "attention_fwd", attend<D, MT, KEYS>, dim(tiles, x->q_heads, x->packing->sequences), FLASH_THREADS, bytes, *f);
+    flash some = *f;
+
+    for (int64_t from = 0; from < x->packing->sequences; from += MOST_ACROSS, some.starts += MOST_ACROSS)
+        CAD_TRY(launch(stream_of(d), "attention_fwd", attend<D, MT, KEYS>, dim(tiles, x->q_heads, cad_min(MOST_ACROSS, x->packing->sequences - from)), FLASH_THREADS, bytes, some));
+    return CAD_OK;
 }
 
 extern "C" bool GRID(flash_has)(const cad_attention_args *x)

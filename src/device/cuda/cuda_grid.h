@@ -123,6 +123,7 @@ ON_DEVICE float block_max(float v, float *room)
 
 /* ---- the host's side ---- */
 
+enum { MOST_ACROSS = 65535 }; /* blocks in the second and third dimension: a GPU has no more, and the emulated grid refuses them too */
 static inline unsigned upto(int64_t n, int64_t most) { return (unsigned)cad_max(1, cad_min(n, most)); }
 static inline cadp_dim dim(int64_t x, int64_t y, int64_t z) { cadp_dim d = {(int)x, (int)y, (int)z}; return d; }
 

@@ -76,8 +76,8 @@ ON_DEVICE void counted(int how, const int32_t *starts, int sequence, int *from, 
 
 template <class X, class Y> KERNEL(ROW_THREADS, 8) pool(cad_tensor y, cad_tensor x, const int32_t *starts, int how)
 {
-    int64_t col = (int64_t)here_block().x * here_threads() + here_thread();
-    int sequence = here_block().y, from, to;
+    int64_t col = (int64_t)here_block().y * here_threads() + here_thread();
+    int sequence = here_block().x, from, to;
     float sum = 0;
 
     if (col >= x.cols) return;
@@ -88,7 +88,7 @@ template <class X, class Y> KERNEL(ROW_THREADS, 8) pool(cad_tensor y, cad_tensor
 
 extern "C" cad_status GRID(pool_fwd)(cad_device *d, const cad_pool_args *x, void *work)
 {
-    cadp_dim blocks = dim(cad_ceil_div(x->x.cols, ROW_THREADS), x->packing->sequences, 1);
+    cadp_dim blocks = dim(x->packing->sequences, cad_ceil_div(x->x.cols, ROW_THREADS), 1);
 
     (void)work;
     WITH_TYPE(x->x.dtype, X, WITH_TYPE(x->y.dtype, Y, return launch(stream_of(d), "pool_fwd", pool<X, Y>, blocks, ROW_THREADS, 0, x->y, x->x, x->packing->starts_dev, (int)x->how)));

@@ -215,6 +215,7 @@ static void run_block(cadp_emulator *e, cadp_dim blocks, cadp_dim at)
 void cadp_emulator_run(cadp_emulator *e, cadp_dim blocks, int threads, int64_t shared_bytes, void (*body)(void *), void *with)
 {
     CAD_ASSERT(threads > 0 && threads % CADP_LANES == 0 && threads <= CADP_MOST_THREADS);
+    CAD_ASSERT(blocks.x >= 0 && blocks.y >= 0 && blocks.z >= 0 && blocks.y <= 65535 && blocks.z <= 65535 && shared_bytes <= CADP_MOST_SHARED && "no GPU takes this launch");
     if (shared_bytes != e->shared_bytes) { /* exactly so large: behind it is out of bounds */
         cad_free(&e->shared);
         if (shared_bytes && cad_alloc(&e->shared, (size_t)shared_bytes, 1, "emulated shared memory")) cad_broken("memory for an emulated block", __FILE__, __LINE__);

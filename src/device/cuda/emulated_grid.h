@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-enum { CADP_LANES = 32, CADP_MOST_THREADS = 1024, CADP_SLOT = 32 };
+enum { CADP_LANES = 32, CADP_MOST_THREADS = 1024, CADP_MOST_SHARED = 227 << 10, CADP_SLOT = 32 }; /* of sm_90 */
 typedef struct cadp_dim { int x, y, z; } cadp_dim;
 typedef struct cadp_emulator cadp_emulator;
 

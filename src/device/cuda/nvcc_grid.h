@@ -75,6 +75,7 @@ enum { SHARED_WITHOUT_ASKING = 48 << 10 };
 template <class... P, class... A>
 static cad_status launch(cadp_stream *s, const char *what, void (*kernel)(P...), cadp_dim blocks, int threads, int64_t shared, A... args)
 {
+    if (!blocks.x || !blocks.y || !blocks.z) return CAD_OK; /* nothing to do; the runtime refuses an empty grid */
     if (shared > SHARED_WITHOUT_ASKING) {
         cudaError_t e = cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
         if (e) return cad_fail(CAD_ERESOURCE, "%s: %lld bytes of shared memory for a block: %s", what, (long long)shared, cudaGetErrorString(e));
