@@ -1,5 +1,5 @@
-/* Products: cuBLASLt's, a second one accumulated onto the first; what it has no way for (no terms, fp32 into bf16, odd places, a bias of
- * another dtype) is done by a kernel of our own, in fp32. */
+/* Products: cuBLASLt's, a second one accumulated onto the first, a bias of another dtype added behind; what it has no way for (no terms, fp32 into
+ * bf16, odd places) is done by a kernel of our own, in fp32. */
 #include "cuda_grid.h"
 #include "cuda_lt.h"
 
@@ -81,17 +81,40 @@ static cad_status multiply_codes(cad_device *d, const cad_matmul_args *x, void *
     return GRID(matmul)(d, &plain, work);
 }
 
+template <class B, class C> KERNEL(EIGHTS, 8) add_row(cad_tensor c, cad_tensor row, bool wide)
+{
+    int64_t col = my_eighth();
+    int n = count_of(col, c.cols);
+    float v[8], more[8];
+
+    if (col >= c.cols) return;
+    get8(more, at<B>(row, 0, col), n, wide && n == 8);
+    for (int64_t i = here_block().y; i < c.rows; i += here_blocks().y) {
+        get8(v, at<C>(c, i, col), n, wide && n == 8);
+#pragma unroll
+        for (int e = 0; e < 8; e++) v[e] += more[e];
+        put8(at<C>(c, i, col), v, n, wide && n == 8);
+    }
+}
+
+static cad_status add_bias(cad_device *d, const cad_matmul_args *x)
+{
+    WITH_TYPE(x->bias.dtype, B, WITH_TYPE(x->c.dtype, C, return launch(stream_of(d), "matmul, bias", add_row<B, C>, eighths(x->c.rows, x->c.cols), EIGHTS, 0, x->c, x->bias, lies_wide(x->c) && lies_wide(x->bias))));
+}
+
 extern "C" cad_status GRID(matmul)(cad_device *d, const cad_matmul_args *x, void *work)
 {
     const cadp_cuda *own = (const cadp_cuda *)d->own;
     cadp_product first = {x->c, x->a, x->b, x->bias.data, x->ta, x->tb, (float)x->alpha, (float)x->beta};
     cadp_product second = {x->c, x->a2, x->b2, NULL, x->ta2, x->tb2, (float)x->alpha2, 1};
     cad_matmul_args rest = {x->c, x->a2, x->b2, x->ta2, x->tb2, x->alpha2, 1, {}, {}, false, false, 0, {}, {}};
-    bool done;
+    bool done, behind = cad_some(x->bias) && x->bias.dtype != x->c.dtype;
 
+    if (behind) first.bias = NULL;
     if (x->codes.code) return multiply_codes(d, x, work);
     CAD_TRY(GRID(lt_product)(own->lt, own->stream, &first, work, &done));
     if (!done) return multiply_ourselves(d, x);
+    if (behind) CAD_TRY(add_bias(d, x));
     if (!cad_some(x->a2)) return CAD_OK;
     CAD_TRY(GRID(lt_product)(own->lt, own->stream, &second, work, &done));
     return done ? CAD_OK : multiply_ourselves(d, &rest);

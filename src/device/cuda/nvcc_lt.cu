@@ -12,7 +12,7 @@ typedef struct choice { key of; cublasLtMatmulAlgo_t algo; } choice;
 struct cadp_lt { cublasLtHandle_t handle; choice *choices; int64_t count, room; char path[512]; bool measures, changed; };
 
 /* The library's descriptions of one product. It thinks in columns: C' = op(B)' op(A)'. */
-typedef struct call { cublasLtMatmulDesc_t does; cublasLtMatrixLayout_t left, right, c; const void *left_at, *right_at; void *c_at; float alpha, beta; } call;
+typedef struct call { cublasLtMatmulDesc_t does; cublasLtMatrixLayout_t left, right, c; const void *left_at, *right_at, *bias_at; void *c_at; float alpha, beta; } call;
 
 static cad_status told(cublasStatus_t s, const char *verb) { return s ? cad_fail(CAD_EINTERNAL, "cuBLASLt, %s: %s", verb, cublasLtGetStatusString(s)) : CAD_OK; }
 
@@ -122,7 +122,7 @@ extern "C" void GRID(lt_close)(cadp_lt **lt)
 
 static cudaDataType_t type_of(cad_dtype t) { return t == CAD_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
 
-static cublasStatus_t layout(cublasLtMatrixLayout_t *out, cad_tensor t) { return cublasLtMatrixLayoutCreate(out, type_of(t.dtype), (uint64_t)t.cols, (uint64_t)t.rows, t.ld); }
+static cublasStatus_t layout(cublasLtMatrixLayout_t *out, cad_tensor t) { return cublasLtMatrixLayoutCreate(out, type_of(t.dtype), (uint64_t)t.cols, (uint64_t)t.rows, cad_max(t.ld, t.cols)); } /* what lies behind a single row does not matter to us, but to the library */
 
 static cublasStatus_t describe_epilogue(call *c, const cadp_product *p)
 {
@@ -142,7 +142,7 @@ static cublasStatus_t describe(call *c, const cadp_product *p)
     cublasStatus_t s;
 
     *c = {};
-    c->left_at = p->b.data, c->right_at = p->a.data, c->c_at = p->c.data, c->alpha = p->alpha, c->beta = p->beta;
+    c->left_at = p->b.data, c->right_at = p->a.data, c->c_at = p->c.data, c->bias_at = p->bias, c->alpha = p->alpha, c->beta = p->beta;
     if ((s = cublasLtMatmulDescCreate(&c->does, CUBLAS_COMPUTE_32F, CUDA_R_32F))) return s;
     if ((s = cublasLtMatmulDescSetAttribute(c->does, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left))) return s;
     if ((s = cublasLtMatmulDescSetAttribute(c->does, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right))) return s;
@@ -168,6 +168,9 @@ static uint32_t alignment(const void *p)
     return a;
 }
 
+/* The library is told of the bias by the alignment of the result. */
+static uint32_t result_alignment(const void *c, const void *bias) { return bias ? (uint32_t)cad_min(alignment(c), alignment(bias)) : alignment(c); }
+
 static int64_t bucket(int64_t n)
 {
     int64_t step = 1;
@@ -179,7 +182,7 @@ static int64_t bucket(int64_t n)
 static key key_of(const cadp_product *p)
 {
     key k = {};
-    uint32_t align = alignment(p->a.data) | alignment(p->b.data) << 10 | alignment(p->c.data) << 20;
+    uint32_t align = alignment(p->a.data) | alignment(p->b.data) << 10 | result_alignment(p->c.data, p->bias) << 20;
 
     k.m = bucket(p->c.rows), k.n = p->c.cols, k.k = p->ta ? bucket(p->a.rows) : p->a.cols;
     k.lda = p->a.ld, k.ldb = p->b.ld, k.ldc = p->c.ld;
@@ -197,8 +200,8 @@ enum { CANDIDATES = 8, REPEATS = 3 };
 static cublasStatus_t ask(const cadp_lt *lt, const call *c, cublasLtMatmulHeuristicResult_t found[CANDIDATES], int *n)
 {
     uint64_t work = CADP_LT_WORK;
-    uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE | CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE; /* none that adds in any order */
-    uint32_t left = alignment(c->left_at), right = alignment(c->right_at), to = alignment(c->c_at);
+    uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* none that adds in any order, or rounds partial sums to bf16 */
+    uint32_t left = alignment(c->left_at), right = alignment(c->right_at), to = result_alignment(c->c_at, c->bias_at);
     cublasLtMatmulPreference_t wish;
     cublasStatus_t s = cublasLtMatmulPreferenceCreate(&wish);
 
