@@ -33,24 +33,42 @@ ON_DEVICE float scale_of(const coded &q, int64_t block)
     return times(q.map[q.nested[block]], q.scales2[block / CAD_SCALE_BLOCK]) + *q.offset;
 }
 
-ON_DEVICE float value_of(const coded &q, int64_t row, int64_t at)
+/* n of a row from element `at` on; eight that begin at a multiple of eight are four bytes and have one scale. */
+ON_DEVICE void values_of(float v[8], const coded &q, const float *book, int64_t at, int n)
 {
-    uint8_t code;
+    const uint8_t *p = q.codes + at / 2;
+    bool whole = n == 8 && at % 8 == 0 && (size_t)p % 4 == 0;
+    float scale = scale_of(q, at / CAD_QUANT_BLOCK);
+    uint32_t four = whole ? *(const uint32_t *)p : 0;
 
-    if (q.bytes) return (float)(int8_t)q.codes[at] * times(scale_of(q, row), 1.0f / 127.0f);
-    code = at % 2 ? q.codes[at / 2] & 15 : q.codes[at / 2] >> 4;
-    return q.book[code] * scale_of(q, at / CAD_QUANT_BLOCK);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        int64_t here = at + i;
+        if (whole) v[i] = book[four >> (i ^ 1) * 4 & 15] * scale;
+        else if (i < n) v[i] = book[here % 2 ? q.codes[here / 2] & 15 : q.codes[here / 2] >> 4] * scale_of(q, here / CAD_QUANT_BLOCK);
+    }
+}
+ON_DEVICE void bytes_of(float v[8], const coded &q, int64_t row, int64_t at, int n)
+{
+    float scale = times(scale_of(q, row), 1.0f / 127.0f);
+
+#pragma unroll
+    for (int i = 0; i < 8; i++) v[i] = i < n ? (float)(int8_t)q.codes[at + i] * scale : 0;
 }
 
 template <class Y> KERNEL(EIGHTS, 4) turn_back(cad_tensor y, coded q, bool wide)
 {
+    SHARED(float, book); /* threads look up different ones at once */
     int64_t col = my_eighth();
     int n = count_of(col, y.cols);
     float v[8];
 
+    if (here_thread() < 16) book[here_thread()] = q.book[here_thread()];
+    block_barrier();
     if (col >= y.cols) return;
     for (int64_t row = here_block().y; row < y.rows; row += here_blocks().y) {
-        for (int i = 0; i < n; i++) v[i] = value_of(q, row, row * q.cols + col + i);
+        if (q.bytes) bytes_of(v, q, row, row * q.cols + col, n);
+        else values_of(v, q, book, row * q.cols + col, n);
         put8(at<Y>(y, row, col), v, n, wide && n == 8);
     }
 }
@@ -58,7 +76,7 @@ template <class Y> KERNEL(EIGHTS, 4) turn_back(cad_tensor y, coded q, bool wide)
 extern "C" cad_status GRID(dequantise)(cad_device *d, const cad_dequantise_args *x, void *work)
 {
     (void)work;
-    WITH_TYPE(x->y.dtype, Y, return launch(stream_of(d), "dequantise", turn_back<Y>, eighths(x->y.rows, x->y.cols), EIGHTS, 0, x->y, coded_of(&x->q), lies_wide(x->y)));
+    WITH_TYPE(x->y.dtype, Y, return launch(stream_of(d), "dequantise", turn_back<Y>, eighths(x->y.rows, x->y.cols), EIGHTS, 16 * (int64_t)sizeof(float), x->y, coded_of(&x->q), lies_wide(x->y)));
 }
 
 /* ---- to 4 bits: a thread takes a block of 64 ---- */
