@@ -1,18 +1,22 @@
 /* What a GPU does with cadtrain's operations, one JSON object a line:
  *   gpu DEVICE matrix [SIDE]                       bf16 products of random numbers, SIDE x SIDE (8192)
  *   gpu DEVICE attention HEAD TOKENS               causal attention, forward and backward, two sequences of TOKENS, 4096 columns of queries
- *   gpu DEVICE step SHAPE full|lora|uneven LENGTH SEQUENCES STEPS   whole training steps of the model of SHAPE (a config.json), random weights;
- *        uneven: adapters of rank 16 and records of uneven length up to LENGTH. Recomputes activations only where the plan does not fit without.
+ *   gpu DEVICE step SHAPE full|lora|uneven|qlora LENGTH SEQUENCES STEPS   whole training steps of the model of SHAPE (a config.json), random weights;
+ *        uneven: adapters of rank 16 and records of uneven length up to LENGTH; qlora: adapters on weights in NF4. Recomputes only what the plan does not fit without.
+ *   gpu DEVICE generate SHAPE PAST SEQUENCES STEPS  a token at a time for so many sequences at once, each behind PAST made-up ones; random weights in bf16
+ *   gpu DEVICE codes ROWS COLS                      a matrix back from NF4 and from 8 bits to bf16
+ *   gpu DEVICE moments COUNT                        AdamW on COUNT parameters, with moments in fp32 and in 8 bits
  * DEVICE is "cuda:0"; "emulated" and "cpu" try the same with tiny sizes. */
 #include <cadtrain/link.h>
-#include <cadtrain/zero.h>
+#include <cadtrain/train.h>
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static const double PEAK = 989.4e12; /* of an H100 or H200, dense bf16: facts/performance.md */
-enum { POOL = 1 << 20, SECONDS_EACH = 2 };
+enum { POOL = 1 << 20 };
+static const double SECONDS_EACH = 2, SECONDS_TRIED = 0.02; /* the latter where there is no GPU and nothing is measured */
 
 static void need(cad_status status)
 {
@@ -41,8 +45,8 @@ static cad_tensor random_matrix(cad_device *d, int64_t rows, int64_t cols)
 /* Seconds of one call among as many as fit in the time, all in flight. */
 static double timed(cad_device *d, cad_status (*call)(cad_device *, const void *), const void *x)
 {
+    double enough = strncmp(cad_device_name(d), "cuda", 4) ? SECONDS_TRIED : SECONDS_EACH, took;
     int64_t calls = 1;
-    double took;
 
     need(call(d, x)); /* the first one chooses its way */
     need(cad_device_sync(d));
@@ -51,7 +55,7 @@ static double timed(cad_device *d, cad_status (*call)(cad_device *, const void *
         for (int64_t i = 0; i < calls; i++) need(call(d, x));
         need(cad_device_sync(d));
         took = cad_now() - from;
-        if (took > SECONDS_EACH || calls > 4096) return took / (double)calls;
+        if (took > enough || calls > 4096) return took / (double)calls;
     }
 }
 
@@ -109,6 +113,57 @@ static void attention(cad_device *d, int64_t head, int64_t length)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) cad_device_free(d, &all[i]);
 }
 
+/* ---- codes ---- */
+
+static cad_status turn_back(cad_device *d, const void *x) { return cad_dequantise(d, x); }
+static cad_status move_on(cad_device *d, const void *x) { return cad_adamw(d, x); }
+static cad_status move_on8(cad_device *d, const void *x) { return cad_adamw8(d, x); }
+
+static void codes(cad_device *d, int64_t rows, int64_t cols)
+{
+    static const cad_code kinds[] = {CAD_NF4, CAD_INT8};
+    cad_tensor x = random_matrix(d, rows, cols);
+
+    for (int i = 0; i < 2; i++) {
+        cad_coded_layout l = cad_coded_layout_of(kinds[i], false, rows, cols);
+        cad_dequantise_args back = {.y = x};
+        void *memory;
+        double seconds;
+        need(cad_device_alloc(d, &memory, l.bytes, "codes"));
+        back.q = cad_coded_view(memory, kinds[i], false, rows, cols);
+        need(cad_quantise(d, &(cad_quantise_args){back.q, x}));
+        seconds = timed(d, turn_back, &back);
+        printf("{\"what\": \"codes\", \"code\": \"%s\", \"rows\": %lld, \"cols\": %lld, \"gigabytes_per_second\": %.6g}\n", cad_code_name(kinds[i]), (long long)rows, (long long)cols,
+               1e-9 * (double)(l.bytes + rows * cols * 2) / seconds);
+        cad_device_free(d, &memory);
+    }
+    cad_device_free(d, &x.data);
+}
+
+static cad_tensor cleared(cad_device *d, cad_dtype dtype, int64_t n)
+{
+    void *p;
+
+    need(cad_device_alloc(d, &p, n * (int64_t)cad_dtype_bytes(dtype), "an array"));
+    need(cad_device_zero(d, p, n * (int64_t)cad_dtype_bytes(dtype)));
+    return cad_view(p, dtype, 1, n);
+}
+
+static void moments(cad_device *d, int64_t n)
+{
+    int64_t blocks = cad_ceil_div(n, CAD_SCALE_BLOCK);
+    cad_tensor p = cleared(d, CAD_F32, n), g = cleared(d, CAD_F32, n), copy = cleared(d, CAD_BF16, n), m = cleared(d, CAD_F32, n), v = cleared(d, CAD_F32, n);
+    cad_tensor m8 = cleared(d, CAD_U8, n), v8 = cleared(d, CAD_U8, n), scale_m = cleared(d, CAD_F32, blocks), scale_v = cleared(d, CAD_F32, blocks);
+    cad_adamw_args full = {p, m, v, g, copy, 1e-5, 0.9, 0.999, 1e-8, 0.01, 1, 1};
+    cad_adamw8_args small = {p, m8, v8, scale_m, scale_v, g, copy, 1e-5, 0.9, 0.999, 1e-8, 0.01, 1, 1, 0};
+    double one = timed(d, move_on, &full), other = timed(d, move_on8, &small);
+    cad_tensor all[] = {p, g, copy, m, v, m8, v8, scale_m, scale_v};
+
+    printf("{\"what\": \"moments\", \"bits\": 32, \"parameters\": %lld, \"gigabytes_per_second\": %.6g, \"seconds_per_billion\": %.6g}\n", (long long)n, 1e-9 * 30 * (double)n / one, 1e9 * one / (double)n);
+    printf("{\"what\": \"moments\", \"bits\": 8, \"parameters\": %lld, \"gigabytes_per_second\": %.6g, \"seconds_per_billion\": %.6g}\n", (long long)n, 1e-9 * 18 * (double)n / other, 1e9 * other / (double)n);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) cad_device_free(d, &all[i].data);
+}
+
 /* ---- whole steps ---- */
 
 typedef struct rooms {
@@ -123,6 +178,7 @@ typedef struct rooms {
     float *weights;
     double *nll;
     int64_t length, sequences, tokens;
+    int64_t kept; /* positions of each sequence, where it generates */
     bool uneven;
 } rooms;
 
@@ -163,8 +219,8 @@ static void make_records(rooms *r)
 
 static void open_rooms(rooms *r, cad_device *d)
 {
-    cad_zero_options zero = {.train = true, .atoms_per_step = 1, .compute = CAD_BF16};
-    cad_limits limits = {r->tokens, r->sequences, r->length, true};
+    cad_zero_options zero = {.train = !r->kept, .atoms_per_step = 1, .compute = CAD_BF16};
+    cad_limits limits = {r->tokens, r->sequences, cad_max(r->length, r->kept), !r->kept, true, r->kept};
 
     r->arena = (cad_arena){.device = d};
     need(cad_comm_open(&r->comm, "self"));
@@ -188,26 +244,11 @@ static double one_step(rooms *r, int64_t number)
                          .weights = r->weights, .scale = 1.0 / (double)r->sequences, .seed_index = (uint64_t)number};
     cad_zero_step_args a = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .max_grad_norm = 1, .step = number};
     cad_zero_step_result done;
-    cad_unit_view w;
-    void *grads;
     double from = cad_now();
 
     need(cad_zero_begin(r->zero));
-    need(cad_model_start(r->model, &b, true));
-    for (int i = 0; i < r->params->units; i++) {
-        need(cad_zero_fetch(r->zero, i));
-        need(cad_zero_use(r->zero, i, &w));
-        need(cad_model_forward(r->model, i, w));
-        need(cad_zero_release(r->zero, i));
-    }
-    for (int i = r->params->units - 1; i >= 0; i--) {
-        need(cad_zero_fetch(r->zero, i));
-        need(cad_zero_use(r->zero, i, &w));
-        need(cad_zero_grads(r->zero, i, &grads));
-        need(cad_model_backward(r->model, i, w, grads));
-        need(cad_zero_release(r->zero, i));
-        need(cad_zero_grads_done(r->zero, i, false));
-    }
+    need(cad_walk_forward(r->zero, r->model, r->params->units, &b, true));
+    need(cad_walk_backward(r->zero, r->model, r->params->units, false));
     need(cad_zero_step(r->zero, &a, &done));
     need(cad_model_nll(r->model, r->nll));
     need(cad_device_sync(r->arena.device));
@@ -250,6 +291,9 @@ static void print_shares(const cad_device *d)
 
 static int smaller(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
 
+static const int recomputes[] = {CAD_RECOMPUTE_LEAST, CAD_RECOMPUTE_ATTENTION, CAD_RECOMPUTE_BLOCKS}; /* from fast to small */
+static const char *const recompute_names[] = {"none", "blocks", "attention"};
+
 static void step(cad_device *d, const char *shape, const char *how, int64_t length, int64_t sequences, int64_t steps)
 {
     rooms r = {.length = length, .sequences = sequences, .uneven = !strcmp(how, "uneven")};
@@ -262,12 +306,13 @@ static void step(cad_device *d, const char *shape, const char *how, int64_t leng
     need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
     need(cad_arch_parse(&r.arch, text, n, shape));
     r.method = (cad_method){.lora = *how != 'f', .r = 16, .alpha = 32, .train_head = true, .num_labels = 2, .pooling = CAD_POOLING_LAST, .compute = CAD_BF16, .seed = 42};
+    if (*how == 'q') r.method.code = CAD_NF4, r.method.nested = true;
     make_records(&r);
     cad_device_memory(d, &left, &all);
-    planned = plan(&r, cad_device_name(d), &work);
-    if (all && planned > left) {
-        r.method.recompute = true;
+    for (int i = 0; i < 3; i++) {
+        r.method.recompute = recomputes[i];
         planned = plan(&r, cad_device_name(d), &work);
+        if (!all || planned <= left) break;
     }
     if (all && planned > left) need(cad_fail(CAD_ERESOURCE, "%s %s: the plan needs %.1f GiB, %.1f are free", shape, how, (double)planned / 0x1p30, (double)left / 0x1p30));
     open_rooms(&r, d);
@@ -284,14 +329,72 @@ static void step(cad_device *d, const char *shape, const char *how, int64_t leng
     flop = cad_flop_per_token(&r.arch, r.params, r.uneven ? (double)r.tokens / (double)r.sequences : (double)length);
     for (int64_t i = 0; i < sequences; i++) losses += r.nll[i] / (double)sequences;
     cad_device_memory(d, &left, &all);
-    printf("{\"what\": \"step\", \"shape\": \"%s\", \"how\": \"%s\", \"length\": %lld, \"sequences\": %lld, \"tokens\": %lld, \"recompute\": %s, \"seconds\": %.6g, \"tokens_per_second\": %.6g, "
+    printf("{\"what\": \"step\", \"shape\": \"%s\", \"how\": \"%s\", \"length\": %lld, \"sequences\": %lld, \"tokens\": %lld, \"recompute\": \"%s\", \"seconds\": %.6g, \"tokens_per_second\": %.6g, "
            "\"flop_per_token\": %.6g, \"share_of_peak\": %.5f, \"planned_bytes\": %lld, \"peak_bytes\": %lld, \"device_bytes_in_use\": %lld, \"loss\": %.6g",
-           strrchr(shape, '/') ? strrchr(shape, '/') + 1 : shape, how, (long long)length, (long long)sequences, (long long)r.tokens, r.method.recompute ? "true" : "false", seconds,
+           strrchr(shape, '/') ? strrchr(shape, '/') + 1 : shape, how, (long long)length, (long long)sequences, (long long)r.tokens, recompute_names[r.method.recompute], seconds,
            (double)r.tokens / seconds, flop, flop * (double)r.tokens / seconds / PEAK, (long long)planned, (long long)cad_device_peak(d), (long long)(all - left), losses);
     print_shares(d);
     puts("}");
     close_rooms(&r);
     void *host[] = {text, took, r.ids, r.starts, r.labels, r.weights, r.nll};
+    for (size_t i = 0; i < sizeof host / sizeof *host; i++) cad_free(&host[i]);
+}
+
+/* ---- generation ---- */
+
+/* One more token of each sequence; all of them have `past`. */
+static double one_token(rooms *r, int32_t *slots, int32_t *past, int32_t at, float *next)
+{
+    cad_model_batch b = {.tokens = (int32_t)r->sequences, .sequences = (int32_t)r->sequences, .longest = 1, .ids = r->ids, .starts = r->starts, .slots = slots, .past = past};
+    double from = cad_now();
+
+    for (int32_t s = 0; s < r->sequences; s++) {
+        slots[s] = s;
+        past[s] = at;
+    }
+    need(cad_walk_forward(r->zero, r->model, r->params->units, &b, false));
+    if (cad_device_pretends(r->arena.device)) return 0;
+    need(cad_model_next(r->model, next));
+    return cad_now() - from;
+}
+
+static void generate(cad_device *d, const char *shape, int64_t past_tokens, int64_t sequences, int64_t steps)
+{
+    rooms r = {.length = 1, .sequences = sequences, .kept = past_tokens + steps + 1};
+    int32_t *slots, *past;
+    int64_t work;
+    double *took;
+    float *next;
+    char *text, name[40];
+    cad_device *counting;
+    size_t n;
+
+    for (int64_t i = 0; i < POOL; i++) pool[i] = (float)cad_rng_normal(2, CAD_RNG_TEST, 0, (uint64_t)i);
+    need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
+    need(cad_arch_parse(&r.arch, text, n, shape));
+    r.method = (cad_method){.causal = true, .num_labels = 2, .compute = CAD_BF16, .seed = 42};
+    make_records(&r);
+    need(cad_alloc(&slots, (size_t)sequences, 4, "slots"));
+    need(cad_alloc(&past, (size_t)sequences, 4, "pasts"));
+    need(cad_alloc(&took, (size_t)steps, sizeof *took, "times"));
+    need(cad_alloc(&next, (size_t)(sequences * r.arch.vocab), sizeof *next, "logits"));
+    snprintf(name, sizeof name, "plan:%s", cad_device_name(d));
+    need(cad_device_open(&counting, name, 0));
+    open_rooms(&r, counting);
+    (void)one_token(&r, slots, past, 0, next);
+    work = cad_device_work_needed(counting);
+    close_rooms(&r);
+    need(cad_device_close(&counting));
+    open_rooms(&r, d);
+    need(cad_device_reserve(d, work));
+    need(cad_zero_load(r.zero, draw, &r));
+    for (int64_t i = 0; i < 2; i++) (void)one_token(&r, slots, past, (int32_t)past_tokens, next); /* what stands before it is whatever the memory holds */
+    for (int64_t i = 0; i < steps; i++) took[i] = one_token(&r, slots, past, (int32_t)(past_tokens + i), next);
+    qsort(took, (size_t)steps, sizeof *took, smaller);
+    printf("{\"what\": \"generate\", \"shape\": \"%s\", \"past\": %lld, \"sequences\": %lld, \"tokens_per_second\": %.6g, \"peak_bytes\": %lld}\n", strrchr(shape, '/') ? strrchr(shape, '/') + 1 : shape,
+           (long long)past_tokens, (long long)sequences, (double)sequences / took[steps / 2], (long long)cad_device_peak(d));
+    close_rooms(&r);
+    void *host[] = {text, slots, past, took, next, r.ids, r.starts, r.labels, r.weights, r.nll};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) cad_free(&host[i]);
 }
 
@@ -302,13 +405,16 @@ int main(int argc, char **argv)
     cad_device *d;
 
     if (argc < 3) {
-        fputs("gpu DEVICE matrix [SIDE] | attention HEAD LENGTH | step SHAPE full|lora|uneven LENGTH SEQUENCES STEPS\n", stderr);
+        fputs("gpu DEVICE matrix [SIDE] | attention HEAD LENGTH | step SHAPE full|lora|uneven|qlora LENGTH SEQUENCES STEPS | generate SHAPE PAST SEQUENCES STEPS | codes ROWS COLS | moments COUNT\n", stderr);
         return 2;
     }
     need(cad_device_open(&d, argv[1], 0));
     if (!strcmp(argv[2], "matrix")) matrix(d, number(argc, argv, 3, 8192));
     else if (!strcmp(argv[2], "attention")) attention(d, number(argc, argv, 3, 128), number(argc, argv, 4, 4096));
     else if (!strcmp(argv[2], "step") && argc > 4) step(d, argv[3], argv[4], number(argc, argv, 5, 1024), number(argc, argv, 6, 4), number(argc, argv, 7, 5));
+    else if (!strcmp(argv[2], "generate") && argc > 3) generate(d, argv[3], number(argc, argv, 4, 1024), number(argc, argv, 5, 1), number(argc, argv, 6, 32));
+    else if (!strcmp(argv[2], "codes")) codes(d, number(argc, argv, 3, 14336), number(argc, argv, 4, 4096));
+    else if (!strcmp(argv[2], "moments")) moments(d, number(argc, argv, 3, 1 << 28));
     else if (!strcmp(argv[2], "what")) printf("{\"what\": \"device\", \"device\": \"%s\"}\n", cad_device_description(d));
     else return 2;
     need(cad_device_close(&d));

@@ -68,6 +68,10 @@ CAD_CHECKED cad_status cad_plan_print(const cad_options *o, const cad_plan_optio
 /* Where a model lies: a directory as it is, ORG/NAME through the Hugging Face cache (offline). CAD_EMODEL names the command that downloads it. */
 CAD_CHECKED cad_status cad_find_model(char **out, const char *name_or_path, const char *cache_dir);
 
+/* ---- one micro-batch through the units of a model and back (walk.c), as ZeRO brings them; collective where units travel. b NULL, `empty`: this rank has none ---- */
+CAD_CHECKED cad_status cad_walk_forward(cad_zero *z, cad_model *m, int units, const cad_model_batch *b, bool training);
+CAD_CHECKED cad_status cad_walk_backward(cad_zero *z, cad_model *m, int units, bool empty);
+
 /* ---- signals (signals.c): not collective; flags only ---- */
 void cad_signals_setup(void);
 int cad_signals_stop(void); /* the signal that asked to stop; 0: none */

@@ -74,25 +74,10 @@ static cad_status compute(rooms *r)
 {
     cad_model_batch b = {.tokens = TOKENS, .sequences = RECORDS, .longest = LENGTH, .ids = r->ids, .starts = r->starts, .labels = r->labels, .weights = r->weights,
                          .scale = 1.0 / RECORDS};
-    cad_unit_view w;
-    void *grads;
 
     CAD_TRY(cad_zero_begin(r->zero));
-    CAD_TRY(cad_model_start(r->model, &b, true));
-    for (int i = 0; i < r->params->units; i++) {
-        CAD_TRY(cad_zero_fetch(r->zero, i));
-        CAD_TRY(cad_zero_use(r->zero, i, &w));
-        CAD_TRY(cad_model_forward(r->model, i, w));
-        CAD_TRY(cad_zero_release(r->zero, i));
-    }
-    for (int i = r->params->units - 1; i >= 0; i--) {
-        CAD_TRY(cad_zero_fetch(r->zero, i));
-        CAD_TRY(cad_zero_use(r->zero, i, &w));
-        CAD_TRY(cad_zero_grads(r->zero, i, &grads));
-        CAD_TRY(cad_model_backward(r->model, i, w, grads));
-        CAD_TRY(cad_zero_release(r->zero, i));
-        CAD_TRY(cad_zero_grads_done(r->zero, i, false));
-    }
+    CAD_TRY(cad_walk_forward(r->zero, r->model, r->params->units, &b, true));
+    CAD_TRY(cad_walk_backward(r->zero, r->model, r->params->units, false));
     return cad_model_nll(r->model, r->nll);
 }
 

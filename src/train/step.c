@@ -31,42 +31,15 @@ static bool is_empty(const cad_batch *b) { return !b || !b->head->sequences; }
 
 cad_status cadp_forward(cad_run *r, const cad_batch *b, bool training)
 {
-    bool empty = is_empty(b);
-    int units = r->params->units;
+    cad_model_batch m;
 
-    if (!empty) {
-        cad_model_batch m = model_batch(r, b);
-        if (r->method.causal && !r->at_slots) cadp_set_targets(r, b);
-        CAD_TRY(cad_model_start(r->model, &m, training));
-    }
-    CAD_TRY(cad_zero_fetch(r->zero, 0));
-    for (int i = 0; i < units; i++) {
-        cad_unit_view w;
-        if (i + 1 < units) CAD_TRY(cad_zero_fetch(r->zero, i + 1));
-        CAD_TRY(cad_zero_use(r->zero, i, &w));
-        if (!empty) CAD_TRY(cad_model_forward(r->model, i, w));
-        CAD_TRY(cad_zero_release(r->zero, i));
-    }
-    return CAD_OK;
+    if (is_empty(b)) return cad_walk_forward(r->zero, r->model, r->params->units, NULL, training);
+    m = model_batch(r, b);
+    if (r->method.causal && !r->at_slots) cadp_set_targets(r, b);
+    return cad_walk_forward(r->zero, r->model, r->params->units, &m, training);
 }
 
-cad_status cadp_backward(cad_run *r, const cad_batch *b)
-{
-    bool empty = is_empty(b);
-
-    CAD_TRY(cad_zero_fetch(r->zero, r->params->units - 1));
-    for (int i = r->params->units - 1; i >= 0; i--) {
-        cad_unit_view w;
-        void *grads;
-        if (i) CAD_TRY(cad_zero_fetch(r->zero, i - 1));
-        CAD_TRY(cad_zero_use(r->zero, i, &w));
-        CAD_TRY(cad_zero_grads(r->zero, i, &grads));
-        if (!empty) CAD_TRY(cad_model_backward(r->model, i, w, grads));
-        CAD_TRY(cad_zero_release(r->zero, i));
-        CAD_TRY(cad_zero_grads_done(r->zero, i, empty));
-    }
-    return CAD_OK;
-}
+cad_status cadp_backward(cad_run *r, const cad_batch *b) { return cad_walk_backward(r->zero, r->model, r->params->units, is_empty(b)); }
 
 /* The atom's share of the step's loss: scale * sum of weight * nll, in row order. */
 static cad_status atom_loss(cad_run *r, const cad_batch *b, double *out)
