@@ -67,6 +67,10 @@ if [ -n "$dry" ]; then
     ours 60 "matrix 64"
     for head in 64 80; do both 60 "attention $head 64"; done
     for how in full lora uneven; do both 100 "step $here/shapes/dry.json $how 48 2 1"; done
+    ours 60 "step $here/shapes/dry.json qlora 48 2 1"
+    ours 60 "generate $here/shapes/dry.json 8 2 2"
+    ours 60 "codes 64 64"
+    ours 60 "moments 4096"
     echo "the operation table: a dry run" >>"$missing"
 else
     ours 20 "matrix 8192"
@@ -77,6 +81,10 @@ else
     both 60 "step $here/shapes/qwen2.5-7b.json full 1024 4 8"
     both 50 "step $here/shapes/llama-3.1-8b.json uneven 1024 16 5"
     both 50 "step $here/shapes/qwen2.5-7b.json lora 4096 4 5"
+    ours 40 "step $here/shapes/llama-3.1-8b.json qlora 4096 4 5"
+    ours 30 "generate $here/shapes/llama-3.1-8b.json 1024 1 32"
+    ours 15 "codes 14336 4096"
+    ours 15 "moments 268435456"
     both 40 "step $here/shapes/qwen2.5-7b.json uneven 1024 16 5"
     for head in 64 80 96 256; do both 20 "attention $head 4096"; done
     left=$((end - $(date +%s)))
@@ -96,6 +104,7 @@ quoted() { printf '"%s"' "$(tr -d '"\\' | tr -s '\n\t ' ' ')"; }
     printf '"rows": [%s]}\n' "$(paste -sd, "$rows")"
 } >"$output.json"
 
+recomputed() { case $1 in none | false | '') ;; true) echo ', recomputed' ;; *) echo ", $1 recomputed" ;; esac }
 value() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p'; }
 {
     if [ -n "$dry" ]; then echo "# A dry run: nothing here is a measurement"; else echo "# One GPU: $(grep -m1 '"what": "device"' "$rows" | value device)"; fi
@@ -108,11 +117,20 @@ value() { sed -n 's/.*"'"$1"'": *"\{0,1\}\([^",}]*\).*/\1/p'; }
             matrix) echo "| $(v side) | matrix, $(v size) on each side | | $(v tflops) | | |" ;;
             attention) echo "| $(v side) | attention, head $(v head), length $(v length) | | $(v forward_tflops) forward, $(v backward_tflops) backward | | |" ;;
             step)
-                echo "| $(v side) | $(v shape) $(v how), $(v sequences) x $(v length)$([ "$(v recompute)" = true ] && echo ", recomputed") | $(v tokens_per_second) | $(awk -v f="$(v flop_per_token)" -v t="$(v tokens_per_second)" 'BEGIN { printf "%.4g", f * t / 1e12 }') | $(v share_of_peak) | $(awk -v b="$(v peak_bytes)" 'BEGIN { printf "%.2f", b / 2^30 }') |"
+                echo "| $(v side) | $(v shape) $(v how), $(v sequences) x $(v length)$(recomputed "$(v recompute)") | $(v tokens_per_second) | $(awk -v f="$(v flop_per_token)" -v t="$(v tokens_per_second)" 'BEGIN { printf "%.4g", f * t / 1e12 }') | $(v share_of_peak) | $(awk -v b="$(v peak_bytes)" 'BEGIN { printf "%.2f", b / 2^30 }') |"
                 ;;
+            generate) echo "| $(v side) | $(v shape) generating, $(v sequences) at once behind $(v past) tokens | $(v tokens_per_second) | | | $(awk -v b="$(v peak_bytes)" 'BEGIN { printf "%.2f", b / 2^30 }') |" ;;
+            codes) echo "| $(v side) | $(v code) to bf16, $(v rows) x $(v cols): $(v gigabytes_per_second) GB/s | | | | |" ;;
+            moments) echo "| $(v side) | AdamW, moments in $(v bits) bits: $(v gigabytes_per_second) GB/s, $(v seconds_per_billion) s a billion parameters | | | | |" ;;
             operations) echo "| $(v side) | operation table: $(v passed) passed, $(v failed) failed | | | | |" ;;
         esac
     done <"$rows"
+    printf '\nWhere the time of a step goes (one more step, which waits after every operation):\n\n'
+    while read -r row; do
+        case $(echo "$row" | value what) in step) echo "$row" | sed -n 's/.*"shares": {\([^}]*\)}.*/\1/p' | tr -d '"' | sed "s/^/- $(echo "$row" | value shape) $(echo "$row" | value how): /" ;; esac
+    done <"$rows"
+    printf '\nVersions: cadtrain %s; driver %s.\n' "$("$program" version 2>/dev/null | tr -s '\n\t ' ' ')" "$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -1)"
+    grep '"what": "versions"' "$rows" | tr -d '"{}' | sed 's/.*what: versions, /The Python stack: /'
     [ ! -s "$missing" ] || printf '\nLeft out:\n'
     sed 's/^/- /' "$missing"
 } >"$output.md"
