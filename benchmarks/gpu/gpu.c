@@ -182,19 +182,31 @@ typedef struct rooms {
     bool uneven;
 } rooms;
 
+/* Weights of the usual size, in both dtypes: billions of them are copied from here. */
 static float pool[POOL];
+static uint16_t half_pool[POOL];
 
-/* Numbers of the usual size from a pool: as fast as they travel. */
+static void fill_pool(void)
+{
+    for (int64_t i = 0; i < POOL; i++) {
+        pool[i] = 0.02f * (float)cad_rng_normal(2, CAD_RNG_TEST, 0, (uint64_t)i);
+        half_pool[i] = cad_f32_to_bf16(pool[i]);
+    }
+}
+
 static cad_status draw(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out)
 {
     const cad_param *p = &((rooms *)with)->params->row[row];
-    uint64_t at = (uint64_t)row * 7919 + (uint64_t)from;
-    float scale = p->dims == 1 ? 0 : 0.02f, base = p->dims == 1 && p->piece == CAD_PIECE_WEIGHT ? 1 : 0;
+    float flat = p->piece == CAD_PIECE_WEIGHT ? 1 : 0;
+    int64_t at = (int64_t)(((uint64_t)row * 7919 + (uint64_t)from) % POOL), each = as == CAD_F32 ? 4 : 2, some;
 
-    for (int64_t i = 0; i < n; i++) {
-        float v = base + scale * pool[(at + (uint64_t)i) % POOL];
-        if (as == CAD_F32) ((float *)out)[i] = v;
-        else ((uint16_t *)out)[i] = cad_f32_to_bf16(v);
+    for (int64_t i = 0; p->dims == 1 && i < n; i++) {
+        if (as == CAD_F32) ((float *)out)[i] = flat;
+        else ((uint16_t *)out)[i] = cad_f32_to_bf16(flat);
+    }
+    for (int64_t i = 0; p->dims != 1 && i < n; i += some, at = 0) {
+        some = cad_min(n - i, POOL - at);
+        memcpy((char *)out + i * each, as == CAD_F32 ? (const void *)(pool + at) : (const void *)(half_pool + at), (size_t)(some * each));
     }
     return CAD_OK;
 }
@@ -302,7 +314,7 @@ static void step(cad_device *d, const char *shape, const char *how, int64_t leng
     char *text;
     size_t n;
 
-    for (int64_t i = 0; i < POOL; i++) pool[i] = (float)cad_rng_normal(2, CAD_RNG_TEST, 0, (uint64_t)i);
+    fill_pool();
     need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
     need(cad_arch_parse(&r.arch, text, n, shape));
     r.method = (cad_method){.lora = *how != 'f', .r = 16, .alpha = 32, .train_head = true, .num_labels = 2, .pooling = CAD_POOLING_LAST, .compute = CAD_BF16, .seed = 42};
@@ -369,7 +381,7 @@ static void generate(cad_device *d, const char *shape, int64_t past_tokens, int6
     cad_device *counting;
     size_t n;
 
-    for (int64_t i = 0; i < POOL; i++) pool[i] = (float)cad_rng_normal(2, CAD_RNG_TEST, 0, (uint64_t)i);
+    fill_pool();
     need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
     need(cad_arch_parse(&r.arch, text, n, shape));
     r.method = (cad_method){.causal = true, .num_labels = 2, .compute = CAD_BF16, .seed = 42};

@@ -81,14 +81,15 @@ extern "C" cad_status GRID(dequantise)(cad_device *d, const cad_dequantise_args 
 
 /* ---- to 4 bits: a thread takes a block of 64 ---- */
 
-typedef struct book4 { float middle[15]; uint8_t pattern[16]; } book4;
+typedef struct book4 { float middle[15]; uint64_t patterns; } book4; /* four bits each */
 
 ON_DEVICE uint8_t code_of(const book4 &b, float s)
 {
     int index = 0;
 
+#pragma unroll
     for (int i = 0; i < 15; i++) index += b.middle[i] < s;
-    return b.pattern[index];
+    return (uint8_t)(b.patterns >> 4 * index & 15);
 }
 
 /* A whole block is multiplied by the reciprocal, the last short one divided: each as bitsandbytes does it. */
@@ -138,7 +139,7 @@ extern "C" cad_status GRID(quantise)(cad_device *d, const cad_quantise_args *x, 
         WITH_TYPE(x->x.dtype, X, return launch(stream_of(d), "quantise, 8 bits", quantise8<X>, dim(x->x.rows, 1, 1), CODE_THREADS, CODE_ROOM, (int8_t *)x->q.codes.data, (float *)x->q.scales.data,
                                                (const X *)x->x.data, x->x.cols));
     memcpy(book.middle, cad_code_middles(x->q.code), sizeof book.middle);
-    memcpy(book.pattern, cad_code_patterns(x->q.code), sizeof book.pattern);
+    for (int i = 0; i < 16; i++) book.patterns |= (uint64_t)cad_code_patterns(x->q.code)[i] << 4 * i;
     WITH_TYPE(x->x.dtype, X, return launch(stream_of(d), "quantise, 4 bits", quantise4<X>, dim(cad_ceil_div(n, (int64_t)CAD_QUANT_BLOCK * EIGHTS), 1, 1), EIGHTS, 0, (uint8_t *)x->q.codes.data,
                                            (float *)x->q.scales.data, (const X *)x->x.data, n, book));
 }
