@@ -649,6 +649,7 @@ const ops_case ops_table[] = {
     MM(33, 65, 129, BF16, F32, .alpha = 1, .beta = 1, .flags = TA), MM(130, 97, 64, BF16, BF16, .alpha = 2, .beta = -1),
     MM(64, 64, 64, BF16, BF16, .alpha = 1, .flags = TA | TB | BIAS), MM(40, 24, 3000, BF16, F32, .alpha = 1, .beta = 1, .flags = TA),
     MM(3000, 2, 64, BF16, BF16, .alpha = 1, .flags = TB), MM(96, 128, 256, BF16, F32, .alpha = 1, .flags = TB),
+    MM(33, 72, 40, BF16, F32, .alpha = 1, .alpha2 = 2, .k2 = 8, .beta = 1, .flags = TB | TB2 | BIAS), MM(7, 27, 16, BF16, F32, .alpha = 1, .flags = TB | BIAS),
     MM(33, 65, 29, F32, F32, .alpha = 1, .alpha2 = 2, .k2 = 8, .flags = TB | TB2), MM(33, 65, 29, BF16, BF16, .alpha = 1, .alpha2 = 0.5, .k2 = 16, .flags = TB | TB2 | BIAS),
     MM(33, 65, 29, BF16, BF16, .alpha = 1, .alpha2 = 2, .k2 = 3, .beta = 1, .flags = TA2), MM(33, 65, 29, BF16, F32, .alpha = 1, .alpha2 = 2, .k2 = 5, .flags = TA | TA2 | TB2),
 
