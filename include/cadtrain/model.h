@@ -3,6 +3,7 @@
 #ifndef CADTRAIN_MODEL_H
 #define CADTRAIN_MODEL_H
 #include <cadtrain/arena.h>
+#include <cadtrain/options.h>
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -62,8 +63,6 @@ void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *ou
 
 /* ---- method: what trains ---- */
 
-/* A number for modules whose name ends as a regular expression says (PEFT's rank_pattern, alpha_pattern). */
-typedef struct cad_module_number { char *pattern; double value; } cad_module_number;
 /* What the backward pass computes again. Norms and activation functions always; attention too; or whole blocks, of which only the inputs are kept. */
 typedef enum cad_recompute { CAD_RECOMPUTE_LEAST, CAD_RECOMPUTE_BLOCKS, CAD_RECOMPUTE_ATTENTION } cad_recompute;
 typedef struct cad_method {
