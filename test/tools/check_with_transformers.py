@@ -333,7 +333,7 @@ def check_options(family, base, rows):
         name, out = f'{family} {kind} by options', f'{TMP}/{family}.{kind.replace(" ", "_")}.options'
         config = peft.LoraConfig(**{'r': 4, 'lora_alpha': 8, 'lora_dropout': 0.0, 'task_type': 'SEQ_CLS', **flags})
         model = peft.get_peft_model(load(base)[0], config)
-        want = {k: tuple(v.shape) for k, v in peft.get_peft_model_state_dict(model).items() if not k.endswith('.base_layer.weight')}
+        want = {k: tuple(v.shape) for k, v in peft.get_peft_model_state_dict(model).items() if not k.endswith('.base_layer.weight') and '.original_module.' not in k and '.modules_to_save.' not in k}
         common = ['--model-name-or-path', base, *as_flags(4, flags), '--train-file', rows, '--validation-split', 0, '--max-length', MAX_LENGTH, '--per-device-train-batch-size', 12,
                   '--max-steps', 2, '--learning-rate', 3e-3, '--weight-decay', 0, '--warmup-ratio', 0, '--evaluation-strategy', 'no']
         count = sum(p.numel() for p in model.parameters() if p.requires_grad)
