@@ -134,7 +134,7 @@ static cad_status read_sizes(cad_arch *a, const cadp_reader *r)
     CAD_TRY(cadp_whole(r, "head_dim", &a->head_dim, (double)(a->hidden / a->q_heads), 2, 1024));
     a->layers = (int)layers;
     a->dense_intermediate = a->intermediate;
-    if (a->head_dim % 2) return cad_fail(CAD_EMODEL, "%s: \"head_dim\": expected an even number from 2 to 1024, found %lld", r->path, (long long)a->head_dim);
+    if (a->head_dim % 2 && strcmp(cadp_block_word(r, "rotation", "halves"), "none")) return cad_fail(CAD_EMODEL, "%s: \"head_dim\": expected an even number from 2 to 1024, found %lld", r->path, (long long)a->head_dim);
     if (a->q_heads % a->kv_heads)
         return cad_fail(CAD_EMODEL, "%s: expected num_attention_heads (%lld) to be a multiple of num_key_value_heads (%lld)", r->path, (long long)a->q_heads, (long long)a->kv_heads);
     return CAD_OK;
