@@ -1,4 +1,4 @@
-/* Speed of the tokenizer on one thread: tokenizer DIR FILE [TIMES] prints one JSON object. FILE: a JSON array of texts (or of {"text"}), or JSONL. */
+/* Speed of the tokenizer: tokenizer DIR FILE [TIMES [THREADS]] (10, 1) prints one JSON object. FILE: a JSON array of texts (or of {"text"}), or JSONL. */
 #include <cadtrain/format.h>
 #include <cadtrain/text.h>
 #include <stdio.h>
@@ -46,7 +46,7 @@ static cad_status read_texts(texts *t, const char *path, char **bytes)
     return CAD_OK;
 }
 
-static cad_status measure(const char *dir, const texts *t, int times)
+static cad_status measure(const char *dir, const texts *t, int times, int threads)
 {
     cad_tokenizer *tokenizer;
     cad_ids ids = {0};
@@ -60,7 +60,7 @@ static cad_status measure(const char *dir, const texts *t, int times)
     for (int i = 0; !status && i < times; ++i) {
         ids.count = 0;
         start = cad_now();
-        status = cad_tokenizer_encode_all(tokenizer, t->text, t->size, t->count, 0, true, 1, &ids, starts, NULL, NULL, NULL);
+        status = cad_tokenizer_encode_all(tokenizer, t->text, t->size, t->count, 0, true, threads, &ids, starts, NULL, NULL, NULL);
         start = cad_now() - start;
         if (i == 0) first = start;
         if (start < best) best = start;
@@ -82,11 +82,11 @@ int main(int argc, char **argv)
     cad_status status;
 
     if (argc < 3) {
-        fprintf(stderr, "usage: tokenizer DIR FILE [TIMES]\n");
+        fprintf(stderr, "usage: tokenizer DIR FILE [TIMES [THREADS]]\n");
         return CAD_EUSAGE;
     }
     status = read_texts(&t, argv[2], &bytes);
-    if (!status) status = measure(argv[1], &t, argc > 3 ? atoi(argv[3]) : 10);
+    if (!status) status = measure(argv[1], &t, argc > 3 ? atoi(argv[3]) : 10, argc > 4 ? atoi(argv[4]) : 1);
     if (status) cad_print_failure();
     for (int64_t i = 0; i < t.trees; ++i) cad_tree_close(&t.tree[i]);
     cad_free(&t.tree);

@@ -3,6 +3,7 @@
 #ifndef CADTRAIN_MODEL_H
 #define CADTRAIN_MODEL_H
 #include <cadtrain/arena.h>
+#include <cadtrain/options.h>
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -23,10 +24,12 @@ typedef struct cad_tensor_names {
     char attn_norm[64], attn_out_norm[64], mlp_norm[64], mlp_out_norm[64], q_norm[64], k_norm[64];
     char q[64], k[64], v[64], o[64], gate[64], up[64], down[64];
     char router[64], expert_gate_up[64], expert_down[64], shared_gate[64], shared_up[64], shared_down[64]; /* experts: whole names */
+    char one_gate[64], one_up[64], one_down[64]; /* experts stored one by one: the number is %d */
     char pooler[64], head[64], lm_head[64];
+    char nested_root[64]; /* what Transformers' class of a nested directory calls the root: "model.language_model" */
 } cad_tensor_names;
 typedef struct cad_arch {
-    char family[32], class_stem[32], text_type[32]; /* "qwen2", "Qwen2" (…ForSequenceClassification); model_type of the text part of a nested file */
+    char family[32], class_stem[32], causal_stem[32], text_type[32]; /* "qwen2", "Qwen2" (…ForSequenceClassification, …ForCausalLM); model_type of the text part of a nested file */
     int layers;
     int64_t hidden, intermediate, dense_intermediate, vocab, q_heads, kv_heads, head_dim, max_positions, types; /* dense_intermediate: of layers without experts */
     double eps, embed_scale, attn_scale, attn_softcap, final_softcap, initializer_range;
@@ -62,8 +65,6 @@ void cad_rope_frequencies(const cad_rope_spec *spec, int64_t head_dim, float *ou
 
 /* ---- method: what trains ---- */
 
-/* A number for modules whose name ends as a regular expression says (PEFT's rank_pattern, alpha_pattern). */
-typedef struct cad_module_number { char *pattern; double value; } cad_module_number;
 /* What the backward pass computes again. Norms and activation functions always; attention too; or whole blocks, of which only the inputs are kept. */
 typedef enum cad_recompute { CAD_RECOMPUTE_LEAST, CAD_RECOMPUTE_BLOCKS, CAD_RECOMPUTE_ATTENTION } cad_recompute;
 typedef struct cad_method {
@@ -120,6 +121,7 @@ typedef struct cad_param {
     double scale;      /* piece A: what the adapter is multiplied by, alpha / r */
     bool idle;         /* part of the model, but nothing computed depends on it: its gradient is none */
     bool trains, decays;
+    const char *outer; /* NULL, or what stands in an adapter's file in place of the root (of parameters, not to be freed) */
     bool wrapped;      /* a bias beside an adapter: PEFT calls it "….base_layer.bias" */
     int64_t at;        /* first element in its unit's trainable flat array, first byte in the frozen one */
     int64_t bytes;     /* frozen: held there */
@@ -132,6 +134,10 @@ typedef struct cad_params {
     int64_t *train_elems, *frozen_elems, *frozen_bytes; /* [units] */
     int64_t trainable, all;
     bool gain_plus_one;                  /* of the architecture: a new gain is 0 */
+    cad_tensor_names names;              /* of the architecture */
+    cad_code stored;                     /* on disk linear layers are such codes */
+    bool stored_nested;
+    char outer_root[72], outer_head[72]; /* what `outer` of a row points to */
     int (*find)[CAD_ROLES][CAD_PIECES];  /* [units]: row number or -1 */
 } cad_params;
 CAD_CHECKED cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_method *method);

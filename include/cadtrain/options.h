@@ -16,6 +16,10 @@ enum { CAD_OFFLOAD_NONE, CAD_OFFLOAD_CPU }; /* offload_optimizer */
 enum { CAD_CHECKPOINT_NO, CAD_CHECKPOINT_BLOCKS, CAD_CHECKPOINT_SELECTIVE, CAD_CHECKPOINT_AUTO }; /* gradient_checkpointing */
 enum { CAD_OPTIM_TORCH, CAD_OPTIM_TORCH_FUSED, CAD_OPTIM_HF, CAD_OPTIM_PAGED_32BIT, CAD_OPTIM_8BIT, CAD_OPTIM_PAGED_8BIT }; /* optim */
 typedef struct cad_words { char **word; int count; } cad_words;
+typedef struct cad_whole_numbers { int *at; int count; } cad_whole_numbers;
+/* A number for modules whose name ends as a regular expression says (PEFT's rank_pattern, alpha_pattern). */
+typedef struct cad_module_number { char *pattern; double value; } cad_module_number;
+typedef struct cad_module_numbers { cad_module_number *at; int count; } cad_module_numbers;
 
 typedef struct cad_options {
     char *experiment_name, *output_dir, *prediction_output_dir, *logging_dir; /* NULL: derived */
@@ -28,6 +32,8 @@ typedef struct cad_options {
         struct {
             bool enabled; int64_t r; double lora_alpha, lora_dropout; int bias;
             cad_words target_modules; bool target_is_regex; /* one string that is not "all-linear": a regular expression; ["all-linear"]: all */
+            cad_words exclude_modules; bool exclude_is_regex; cad_whole_numbers layers_to_transform; cad_words layers_pattern;
+            cad_module_numbers rank_pattern, alpha_pattern;
             cad_words modules_to_save; bool use_rslora, use_dora; char *init_lora_weights;
         } lora;
     } model;

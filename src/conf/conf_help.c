@@ -33,6 +33,8 @@ static const char *sort_of(const cadp_row *row)
     case CADP_SECONDS: return "TIME";
     case CADP_WORDS: return "A,B,…";
     case CADP_TARGETS: return "A,B,…|REGEX";
+    case CADP_WHOLES: return "N|[N,…]";
+    case CADP_PATTERN: return "{REGEX: N, …}";
     case CADP_WORD: return "WORD";
     case CADP_TEXT: return row->words ? "WORD" : "TEXT";
     }
@@ -41,7 +43,7 @@ static const char *sort_of(const cadp_row *row)
 
 static const char *standard_of(const cadp_row *row)
 {
-    return row->standard && *row->standard ? row->standard : row->type == CADP_WORDS ? "[]" : "null";
+    return row->standard && *row->standard ? row->standard : row->type == CADP_WORDS ? "[]" : row->type == CADP_PATTERN ? "{}" : "null";
 }
 
 static bool shown(const cadp_row *row) { return !(row->marks & CADP_HIDDEN); }

@@ -11,7 +11,9 @@ typedef enum cadp_type {
     CADP_PAIR,    /* double[2] */
     CADP_MAYBE,   /* int: -1 null, 0 false, 1 true */
     CADP_SECONDS, /* double: a number or [D-]HH:MM:SS */
-    CADP_TARGETS  /* model.lora.target_modules and target_is_regex */
+    CADP_TARGETS, /* cad_words and the bool behind it: names or a regular expression */
+    CADP_WHOLES,  /* cad_whole_numbers: one or a list */
+    CADP_PATTERN  /* cad_module_numbers: a table; whole numbers with CADP_WHOLE */
 } cadp_type;
 
 enum {
@@ -22,6 +24,7 @@ enum {
     CADP_SECOND = 16,   /* another way to write an earlier row's field: not printed, not in JSON */
     CADP_BOOL_TOO = 32, /* text that may also be written true or false */
     CADP_AS_BOOL = 128, /* a word kept in a bool */
+    CADP_WHOLE = 256,   /* numbers of a table are whole */
     CADP_HIDDEN = 64    /* travels between ranks; not for users */
 };
 
@@ -106,6 +109,14 @@ CAD_CHECKED cad_status cadp_conf_store_text(char **field, const char *text, size
 CAD_CHECKED cad_status cadp_conf_emit(cad_json *j, const char *key, const cadp_row *row, const cad_options *o);
 const char *cadp_conf_word_of(const cadp_word *words, int value);
 void cadp_conf_free_options(cad_options *o);
+
+/* ---- several values (conf_lists.c) ---- */
+CAD_CHECKED cad_status cadp_conf_set_wholes(cad_whole_numbers *to, const cadp_row *row, const cad_node *node, bool *fits);
+CAD_CHECKED cad_status cadp_conf_set_pattern(cad_module_numbers *to, const cadp_row *row, const cad_node *node, bool *fits);
+CAD_CHECKED cad_status cadp_conf_emit_wholes(cad_json *j, const char *key, const cad_whole_numbers *w);
+CAD_CHECKED cad_status cadp_conf_emit_pattern(cad_json *j, const char *key, const cadp_row *row, const cad_module_numbers *p);
+void cadp_conf_free_pattern(cad_module_numbers *p);
+bool cadp_conf_in_range(const cadp_row *row, double v);
 
 /* ---- trees and files (conf_tree.c, conf_files.c, conf_deepspeed.c) ---- */
 CAD_CHECKED cad_status cadp_conf_apply_section(cad_config *c, const cad_node *table, const char *section, const cadp_from *from);

@@ -39,7 +39,7 @@ static void add_range(char *out, size_t room, const cadp_row *row)
 
     cad_format_real(low, row->low);
     cad_format_real(high, row->high);
-    if (row->type == CADP_INT) {
+    if (row->type == CADP_INT || row->type == CADP_WHOLES || row->marks & CADP_WHOLE) {
         snprintf(low, sizeof low, "%.0f", row->low);
         snprintf(high, sizeof high, "%.0f", row->high);
     }
@@ -61,7 +61,13 @@ void cadp_conf_expectation(char *out, size_t room, const cadp_row *row)
     case CADP_SECONDS: add(out, room, "seconds or [D-]HH:MM:SS"); break;
     case CADP_PAIR: add(out, room, "a list of two numbers"); add_range(out, room, row); break;
     case CADP_WORD: add(out, room, "one of "); list_words(out, room, row); break;
-    case CADP_TARGETS: add(out, room, "all-linear, a list of names or a regular expression"); break;
+    case CADP_TARGETS: add(out, room, row->standard ? "all-linear, a list of names or a regular expression" : "a list of names or a regular expression (or null)"); break;
+    case CADP_WHOLES: add(out, room, "a whole number"); add_range(out, room, row); add(out, room, ", or a list of them"); break;
+    case CADP_PATTERN:
+        add(out, room, "a table of regular expressions and ");
+        add(out, room, row->marks & CADP_WHOLE ? "whole numbers" : "numbers");
+        add_range(out, room, row);
+        break;
     case CADP_WORDS:
         add(out, room, row->words ? "a list of " : "a list of texts");
         if (row->words) list_words(out, room, row);
@@ -94,26 +100,19 @@ void cadp_conf_describe(char *out, size_t room, const cad_node *node)
 
 /* ---- reading ---- */
 
-static bool in_range(const cadp_row *row, double v)
-{
-    bool low = row->marks & CADP_ABOVE ? v > row->low : v >= row->low;
-    bool high = row->marks & CADP_BELOW ? v < row->high : v <= row->high;
-    return low && high; /* NaN is neither */
-}
-
 static bool read_int(const cadp_row *row, const cad_node *node, int64_t *out)
 {
     if (node->kind == CAD_INT) *out = node->integer;
     else if (node->kind == CAD_REAL && fabs(node->real) <= 9e15 && node->real == floor(node->real)) *out = (int64_t)node->real;
     else return false;
-    return in_range(row, (double)*out);
+    return cadp_conf_in_range(row, (double)*out);
 }
 
 static bool read_real(const cadp_row *row, const cad_node *node, double *out)
 {
     if (node->kind != CAD_INT && node->kind != CAD_REAL) return false;
     *out = node->kind == CAD_INT ? (double)node->integer : node->real;
-    return in_range(row, *out);
+    return cadp_conf_in_range(row, *out);
 }
 
 bool cadp_conf_read_clock(const char *text, double *seconds)
@@ -269,27 +268,31 @@ static bool is_name_list(const char *text)
     return strchr(text, ',') && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-., ") == strlen(text);
 }
 
-static cad_status set_targets(cad_config *c, const cad_node *node, bool *fits)
+static bool is_target(const cadp_row *row) { return row->at == offsetof(cad_options, model.lora.target_modules); }
+
+static void note_regex(cad_options *o, const cadp_row *row, bool regex) { *(is_target(row) ? &o->model.lora.target_is_regex : &o->model.lora.exclude_is_regex) = regex; }
+
+static cad_status set_targets(cad_config *c, const cadp_row *row, const cad_node *node, bool *fits)
 {
-    cad_words got = {0};
+    cad_words got = {0}, *to = field(&c->options, row);
     bool regex = false;
     cad_status st;
 
-    if (node->kind == CAD_STRING && !is_name_list(node->text)) {
-        regex = strcmp(node->text, "all-linear") != 0;
+    if (node->kind == CAD_STRING && !is_name_list(node->text) && (node->size || !(row->marks & CADP_NULLABLE))) {
+        regex = !row->standard || strcmp(node->text, row->standard) != 0;
         *fits = node->size > 0;
         st = *fits ? add_word(&got, node->text, node->size) : CAD_OK;
     } else {
         st = gather(&got, node, false, fits);
-        if (!got.count) *fits = false;
+        if (!got.count && !(row->marks & CADP_NULLABLE)) *fits = false;
     }
     if (st || !*fits) {
         free_words(&got);
         return st;
     }
-    free_words(&c->options.model.lora.target_modules);
-    c->options.model.lora.target_modules = got;
-    c->options.model.lora.target_is_regex = regex;
+    free_words(to);
+    *to = got;
+    note_regex(&c->options, row, regex);
     return CAD_OK;
 }
 
@@ -350,7 +353,9 @@ static cad_status store(cad_config *c, const cadp_row *row, const cad_node *node
     case CADP_PAIR: *fits = set_pair(to, row, node); return CAD_OK;
     case CADP_TEXT: return set_text(to, row, node, fits);
     case CADP_WORDS: return set_words(c, row, node, place, fits);
-    case CADP_TARGETS: return set_targets(c, node, fits);
+    case CADP_TARGETS: return set_targets(c, row, node, fits);
+    case CADP_WHOLES: return cadp_conf_set_wholes(to, row, node, fits);
+    case CADP_PATTERN: return cadp_conf_set_pattern(to, row, node, fits);
     }
     return CAD_OK;
 }
@@ -493,8 +498,10 @@ cad_status cadp_conf_emit(cad_json *j, const char *key, const cadp_row *row, con
     case CADP_WORD: return emit_word(j, key, row, at);
     case CADP_WORDS: return emit_words(j, key, at);
     case CADP_TARGETS:
-        if (o->model.lora.target_is_regex) return cad_json_string(j, key, o->model.lora.target_modules.word[0]);
+        if (is_target(row) ? o->model.lora.target_is_regex : o->model.lora.exclude_is_regex) return cad_json_string(j, key, ((const cad_words *)at)->word[0]);
         return emit_words(j, key, at);
+    case CADP_WHOLES: return cadp_conf_emit_wholes(j, key, at);
+    case CADP_PATTERN: return cadp_conf_emit_pattern(j, key, row, at);
     case CADP_PAIR:
         CAD_TRY(cad_json_begin(j, key, '['));
         CAD_TRY(cad_json_real(j, NULL, ((const double *)at)[0]));
@@ -510,5 +517,7 @@ void cadp_conf_free_options(cad_options *o)
         const cadp_row *row = &cadp_conf_rows[i];
         if (row->type == CADP_TEXT) cad_free(field(o, row));
         if (row->type == CADP_WORDS || row->type == CADP_TARGETS) free_words(field(o, row));
+        if (row->type == CADP_WHOLES) cad_free(&((cad_whole_numbers *)field(o, row))->at);
+        if (row->type == CADP_PATTERN) cadp_conf_free_pattern(field(o, row));
     }
 }

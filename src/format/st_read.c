@@ -1,6 +1,7 @@
 #include "st_priv.h"
 
 #include <limits.h>
+#include <math.h>
 #include <sys/mman.h>
 
 struct cad_st {
@@ -201,6 +202,8 @@ cad_status cad_st_read_f32(const cad_st_tensor *t, int64_t from, int64_t n, floa
             cad_dtype_name(t->dtype));
     if (t->heads) read_rows(t, from, n, out);
     else read_stored(t, from, n, out);
+    for (int64_t i = 0; t->pack && i < n; i++)
+        if (!isfinite(out[i])) return cad_fail(CAD_EMODEL, "tensor '%s': expected finite scales of %s blocks, found another behind value %lld", cadp_show(shown, t->name, strlen(t->name)), cadp_pack_name(t->pack), (long long)(from + i));
     for (int64_t i = 0; t->minus != 0 && i < n; i++) out[i] -= t->minus;
     return CAD_OK;
 }

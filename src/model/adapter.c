@@ -238,10 +238,39 @@ static cad_status put_words(cad_json *j, const char *key, const char *const *wor
     return cad_json_end(j);
 }
 
+static cad_status add_escaped(cad_str *out, const char *name)
+{
+    for (; *name; name++) CAD_TRY(cad_str_addf(out, *name == '.' ? "\\%c" : "%c", *name));
+    return CAD_OK;
+}
+
+/* Names of a language model that has others beside it: as an expression, or PEFT would find them in the others too. */
+static cad_status put_nested(cad_json *j, const cad_arch *a, const cad_method *m, bool every)
+{
+    const cad_tensor_names *t = &a->names;
+    const char *const all[] = {t->q, t->k, t->v, t->o, t->gate, t->up, t->down, t->shared_gate, t->shared_up, t->shared_down, t->pooler};
+    size_t n = every ? sizeof all / sizeof *all : (size_t)m->target_count, put = 0;
+    cad_str text = {0};
+    cad_status status = add_escaped(&text, t->nested_root);
+
+    if (!status) status = cad_str_addf(&text, "\\.(.*\\.)?(");
+    for (size_t i = 0; i < n && !status; i++) {
+        const char *word = every ? last_word(all[i]) : m->targets[i];
+        if (every && !is_new(all, i, word)) continue;
+        if (put++) status = cad_str_add(&text, "|", 1);
+        if (!status) status = add_escaped(&text, word);
+    }
+    if (!status) status = cad_str_addf(&text, ")");
+    if (!status) status = cad_json_string(j, "target_modules", text.data);
+    cad_str_close(&text);
+    return status;
+}
+
 static cad_status put_targets(cad_json *j, const cad_arch *a, const cad_method *m)
 {
     bool every = !m->target_count || (!m->target_is_regex && !strcmp(m->targets[0], "all-linear"));
 
+    if (a->nested && *a->names.nested_root && !m->custom_head && !m->target_is_regex && !m->only_count) return put_nested(j, a, m, every);
     if (!every) return put_words(j, "target_modules", m->targets, m->target_count, m->target_is_regex);
     CAD_TRY(cad_json_begin(j, "target_modules", '['));
     CAD_TRY(put_all_linear(j, a));
@@ -347,11 +376,21 @@ static cad_status put_labels(cad_json *j, int count)
 }
 
 /* A language model's own, in the dtype it is written in. */
-static cad_status put_causal(cad_json *j, const cad_node *root, const cad_method *m)
+static cad_status put_causal(cad_json *j, const cad_node *root, const cad_arch *a, const cad_method *m)
 {
+    char name[64];
+
+    snprintf(name, sizeof name, "%sForCausalLM", a->causal_stem);
     CAD_TRY(cad_json_begin(j, NULL, '{'));
+    if (a->nested) { /* what is written is the language model alone */
+        root = cad_get(root, "text_config");
+        CAD_TRY(cad_json_begin(j, "architectures", '['));
+        CAD_TRY(cad_json_string(j, NULL, name));
+        CAD_TRY(cad_json_end(j));
+        CAD_TRY(cad_json_string(j, "model_type", a->text_type));
+    }
     for (const cad_node *n = root->child; n; n = n->next)
-        if (strcmp(n->key, "dtype") && strcmp(n->key, "torch_dtype")) CAD_TRY(cad_json_node(j, n->key, n));
+        if (strcmp(n->key, "dtype") && strcmp(n->key, "torch_dtype") && !(a->nested && (!strcmp(n->key, "model_type") || !strcmp(n->key, "architectures")))) CAD_TRY(cad_json_node(j, n->key, n));
     CAD_TRY(cad_json_string(j, cad_get(root, "torch_dtype") ? "torch_dtype" : "dtype", m->compute == CAD_BF16 ? "bfloat16" : "float32"));
     return cad_json_end(j);
 }
@@ -360,7 +399,7 @@ static cad_status put_classifier(cad_json *j, const cad_node *root, const cad_ar
 {
     char name[64];
 
-    if (m->causal) return put_causal(j, root, m);
+    if (m->causal) return put_causal(j, root, a, m);
     snprintf(name, sizeof name, "%s%s", a->class_stem, m->custom_head ? "Model" : "ForSequenceClassification");
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_begin(j, "architectures", '['));

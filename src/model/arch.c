@@ -107,12 +107,15 @@ static cad_status read_names(cad_arch *a, const cadp_reader *r)
         {n->down, "down", true}, {n->head, "head", true}, {n->lm_head, "lm_head", false}, {n->embed_position, "embed_position", false}, {n->embed_type, "embed_type", false},
         {n->embed_norm, "embed_norm", false}, {n->attn_out_norm, "attn_out_norm", false}, {n->mlp_out_norm, "mlp_out_norm", false}, {n->q_norm, "q_norm", false},
         {n->k_norm, "k_norm", false}, {n->pooler, "pooler", false}, {n->router, "router", false}, {n->expert_gate_up, "expert_gate_up", false},
-        {n->expert_down, "expert_down", false}, {n->shared_gate, "shared_gate", false}, {n->shared_up, "shared_up", false}, {n->shared_down, "shared_down", false}};
+        {n->expert_down, "expert_down", false}, {n->shared_gate, "shared_gate", false}, {n->shared_up, "shared_up", false}, {n->shared_down, "shared_down", false},
+        {n->nested_root, "nested_root", false}, {n->one_gate, "one_gate", false}, {n->one_up, "one_up", false}, {n->one_down, "one_down", false}};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) CAD_TRY(copy_name(all[i].out, sizeof n->embed, t, all[i].key, all[i].needed));
     CAD_TRY(copy_name(a->family, sizeof a->family, r->family, "family", true));
     CAD_TRY(copy_name(a->text_type, sizeof a->text_type, r->family, "text_type", false));
-    return copy_name(a->class_stem, sizeof a->class_stem, r->family, "class_stem", true);
+    CAD_TRY(copy_name(a->class_stem, sizeof a->class_stem, r->family, "class_stem", true));
+    memcpy(a->causal_stem, a->class_stem, sizeof a->causal_stem);
+    return cad_get(r->family, "causal_stem") ? copy_name(a->causal_stem, sizeof a->causal_stem, r->family, "causal_stem", true) : CAD_OK;
 }
 
 /* ---- sizes ---- */
@@ -131,7 +134,7 @@ static cad_status read_sizes(cad_arch *a, const cadp_reader *r)
     CAD_TRY(cadp_whole(r, "head_dim", &a->head_dim, (double)(a->hidden / a->q_heads), 2, 1024));
     a->layers = (int)layers;
     a->dense_intermediate = a->intermediate;
-    if (a->head_dim % 2) return cad_fail(CAD_EMODEL, "%s: \"head_dim\": expected an even number from 2 to 1024, found %lld", r->path, (long long)a->head_dim);
+    if (a->head_dim % 2 && strcmp(cadp_block_word(r, "rotation", "halves"), "none")) return cad_fail(CAD_EMODEL, "%s: \"head_dim\": expected an even number from 2 to 1024, found %lld", r->path, (long long)a->head_dim);
     if (a->q_heads % a->kv_heads)
         return cad_fail(CAD_EMODEL, "%s: expected num_attention_heads (%lld) to be a multiple of num_key_value_heads (%lld)", r->path, (long long)a->q_heads, (long long)a->kv_heads);
     return CAD_OK;

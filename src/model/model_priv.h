@@ -81,6 +81,15 @@ CAD_CHECKED cad_status cadp_stored_match(cadp_stored **out, const cad_st *st, co
 void cadp_stored_bytes(const cadp_stored *s, int64_t from, int64_t n, void *out); /* of the row as cad_coded_layout_of places it */
 void cadp_stored_values(const cadp_stored *s, int64_t from, int64_t n, cad_dtype as, void *out);
 
+/* ---- stored_experts.c: experts that are on disk one by one ---- */
+typedef struct cadp_experts cadp_experts;
+/* Names of the parts of row `row` -> row | (part + 1) << 32; nothing for other rows than experts'. */
+CAD_CHECKED cad_status cadp_experts_names(const cad_params *ps, int row, cad_map *rows);
+CAD_CHECKED cad_status cadp_experts_place(cadp_experts **e, const cad_params *ps, int row, int64_t part, const cad_st *st, const cad_st_tensor *t);
+CAD_CHECKED cad_status cadp_experts_check(const cadp_experts *e, const cad_params *ps, const char *dir); /* CAD_EMODEL: a part is not there */
+CAD_CHECKED cad_status cadp_experts_read(const cadp_experts *e, int64_t from, int64_t n, cad_dtype as, void *out); /* elements of the row */
+void cadp_experts_close(cadp_experts **e);
+
 /* quant_config.c: arch.code and arch.code_nested from quantization_config (NULL: none). */
 CAD_CHECKED cad_status cadp_read_quantization(cad_arch *out, const cad_node *n, const char *path);
 

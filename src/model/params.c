@@ -21,6 +21,8 @@ static cad_status add(builder *b, int unit, cad_role role, cad_piece piece, cons
     *row = (cad_param){.unit = unit, .role = role, .piece = piece, .rows = rows, .cols = cols, .elems = rows * cols, .groups = 1, .dims = dims, .trains = trains};
     CAD_TRY(cad_strdup(&row->name, name));
     if (!strncmp(name, b->arch->names.root, root) && name[root] == '.') row->root = (int)root + 1;
+    if (row->root && *p->outer_root) row->outer = p->outer_root;
+    if (role == CAD_ROLE_LM_HEAD && *p->outer_head) row->outer = p->outer_head;
     cadp_choose_storage(row, b->method);
     trains = row->trains;
     row->at = trains ? p->train_elems[unit] : cadp_place_frozen(row, b->method, &p->frozen_bytes[unit]);
@@ -72,11 +74,40 @@ static bool ends_with_entry(const char *name, const char *entry)
 
 static bool takes_all(const cad_method *m) { return !m->target_count || (!m->target_is_regex && m->target_count == 1 && !strcmp(m->targets[0], "all-linear")); }
 
-static cad_status excluded(const cad_method *m, const char *module, bool *out)
+/* The module as the class of a nested directory calls it; others have one name. */
+static const char *outer_name(const builder *b, const char *module, char out[320])
 {
+    size_t root = strlen(b->arch->names.root);
+
+    if (!*b->p->outer_root || strncmp(module, b->arch->names.root, root) || module[root] != '.') return module;
+    snprintf(out, 320, "%s%s", b->p->outer_root, module + root + 1);
+    return out;
+}
+
+/* By either name. */
+static cad_status full_match(const builder *b, const char *pattern, const char *module, bool *out)
+{
+    char room[320];
+    const char *outer = outer_name(b, module, room);
+
+    CAD_TRY(cad_full_match(pattern, module, out));
+    return *out || outer == module ? CAD_OK : cad_full_match(pattern, outer, out);
+}
+
+static bool is_entry(const builder *b, const char *module, const char *entry)
+{
+    char room[320];
+
+    return ends_with_entry(module, entry) || ends_with_entry(outer_name(b, module, room), entry);
+}
+
+static cad_status excluded(const builder *b, const char *module, bool *out)
+{
+    const cad_method *m = b->method;
+
     *out = false;
-    if (m->exclude_is_regex) return cad_full_match(m->excluded[0], module, out);
-    for (int i = 0; i < m->exclude_count; i++) *out |= ends_with_entry(module, m->excluded[i]);
+    if (m->exclude_is_regex) return full_match(b, m->excluded[0], module, out);
+    for (int i = 0; i < m->exclude_count; i++) *out |= is_entry(b, module, m->excluded[i]);
     return CAD_OK;
 }
 
@@ -109,24 +140,25 @@ static bool among_layers(const builder *b, int unit)
 static cad_status targeted(builder *b, int unit, const char *module, bool linear, bool *out)
 {
     const cad_method *m = b->method;
+    char room[320];
     bool out_of_reach;
 
     *out = false;
     if (!m->lora) return CAD_OK;
-    CAD_TRY(excluded(m, module, &out_of_reach));
+    CAD_TRY(excluded(b, module, &out_of_reach));
     if (out_of_reach) return CAD_OK;
     if (takes_all(m)) {
         *out = linear;
         return CAD_OK;
     }
     if (m->target_is_regex) {
-        CAD_TRY(cad_full_match(m->targets[0], module, out));
+        CAD_TRY(full_match(b, m->targets[0], module, out));
         b->hits[0] += *out;
         return CAD_OK;
     }
     for (int i = 0; i < m->target_count; i++)
-        if (ends_with_entry(module, m->targets[i])) {
-            *out |= !strcmp(module, m->targets[i]) || among_layers(b, unit);
+        if (is_entry(b, module, m->targets[i])) {
+            *out |= !strcmp(module, m->targets[i]) || !strcmp(outer_name(b, module, room), m->targets[i]) || among_layers(b, unit);
             b->hits[i]++;
         }
     return CAD_OK;
@@ -150,7 +182,7 @@ static cad_status adapted(builder *b, int unit, const shape *s, bool *out)
 }
 
 /* The first pattern that the name ends with decides: re.match("(.*\.)?(PATTERN)$", module). */
-static cad_status number_for(const cad_module_number *list, int n, const char *module, double otherwise, double *out)
+static cad_status number_for(const builder *b, const cad_module_number *list, int n, const char *module, double otherwise, double *out)
 {
     cad_str whole = {0};
     cad_status status = CAD_OK;
@@ -159,7 +191,7 @@ static cad_status number_for(const cad_module_number *list, int n, const char *m
     *out = otherwise;
     for (int i = 0; i < n && !status && !matches; i++) {
         whole.size = 0;
-        if (!(status = cad_str_addf(&whole, "(.*\\.)?(%s)", list[i].pattern))) status = cad_full_match(whole.data, module, &matches);
+        if (!(status = cad_str_addf(&whole, "(.*\\.)?(%s)", list[i].pattern))) status = full_match(b, whole.data, module, &matches);
         if (matches) *out = list[i].value;
     }
     cad_str_close(&whole);
@@ -171,8 +203,8 @@ static cad_status rank_of(const builder *b, const char *module, int64_t *r, doub
     const cad_method *m = b->method;
     double rank, alpha;
 
-    CAD_TRY(number_for(m->ranks, m->rank_count, module, (double)m->r, &rank));
-    CAD_TRY(number_for(m->alphas, m->alpha_count, module, m->alpha, &alpha));
+    CAD_TRY(number_for(b, m->ranks, m->rank_count, module, (double)m->r, &rank));
+    CAD_TRY(number_for(b, m->alphas, m->alpha_count, module, m->alpha, &alpha));
     *r = (int64_t)rank;
     *scale = alpha / (m->rslora ? sqrt(rank) : rank);
     return CAD_OK;
@@ -404,6 +436,16 @@ static cad_status build(builder *b)
     return check_targets(b);
 }
 
+/* "model.language_model." stands for "model."; where the language model is whole inside, "language_model.model.", its head is inside too. */
+static void name_outer(cad_params *p, const cad_arch *a)
+{
+    size_t n = strlen(a->names.nested_root), root = strlen(a->names.root);
+
+    if (!n) return;
+    snprintf(p->outer_root, sizeof p->outer_root, "%s.", a->names.nested_root);
+    if (n > root && !strcmp(a->names.nested_root + n - root, a->names.root)) snprintf(p->outer_head, sizeof p->outer_head, "%.*s", (int)(n - root), a->names.nested_root);
+}
+
 cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_method *method)
 {
     builder b = {.arch = arch, .method = method};
@@ -415,6 +457,10 @@ cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_met
     p = b.p = *out;
     p->units = (int)units;
     p->gain_plus_one = arch->gain_plus_one;
+    p->names = arch->names;
+    if (arch->nested) name_outer(p, arch);
+    p->stored = arch->code;
+    p->stored_nested = arch->code_nested;
     if (!(status = cad_alloc(&p->train_elems, units, sizeof *p->train_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_elems, units, sizeof *p->frozen_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_bytes, units, sizeof *p->frozen_bytes, "the parameter table")) &&
@@ -454,8 +500,9 @@ int cad_param_shape(const cad_param *p, int64_t out[3])
 
 cad_status cad_param_adapter_name(cad_str *out, const cad_param *p)
 {
-    int stem = (int)(strlen(p->name) - strlen(".bias"));
+    const char *outer = p->outer ? p->outer : "", *inner = p->outer ? p->name + p->root : p->name;
+    int stem = (int)(strlen(inner) - strlen(".bias"));
 
-    if (p->wrapped) return cad_str_addf(out, "base_model.model.%.*s.base_layer.bias", stem, p->name);
-    return cad_str_addf(out, "base_model.model.%s", p->name);
+    if (p->wrapped) return cad_str_addf(out, "base_model.model.%s%.*s.base_layer.bias", outer, stem, inner);
+    return cad_str_addf(out, "base_model.model.%s%s", outer, inner);
 }

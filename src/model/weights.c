@@ -8,6 +8,7 @@ struct cad_source {
     cad_st *model, *adapter;
     const cad_st_tensor **tensor; /* [rows]; NULL: drawn */
     cadp_stored **stored;         /* [rows]; NULL: numbers */
+    cadp_experts **experts;       /* [rows]; NULL: not one by one */
     bool head_is_new;
     double head_sd;
     uint64_t seed;
@@ -103,6 +104,11 @@ static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *row
             CAD_TRY(without_place(s, st, t));
             continue;
         }
+        if (row >> 32) {
+            int whole = (int)(row & INT32_MAX);
+            CAD_TRY(cadp_experts_place(&s->experts[whole], s->params, whole, (row >> 32) - 1, st, t));
+            continue;
+        }
         if (cadp_is_stored_code(&s->params->row[row], t)) {
             CAD_TRY(cadp_stored_match(&s->stored[row], st, &s->params->row[row], t));
             s->tensor[row] = t;
@@ -137,7 +143,7 @@ static cad_status match(cad_source *s)
 
     CAD_TRY(cad_map_open(&rows));
     for (int i = 0; i < s->params->count; i++)
-        if ((status = cad_map_set(rows, s->params->row[i].name, strlen(s->params->row[i].name), i, NULL))) goto done;
+        if ((status = cad_map_set(rows, s->params->row[i].name, strlen(s->params->row[i].name), i, NULL)) || (status = cadp_experts_names(s->params, i, rows))) goto done;
     status = match_file(s, s->model, rows);
     if (!status) status = match_file(s, s->adapter, rows);
     if (!status) status = check_codes(s);
@@ -153,6 +159,10 @@ static cad_status check_complete(cad_source *s, const char *dir, const char *ada
         bool adapter = p->piece >= CAD_PIECE_A;
 
         if (s->tensor[i] || p->idle) continue;
+        if (s->experts[i]) {
+            CAD_TRY(cadp_experts_check(s->experts[i], s->params, dir));
+            continue;
+        }
         if (adapter && !adapter_dir) continue;
         if ((p->role == CAD_ROLE_HEAD || p->role == CAD_ROLE_POOLER) && head_may_be_missing) s->head_is_new = true;
         else
@@ -171,6 +181,7 @@ cad_status cad_source_open(cad_source **out, const char *dir, const char *adapte
     s->params = params;
     s->head_sd = 0.02;
     if (!(status = cad_alloc(&s->tensor, (size_t)params->count, sizeof *s->tensor, "the weights")) && !(status = cad_alloc(&s->stored, (size_t)params->count, sizeof *s->stored, "the weights")) &&
+        !(status = cad_alloc(&s->experts, (size_t)params->count, sizeof *s->experts, "the weights")) &&
         !(status = dir ? cad_weights_open(&s->model, dir) : CAD_OK) &&
         !(status = adapter_dir ? cad_st_open(&s->adapter, adapter_dir) : CAD_OK) && !(status = match(s)) && dir)
         status = check_complete(s, dir, adapter_dir, head_may_be_missing);
@@ -184,6 +195,8 @@ void cad_source_close(cad_source **s)
     cad_st_close(&(*s)->model);
     cad_st_close(&(*s)->adapter);
     for (int i = 0; (*s)->stored && i < (*s)->params->count; i++) cad_free(&(*s)->stored[i]);
+    for (int i = 0; (*s)->experts && i < (*s)->params->count; i++) cadp_experts_close(&(*s)->experts[i]);
+    cad_free(&(*s)->experts);
     cad_free(&(*s)->stored);
     cad_free(&(*s)->tensor);
     cad_free(s);
@@ -244,6 +257,7 @@ cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n
         cadp_stored_values(s->stored[row], from, n, as, out);
         return CAD_OK;
     }
+    if (s->experts[row] && !s->tensor[row]) return cadp_experts_read(s->experts[row], from, n, as, out);
     if (s->tensor[row]) return cad_st_read(s->tensor[row], from, n, as, out);
     for (int64_t i = 0; i < n; i++) {
         float x;
@@ -262,5 +276,5 @@ cad_status cad_source_read_codes(const cad_source *s, int row, int64_t from, int
     return CAD_OK;
 }
 
-bool cad_source_has(const cad_source *s, int row) { return s->tensor[row] != NULL; }
+bool cad_source_has(const cad_source *s, int row) { return s->tensor[row] || s->experts[row]; }
 bool cad_source_head_is_new(const cad_source *s) { return s->head_is_new; }

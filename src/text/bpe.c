@@ -62,20 +62,26 @@ static cad_status add_unknown(const cadp_bpe *b, cadp_bpe_work *w, bool *waiting
     return CAD_OK;
 }
 
+/* The character at `at` is the one of `last` bytes before it. */
+static bool repeats(const char *word, size_t n, size_t at, size_t last)
+{
+    return last && at + last <= n && (last == 1 ? word[at] == word[at - 1] : !memcmp(word + at, word + at - last, last));
+}
+
 static cad_status add_symbols(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n)
 {
     bool waiting = false;
+    int32_t id = CADP_NO_TOKEN;
 
     w->symbols = 0;
-    for (size_t i = 0, bytes; i < n; i += bytes) {
-        int32_t id;
+    for (size_t i = 0, bytes, last = 0; i < n; last = bytes, i += bytes) {
         if (b->bytes) {
             bytes = 1;
             id = b->byte[(unsigned char)word[i]];
-        } else {
+        } else if (!repeats(word, n, i, last)) {
             cadp_point(word + i, &bytes);
             id = cadp_vocab_find(b->vocab, word + i, bytes);
-        }
+        } else bytes = last;
         if (id >= 0) {
             if (waiting) CAD_TRY(add_symbol(w, b->unknown));
             waiting = false;

@@ -1,4 +1,4 @@
-/* Merges of a long word: pairs that wait are kept by rank, so that a run of one letter is a few passes over it and no heap of its pairs. */
+/* Merges of a long word: pairs that wait are kept by rank, so that few pairs that repeat are a few passes over it and no heap of its pairs. */
 #include "vocab.h"
 
 #include <stdlib.h>
@@ -204,12 +204,13 @@ static void merge_all(const cadp_bpe *b, cadp_bpe_work *w, const cadp_merge *m)
     w->symbols = out;
 }
 
-/* Pass by pass while that is little work, which it is in a run of one letter: each pass halves it. True: nothing is left to merge. */
+/* Pass by pass while that is little work, which it is where few pairs repeat: each pass halves them, or leaves runs. True: nothing is left to merge. */
 static bool merge_passes(const cadp_bpe *b, cadp_bpe_work *w)
 {
     size_t work = 4 * w->symbols, misses = 256 + w->symbols / 32;
 
     for (w->misses = 0; w->misses < misses && w->symbols < work; work -= w->symbols) {
+        if (cadp_bpe_merge_runs(b, w)) return true;
         const cadp_merge *m = lowest(b, w);
         if (!m) return true;
         if (w->misses < misses) merge_all(b, w, m);

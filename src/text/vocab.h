@@ -78,9 +78,11 @@ typedef struct cadp_bpe_work {
 } cadp_bpe_work;
 CAD_CHECKED cad_status cadp_bpe_work_open(cadp_bpe_work *w);
 void cadp_bpe_work_close(cadp_bpe_work *w);
-/* Ids of one word (valid UTF-8) appended. */
 /* Merges of w->symbol, whatever their number (bpe_long.c). */
 CAD_CHECKED cad_status cadp_bpe_merge_long(const cadp_bpe *b, cadp_bpe_work *w);
+/* The same where they are few runs of equal symbols, or of a block of them; false: something may be left to merge (bpe_runs.c). */
+bool cadp_bpe_merge_runs(const cadp_bpe *b, cadp_bpe_work *w);
+/* Ids of one word (valid UTF-8) appended. */
 CAD_CHECKED cad_status cadp_bpe_encode(const cadp_bpe *b, cadp_bpe_work *w, const char *word, size_t n, cad_ids *ids);
 /* Finds `cuts` and `joins` from the merges. */
 CAD_CHECKED cad_status cadp_bpe_find_cuts(cadp_bpe *b);

@@ -49,7 +49,7 @@ cad_status cadp_file_name(cad_str *out, const cad_method *m, const cad_param *p)
     const char *prefix = m->lora ? "base_model.model." : "", *name = p->name;
 
     out->size = 0;
-    if (m->lora && p->wrapped) return cad_param_adapter_name(out, p);
+    if (m->lora && (p->wrapped || !m->custom_head)) return cad_param_adapter_name(out, p);
     if (!m->custom_head || !p->root) return cad_str_addf(out, "%s%s", prefix, name);
     return cad_str_addf(out, "%sbackbone.%s", prefix, name + p->root);
 }

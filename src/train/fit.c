@@ -52,7 +52,7 @@ static bool other_method(const cad_run *r, int which, cad_method *out)
     if (!which) return true;
     if (!out->lora) cadp_lora_from_options(r->o, out);
     if (which == 1) return !r->method.lora;
-    if (r->arch.code) return false;
+    if (r->arch.code || out->dora) return false; /* magnitudes are of plain weights */
     out->code = which == 2 ? CAD_INT8 : CAD_NF4;
     out->nested = which == 3;
     return out->code != r->method.code;

@@ -11,7 +11,15 @@ static cad_status among(const char *option, const cad_words *w, const char *cons
     return CAD_OK;
 }
 
-static cad_status refuse_methods(const cad_options *o, bool decoder)
+/* PEFT passes over layers that are not there. */
+static cad_status check_layers(const cad_whole_numbers *w, int layers)
+{
+    for (int i = 0; i < w->count; i++)
+        if (w->at[i] >= layers) return cad_fail(CAD_EUSAGE, "layers_to_transform: expected layers from 0 to %d of this model, found %d", layers - 1, w->at[i]);
+    return CAD_OK;
+}
+
+static cad_status refuse_methods(const cad_options *o, bool decoder, int layers)
 {
     static const char *const patterns[] = {"score", "classifier", "head", NULL};
 
@@ -19,6 +27,7 @@ static cad_status refuse_methods(const cad_options *o, bool decoder)
     if (!o->model.lora.enabled) return CAD_OK;
     if (o->model.lora.init_lora_weights && strcmp(o->model.lora.init_lora_weights, "true"))
         return cad_fail(CAD_EUSAGE, "init_lora_weights: expected true, found %s: this version starts adapters with A uniform and B zero", o->model.lora.init_lora_weights);
+    CAD_TRY(check_layers(&o->model.lora.layers_to_transform, layers));
     return among("head_trainable_patterns", &o->model.head_trainable_patterns, patterns, "classifier, score or head");
 }
 
@@ -31,5 +40,5 @@ cad_status cadp_refuse_later(const cad_run *r)
     if (o->task.task_name == CAD_TASK_SFT && !r->arch.causal) return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification for an encoder, found sft");
     if (o->dataset.head_columns.count || o->dataset.offset_column)
         return cad_fail(CAD_EUSAGE, "head_columns, offset_column: expected none, found some: in this version a prediction follows from the text alone");
-    return refuse_methods(o, r->arch.causal);
+    return refuse_methods(o, r->arch.causal, r->arch.layers);
 }

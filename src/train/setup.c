@@ -30,6 +30,17 @@ void cadp_lora_from_options(const cad_options *o, cad_method *m)
     m->targets = (const char *const *)o->model.lora.target_modules.word;
     m->target_count = o->model.lora.target_modules.count;
     m->target_is_regex = o->model.lora.target_is_regex;
+    m->excluded = (const char *const *)o->model.lora.exclude_modules.word;
+    m->exclude_count = o->model.lora.exclude_modules.count;
+    m->exclude_is_regex = o->model.lora.exclude_is_regex;
+    m->only_layers = o->model.lora.layers_to_transform.at;
+    m->only_count = o->model.lora.layers_to_transform.count;
+    m->layers_pattern = (const char *const *)o->model.lora.layers_pattern.word;
+    m->layers_pattern_count = o->model.lora.layers_pattern.count;
+    m->ranks = o->model.lora.rank_pattern.at;
+    m->rank_count = o->model.lora.rank_pattern.count;
+    m->alphas = o->model.lora.alpha_pattern.at;
+    m->alpha_count = o->model.lora.alpha_pattern.count;
     m->train_head = saves_head(&o->model.lora.modules_to_save);
     m->saves = (const char *const *)o->model.lora.modules_to_save.word;
     m->save_count = o->model.lora.modules_to_save.count;

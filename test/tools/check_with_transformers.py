@@ -12,7 +12,7 @@ For each family: full and LoRA, fp32 and bf16, three steps of two ranks; then
   trainer_state.json                           TrainerState.load_from_json
 
 --methods: for each family adapters of other kinds that PEFT made (DoRA, ranks by pattern, on the table of words, …): logits of both, and three steps of
-both on one batch: loss, norm of the gradient, and the tensors afterwards.
+both on one batch: loss, norm of the gradient, and the tensors afterwards; then the same kinds by options of cadtrain: trainable parameters, names, loss, and PEFT reading them.
 A family without a class for classification (Llama 4) is loaded as its base model, and the head is applied to the last token.
 
 --vectors DIR does only this: it writes the small files that test/cli/stored_vectors.sh needs, what cadtrain trained and these libraries' logits of it.
@@ -268,9 +268,9 @@ def moved_alike(name, got, want, scale):
     say(set(got) == set(want) and worst[0] <= 0.02, f'{name} tensors afterwards', f'{worst[1]}: {worst[0]:.1e} of the distance moved (0.02), {len(got)} and {len(want)} tensors')
 
 
-def steps_of_torch(model, family, directory):
+def steps_of_torch(model, family, directory, rows=None):
     t = AutoTokenizer.from_pretrained(directory)
-    rows = json.load(open(f'{GOLDEN}/{family}/records.json'))
+    rows = json.load(open(rows or f'{GOLDEN}/{family}/records.json'))
     ids = [torch.tensor([t(r['input'], truncation=True, max_length=MAX_LENGTH)['input_ids']]) for r in rows]
     labels = torch.tensor([int(r['output']) for r in rows])
     model.train()
@@ -317,6 +317,38 @@ def check_methods(family):
         merged = f'{out}.merged'
         run('export', '--checkpoint', out, '--output', merged, '--merge', '--model-name-or-path', base)
         compare(f'{name} merged', library_logits(load(merged)[0], merged, family), library_logits(again, base, family))
+
+
+def as_flags(r, flags):
+    yield from ('--lora-enable', 'true', '--lora-r', r, '--lora-alpha', 2 * r, '--lora-dropout', 0)
+    names = {'use_dora': '--use-dora', 'use_rslora': '--use-rslora', 'bias': '--lora-bias'}
+    for k, v in flags.items():
+        yield names.get(k, '--' + k.replace('_', '-'))
+        yield v if isinstance(v, str) else json.dumps(v)
+
+
+def check_options(family, base, rows):
+    """The same kinds asked for by options: what PEFT would train, its first loss and norm, and the directory that PEFT takes."""
+    for kind, flags in kinds_of_adapters(family):
+        name, out = f'{family} {kind} by options', f'{TMP}/{family}.{kind.replace(" ", "_")}.options'
+        config = peft.LoraConfig(**{'r': 4, 'lora_alpha': 8, 'lora_dropout': 0.0, 'task_type': 'SEQ_CLS', **flags})
+        model = peft.get_peft_model(load(base)[0], config)
+        want = {k: tuple(v.shape) for k, v in peft.get_peft_model_state_dict(model).items() if not k.endswith('.base_layer.weight') and '.original_module.' not in k and '.modules_to_save.' not in k}
+        common = ['--model-name-or-path', base, *as_flags(4, flags), '--train-file', rows, '--validation-split', 0, '--max-length', MAX_LENGTH, '--per-device-train-batch-size', 12,
+                  '--max-steps', 2, '--learning-rate', 3e-3, '--weight-decay', 0, '--warmup-ratio', 0, '--evaluation-strategy', 'no']
+        count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        planned = json.loads(run('plan', '--json', *common, '--output-dir', out))['trainable']
+        run('train', *common, '--logging-steps', 1, '--save-strategy', 'steps', '--save-steps', 1, '--skip-test', '--output-dir', out)
+        got = load_file(f'{out}/adapter_model.safetensors')
+        say({k: tuple(v.shape) for k, v in got.items()} == want and planned == count, f'{name} tensors', f'{planned} and {count} trainable, {len(got)} and {len(want)} tensors')
+        one = [r['loss'] for r in map(json.loads, open(f'{out}/log.jsonl')) if 'loss' in r][0]
+        first = steps_of_torch(model, family, base, rows)[0][0]
+        say(abs(one - first) <= 2e-5 * max(1, first), f'{name} loss', f'{one:.7f} and {first:.7f}')
+        again = PeftModel.from_pretrained(load(base)[0], out)
+        compare(f'{name} read by PEFT', cadtrain_logits(family, out, base), library_logits(again, base, family))
+        run('train', *common, '--logging-steps', 1, '--save-strategy', 'steps', '--save-steps', 1, '--skip-test', '--output-dir', out, '--resume-from-checkpoint', f'{out}/checkpoint-1', '--overwrite-output-dir', 'true')
+        back = load_file(f'{out}/adapter_model.safetensors')
+        say(all(torch.equal(v, back[k]) for k, v in got.items()), f'{name} resumed', 'equal bits')
 
 
 def headless(family):
@@ -388,6 +420,7 @@ for family in filter(None, A.families.split(',')):
     check_family(family)
 for family in filter(None, A.methods.split(',')):
     check_methods(family)
+    check_options(family, f'{TMP}/{family}', f'{GOLDEN}/{family}/records.json')
 if not A.keep:
     shutil.rmtree(TMP, ignore_errors=True)
 print(f'torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, h5py {h5py.__version__}')

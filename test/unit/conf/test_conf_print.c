@@ -8,6 +8,21 @@ static void same_words(const cad_words *a, const cad_words *b)
     for (int i = 0; i < a->count; i++) assert_string_equal(a->word[i], b->word[i]);
 }
 
+static void same_wholes(const cad_whole_numbers *a, const cad_whole_numbers *b)
+{
+    assert_int_equal(a->count, b->count);
+    for (int i = 0; i < a->count; i++) assert_int_equal(a->at[i], b->at[i]);
+}
+
+static void same_pattern(const cad_module_numbers *a, const cad_module_numbers *b)
+{
+    assert_int_equal(a->count, b->count);
+    for (int i = 0; i < a->count; i++) {
+        assert_string_equal(a->at[i].pattern, b->at[i].pattern);
+        assert_memory_equal(&a->at[i].value, &b->at[i].value, sizeof(double));
+    }
+}
+
 /* Field by field, bit for bit. */
 static void same_options(const cad_options *a, const cad_options *b)
 {
@@ -22,6 +37,8 @@ static void same_options(const cad_options *a, const cad_options *b)
         case CADP_REAL: case CADP_SECONDS: assert_memory_equal(x, y, sizeof(double)); break;
         case CADP_PAIR: assert_memory_equal(x, y, 2 * sizeof(double)); break;
         case CADP_WORDS: case CADP_TARGETS: same_words(x, y); break;
+        case CADP_WHOLES: same_wholes(x, y); break;
+        case CADP_PATTERN: same_pattern(x, y); break;
         case CADP_TEXT: {
             const char *s = *(char *const *)x, *t = *(char *const *)y;
             if (s && t) assert_string_equal(s, t);
@@ -30,6 +47,7 @@ static void same_options(const cad_options *a, const cad_options *b)
         }
     }
     assert_int_equal(a->model.lora.target_is_regex, b->model.lora.target_is_regex);
+    assert_int_equal(a->model.lora.exclude_is_regex, b->model.lora.exclude_is_regex);
 }
 
 static void travels(cad_config *c)
@@ -55,6 +73,9 @@ static void a_configuration_travels_as_json(void **state)
     travels(opened(NULL, NULL));
     travels(opened("--config", "configs/experiments/medical.yaml", "--output-dir", "an \"odd\"\\ näme\n", NULL));
     travels(opened("--config", "configs/experiments/demo.yaml", NULL));
+    travels(opened("--exclude-modules", ".*\\.1\\..*q_proj", "--layers-to-transform", "[0, 3]", "--rank-pattern", "{\"^model.layers.0.*q_proj\": 8, v_proj: 2}", "--alpha-pattern",
+                   "{v_proj: 0.1}", "--layers-pattern", "layers", NULL));
+    travels(opened("--exclude-modules", "q_proj, k_proj", "--layers-to-transform", "2", NULL));
     travels(opened("--learning-rate", "0.1234567890123456789", "--weight-decay", "1e-300", "--class-weights-values", "0.1,0.30000000000000004", "--wall-time", "12:00:00",
                    "--target-modules", ".*(q|v)_proj", "--greater-is-better", "false", "--save-total-limit", "3", "--eval-steps", "9", "--seed", "9007199254740992",
                    "--report-to", "none", "--truncation-side", "left", "--min-lr", "0", "--lr-scheduler-type", "cosine_with_min_lr",
@@ -78,6 +99,8 @@ static void every_single_option_travels(void **state)
         if (row->type == CADP_INT) snprintf(value, sizeof value, "%.0f", row->low + 2 <= row->high ? row->low + 2 : row->high);
         if (row->type == CADP_REAL || row->type == CADP_SECONDS) snprintf(value, sizeof value, "%.17g", row->low + (row->high < 1e6 ? row->high - row->low : 1) * 0.3);
         if (row->type == CADP_PAIR) snprintf(value, sizeof value, "[0.1, 0.7]");
+        if (row->type == CADP_WHOLES) snprintf(value, sizeof value, "3");
+        if (row->type == CADP_PATTERN) snprintf(value, sizeof value, "{another: 3}");
         if (row->type == CADP_MAYBE) snprintf(value, sizeof value, "false");
         if (row->words) snprintf(value, sizeof value, "%s", row->words[1].word);
         snprintf(set, sizeof set, "%s%s%s=%s", row->in, *row->in ? "." : "", row->key, value);

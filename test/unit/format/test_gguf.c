@@ -179,6 +179,25 @@ static void refuse_file(gguf_file *f, const char *part)
     *f = (gguf_file){0};
 }
 
+/* A scale that is no number would be a weight that is none. */
+static void scales_that_are_no_numbers_are_refused(void **state)
+{
+    static const unsigned char block[34] = {0x00, 0x7E, 1, 2}, endless[34] = {0x00, 0x7C, 1, 2};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        gguf_file f = {0};
+        cad_gguf *g;
+        float x[32];
+        gguf_tensor(&f, "t", 8, 32, 0, i ? endless : block, 34);
+        g = opened(&f);
+        assert_int_equal(cad_st_read_f32(cad_gguf_at(g, 0), 0, 32, x), CAD_EMODEL);
+        expect_reason("tensor 't': expected finite scales of Q8_0 blocks");
+        cad_gguf_close(&g);
+        gguf_close(&f);
+    }
+}
+
 static void tensors_that_cannot_be_are_refused(void **state)
 {
     gguf_file f = {0};
@@ -389,7 +408,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(blocks_are_dequantised_bit_by_bit_as_ggml_does), cmocka_unit_test(metadata_are_read_by_kind), cmocka_unit_test(every_truncation_ends_in_one_sentence),
-        cmocka_unit_test(absurd_numbers_of_the_head_are_refused), cmocka_unit_test(tensors_that_cannot_be_are_refused), cmocka_unit_test(metadata_that_cannot_be_are_refused),
+        cmocka_unit_test(absurd_numbers_of_the_head_are_refused), cmocka_unit_test(scales_that_are_no_numbers_are_refused), cmocka_unit_test(tensors_that_cannot_be_are_refused), cmocka_unit_test(metadata_that_cannot_be_are_refused),
         cmocka_unit_test(parts_are_one_model_and_must_all_be_there), cmocka_unit_test(a_folder_stands_for_its_one_model), cmocka_unit_test(rows_in_pairs_and_gains_are_undone_whatever_the_cut),
         cmocka_unit_test(what_is_written_reads_back), cmocka_unit_test(numbers_without_a_place_are_refused_and_leave_nothing)};
 

@@ -117,6 +117,7 @@ static void what_is_not_computed_is_refused_with_a_sentence(void **state)
         {"{\"model_type\": \"llama\", \"num_hidden_layers\": 2.5}", "\"num_hidden_layers\": expected a whole number from 1 to 256, found 2.5"},
         {"{\"model_type\": \"llama\", \"num_hidden_layers\": 257}", "\"num_hidden_layers\""},
         {"{\"model_type\": \"llama\", \"vocab_size\": NaN}", "\"vocab_size\""},
+        {"{\"model_type\": \"llama\", \"vocab_size\": 1000000000}", "\"vocab_size\": expected a whole number from 1 to 16777216, found 1e+09"},
         {"{\"model_type\": \"llama\", \"intermediate_size\": -1}", "\"intermediate_size\""},
         {"{\"model_type\": \"llama\", \"max_position_embeddings\": 1e300}", "\"max_position_embeddings\""},
         {"{\"model_type\": \"llama\", \"num_attention_heads\": 0}", "\"num_attention_heads\""},

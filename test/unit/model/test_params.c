@@ -70,6 +70,32 @@ static void expect_adapter_name(const cad_param *row, const char *want)
     cad_str_close(&name);
 }
 
+/* A directory with pictures beside the language model has another tree of modules (families 1.5); a language model alone has its own names. */
+static void adapters_on_nested_directories_have_the_names_of_their_class(void **state)
+{
+    static const struct { const char *type, *text, *name; } cases[] = {
+        {"gemma3", "gemma3_text", "base_model.model.model.language_model.layers.1.self_attn.q_proj.lora_A.weight"},
+        {"llama4", "llama4_text", "base_model.model.language_model.model.layers.1.self_attn.q_proj.lora_A.weight"}};
+    static const char *const targets[] = {"model.layers.1.self_attn.q_proj", ".*language_model.*[qv]_proj"};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        cad_method m = {.lora = true, .r = 3, .targets = targets + i % 2, .target_count = 1, .target_is_regex = i % 2, .train_head = true, .num_labels = 2};
+        char json[512];
+        cad_arch a;
+        cad_params *p;
+        snprintf(json, sizeof json, "{\"model_type\": \"%s\", \"text_config\": {\"model_type\": \"%s\", \"num_hidden_layers\": 2, \"hidden_size\": 8, \"intermediate_size\": 10, \"num_attention_heads\": 4,"
+                 " \"num_key_value_heads\": 2, \"head_dim\": 4, \"vocab_size\": 13, \"num_local_experts\": 2, \"max_position_embeddings\": 64}}", cases[i / 2].type, cases[i / 2].text);
+        OK(cad_arch_parse(&a, json, strlen(json), "config.json"));
+        p = open_table(&a, &m);
+        expect_adapter_name(&p->row[p->find[2][CAD_ROLE_Q][CAD_PIECE_A]], cases[i / 2].name);
+        expect_adapter_name(&p->row[p->find[3][CAD_ROLE_HEAD][CAD_PIECE_WEIGHT]], "base_model.model.score.weight");
+        assert_int_equal(p->find[1][CAD_ROLE_Q][CAD_PIECE_A] >= 0, i % 2);
+        cad_params_close(&p);
+    }
+    assert_int_equal(cad_mem_blocks(), 0);
+}
+
 /* Names as peft 0.21 writes them: a bias beside an adapter is inside the wrapped layer. */
 static void adapters_have_the_names_of_peft(void **state)
 {
@@ -280,7 +306,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_and_order_are_those_of_the_checkpoint),
-        cmocka_unit_test(adapters_have_the_names_of_peft),
+        cmocka_unit_test(adapters_on_nested_directories_have_the_names_of_their_class), cmocka_unit_test(adapters_have_the_names_of_peft),
         cmocka_unit_test(members_of_one_product_lie_side_by_side),
         cmocka_unit_test(counts_are_those_of_peft_and_transformers),
         cmocka_unit_test(targets_match_as_in_peft),

@@ -221,6 +221,91 @@ static void a_missing_directory_is_named(void **state)
 
 /* ---- what no file holds ---- */
 
+/* Expert e's matrix of `half` (0 gate or down, 1 up) as a linear layer [out, in]. */
+static float of_expert(int64_t e, int64_t half, int64_t o, int64_t i) { return (float)(e + 1) + (float)half / 4 + (float)o / 64 + (float)i / 4096; }
+
+static bool is_experts(const cad_param *p) { return p->role == CAD_ROLE_EXPERT_GATE_UP || p->role == CAD_ROLE_EXPERT_DOWN; }
+
+static void name_expert(char out[128], const cad_param *p, int64_t e, int64_t half)
+{
+    snprintf(out, 128, "language_model.model.layers.%d.feed_forward.experts.%lld.%s_proj.weight", p->unit - 1, (long long)e, p->role == CAD_ROLE_EXPERT_DOWN ? "down" : half ? "up" : "gate");
+}
+
+static void write_one_by_one(const char *dir, const cad_params *p, const char *without)
+{
+    cad_st_writer *w;
+    char name[128];
+
+    OK(cad_mkdirs(dir));
+    OK(cad_st_create(&w, dir, "model.safetensors", 0));
+    for (int pass = 0; pass < 2; pass++)
+        for (int r = 0; r < p->count; r++) {
+            const cad_param *q = &p->row[r];
+            int64_t halves = q->role == CAD_ROLE_EXPERT_GATE_UP ? 2 : 1, shape[3] = {q->cols / halves, q->rows / q->groups};
+            float v[256] = {0};
+            if (!is_experts(q)) {
+                assert_true(q->elems <= 256);
+                if (pass) OK(cad_st_write(w, v, (size_t)q->elems * 4));
+                else OK(cad_st_declare(w, q->name, CAD_F32, shape, cad_param_shape(q, shape)));
+                continue;
+            }
+            for (int64_t e = 0; e < q->groups * halves; e++) {
+                name_expert(name, q, e / halves, e % halves);
+                if (without && !strcmp(name, without)) continue;
+                for (int64_t k = 0; k < shape[0] * shape[1]; k++) v[k] = of_expert(e / halves, e % halves, k / shape[1], k % shape[1]);
+                if (pass) OK(cad_st_write(w, v, (size_t)(shape[0] * shape[1]) * 4));
+                else OK(cad_st_declare(w, name, CAD_F32, shape, 2));
+            }
+        }
+    OK(cad_st_finish(w));
+    cad_st_abandon(&w);
+}
+
+/* Any stretch of a row, element by element. */
+static void expect_experts(const cad_source *s, const cad_params *p, int row, uint64_t draw)
+{
+    const cad_param *q = &p->row[row];
+    int64_t from = (int64_t)(cad_rng_uniform(3, CAD_RNG_TEST, (uint32_t)row, 2 * draw) * (double)q->elems);
+    int64_t n = 1 + (int64_t)(cad_rng_uniform(3, CAD_RNG_TEST, (uint32_t)row, 2 * draw + 1) * (double)(q->elems - from - 1)), in = q->rows / q->groups, halves = q->role == CAD_ROLE_EXPERT_GATE_UP ? 2 : 1;
+    float wide[1024];
+    uint16_t half[1024];
+
+    assert_true(n <= 1024 && cad_source_has(s, row));
+    OK(cad_source_read(s, row, from, n, CAD_F32, wide));
+    OK(cad_source_read(s, row, from, n, CAD_BF16, half));
+    for (int64_t k = 0; k < n; k++) {
+        int64_t r = (from + k) / q->cols, c = (from + k) % q->cols, out = q->cols / halves;
+        float want = of_expert(r / in, c / out, c % out, r % in);
+        if (wide[k] != want || half[k] != cad_f32_to_bf16(want)) fail_msg("%s[%lld]: expected %g, found %g", q->name, (long long)(from + k), (double)want, (double)wide[k]);
+    }
+}
+
+static void experts_may_be_stored_one_by_one(void **state)
+{
+    static const char missing[] = "language_model.model.layers.1.feed_forward.experts.2.up_proj.weight";
+    cad_method m = {.num_labels = 2};
+    const char *dir = in_scratch("model");
+    cad_source *s;
+    cad_params *p;
+    cad_arch a;
+
+    (void)state;
+    tiny_arch(&a, "llama4_text", 2, ", \"num_local_experts\": 3, \"intermediate_size_mlp\": 10");
+    OK(cad_params_open(&p, &a, &m));
+    write_one_by_one(dir, p, NULL);
+    OK(cad_source_open(&s, dir, NULL, p, false));
+    for (int r = 0; r < p->count; r++)
+        for (uint64_t i = 0; i < 50 && is_experts(&p->row[r]); i++) expect_experts(s, p, r, i);
+    cad_source_close(&s);
+    OK(cad_remove_tree(dir));
+    write_one_by_one(dir, p, missing);
+    assert_int_equal(cad_source_open(&s, dir, NULL, p, false), CAD_EMODEL);
+    assert_non_null(strstr(cad_reason(), "tensor model.layers.1.feed_forward.experts.2.up_proj.weight: expected in "));
+    cad_clear();
+    cad_params_close(&p);
+    assert_int_equal(cad_mem_blocks(), 0);
+}
+
 static void drawn_values_do_not_depend_on_the_cut(void **state)
 {
     cad_params *p = table(&lora);
@@ -495,6 +580,7 @@ int main(void)
         TEST(what_does_not_fit_is_named),
         TEST(an_adapter_on_other_layers_is_refused),
         TEST(a_missing_directory_is_named),
+        TEST(experts_may_be_stored_one_by_one),
         TEST(drawn_values_do_not_depend_on_the_cut),
         TEST(drawn_values_have_the_sizes_of_transformers_and_peft),
         TEST(an_adapter_of_peft_is_read),

@@ -53,6 +53,13 @@ static void model_open(model *m, uint64_t seed)
         m->merge[m->merges] = (cadp_merge){left, right, id, (uint32_t)m->merges};
         m->merges++;
     }
+    for (int i = m->merges - 1; i > 0 && seed % 2; --i) { /* also merges that stand before those that make their parts */
+        int j = (int)(draw(20000 + (uint32_t)i, seed) % (uint32_t)(i + 1));
+        cadp_merge other = m->merge[j];
+        m->merge[j] = m->merge[i];
+        m->merge[i] = other;
+    }
+    for (int i = 0; i < m->merges; ++i) m->merge[i].rank = (uint32_t)i;
     assert_int_equal(cadp_vocab_open(&m->vocab, m->tokens, (size_t)m->tokens), CAD_OK);
     for (int i = 0; i < m->tokens; ++i) assert_int_equal(cadp_vocab_add(&m->vocab, i, m->name[i], strlen(m->name[i]), &added), CAD_OK);
     assert_int_equal(cadp_merges_open(&m->bpe.merges, (size_t)m->merges), CAD_OK);
@@ -117,6 +124,43 @@ static void words_are_merged_by_rank_then_place(void **state)
                 assert_int_equal(got.count, count);
                 assert_memory_equal(got.data, want, (size_t)count * sizeof *want);
             }
+        }
+        model_close(&m);
+    }
+    cad_free(&got.data);
+    assert_int_equal(cad_mem_blocks(), 0);
+}
+
+/* The same few letters again and again, or runs of one: a third of the words of a prefix and another end. */
+static int repeated_word(const model *m, uint64_t index, int letters, char *text, int32_t *id)
+{
+    int block = 1 + (int)(draw(1, index) % 5), edge = draw(2, index) % 3 ? 0 : 1 + (int)(draw(3, index) % 3), n = 0;
+
+    for (int i = 0; i < letters; ++i) {
+        int at = i < edge || i >= letters - edge ? 100 + i : draw(4, index) % 4 ? i % block : i / (letters / 4 + 1);
+        id[i] = (int32_t)(draw(10000 + (uint32_t)at, index) % LETTERS);
+        n += sprintf(text + n, "%s", m->name[id[i]]);
+    }
+    return n;
+}
+
+static void words_that_repeat_are_merged_by_rank_then_place(void **state)
+{
+    char text[4 * LONGEST + 1];
+    int32_t want[LONGEST];
+    cad_ids got = {0};
+
+    (void)state;
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+        model m;
+        model_open(&m, seed);
+        for (uint64_t i = 0; i < 30; ++i) {
+            int letters = LONGEST / 4 + (int)(draw(9999, seed * 1000 + i) % (3 * LONGEST / 4)), n = repeated_word(&m, seed * 1000 + i, letters, text, want);
+            int count = merge_plainly(&m, want, letters);
+            got.count = 0;
+            assert_int_equal(cadp_bpe_encode(&m.bpe, &m.work, text, (size_t)n, &got), CAD_OK);
+            assert_int_equal(got.count, count);
+            assert_memory_equal(got.data, want, (size_t)count * sizeof *want);
         }
         model_close(&m);
     }
@@ -200,7 +244,7 @@ static void a_vocabulary_finds_what_was_added_and_nothing_else(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(words_are_merged_by_rank_then_place),
+        cmocka_unit_test(words_are_merged_by_rank_then_place), cmocka_unit_test(words_that_repeat_are_merged_by_rank_then_place),
         cmocka_unit_test(cutting_at_spaces_changes_no_id),
         cmocka_unit_test(a_vocabulary_finds_what_was_added_and_nothing_else),
     };

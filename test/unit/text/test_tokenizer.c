@@ -348,6 +348,8 @@ static void corrupt_files_are_refused_with_a_sentence(void **state)
     refused(file_of("", "", "\"a b c\""), "a merge of two tokens");
     refused(file_of("", "", "[\"a\"]"), "a merge of two tokens");
     refused(file_of("", "", "[\"a\", \"\"]"), "a merge of two tokens");
+    refused(file_of("", "", "[\"\", \"ab\"]"), "a merge of two tokens"); /* would be a merge of "ab" into itself */
+    refused("{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 1000000000}, \"merges\": []}}", "expected an id from 0 to 16777215");
     refused(file_of("", "", "7"), "a merge of two tokens");
     refused(file_of("", "\"unk_token\": \"nope\",", ""), "unk_token \"nope\"");
     refused(file_of("", "\"dropout\": 0.1,", ""), "dropout, which is not implemented");
