@@ -99,6 +99,8 @@ void cadp_block16(uint16_t *to, int64_t rows, int64_t cols, cad_tensor t, bool t
 
 /* ---- matrices of codes (cpu_coded.c) ---- */
 
+/* The scales of n blocks of 4-bit codes; map: cad_dynamic_map(true). */
+void cadp_code_scales(const cad_coded *q, const float *map, int64_t block, int64_t n, float *out);
 /* Elements (row, col) to (row, col + n), as the matrix means them; 16: rounded to bf16. */
 void cadp_decode16(const cad_coded *q, int64_t row, int64_t col, int64_t n, uint16_t *out);
 void cadp_decode32(const cad_coded *q, int64_t row, int64_t col, int64_t n, float *out);
