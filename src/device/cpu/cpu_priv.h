@@ -41,6 +41,10 @@ cadp_rect cadp_rect_of(const cadp_grid *g, int64_t i);
 float cadp_largest(const float *x, int64_t n); /* -infinity of none; NaN is passed over */
 float cadp_total(const float *x, int64_t n);
 void cadp_add_scaled(float *to, const float *from, float by, int64_t n);
+float cadp_dot(const float *a, const float *b, int64_t n);
+float cadp_exponentials(float *x, float top, int64_t n); /* x = exp(x - top); returns their sum */
+void cadp_scale_row(float *x, float by, int64_t n);
+void cadp_cap(float *s, float softcap, int64_t n); /* s = softcap tanh(s / softcap) */
 
 /* n elements from (i, j) as floats: the tensor's own where it is F32, else converted into room. */
 const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room);
