@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { STEPS = 20000000, DEEPEST = 200 };
+enum { STEPS = 5000000, TURN = 50, DEEPEST = 200 }; /* a turn of a loop counts as so many steps */
 typedef enum flow { GOES_ON, BREAKS, CONTINUES } flow;
 typedef struct entry { const char *name; size_t size; cadp_value value; } entry;
 typedef struct renderer {
@@ -492,6 +492,7 @@ static cad_status run_for(renderer *r, const cadp_tree *x)
     for (int64_t i = 0; i < all.many->count && f != BREAKS; i++) {
         f = GOES_ON;
         r->count = count;
+        if ((r->steps += TURN) > STEPS) return wrong(r, x, "it does not come to an end");
         CAD_TRY(loop_value(r, &all, i, &loop));
         CAD_TRY(put_name(r, "loop", 4, loop));
         CAD_TRY(assign(r, x->a, all.many->item[i]));
