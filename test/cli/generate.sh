@@ -23,6 +23,11 @@ reason=$(why 0 "$out" '"prompt"')
 cmp -s together "$out" || reason="answers of two ranks with divided weights differ"
 say ranks "$reason"
 
+go --input prompts.jsonl --json --set runtime.device=emulated
+reason=$(why 0 "$out" '"prompt"')
+cmp -s together "$out" || reason="the kernels of the GPU, emulated, give other tokens"
+say emulated "$reason"
+
 go --prompt 'Age 50' --temperature 0.9 --top-k 40 --top-p 0.95 --min-p 0.001 --repetition-penalty 1.1 --seed 5 --json
 cp "$out" drawn
 go --prompt 'Age 50' --temperature 0.9 --top-k 40 --top-p 0.95 --min-p 0.001 --repetition-penalty 1.1 --seed 5 --json
