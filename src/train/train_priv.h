@@ -232,4 +232,7 @@ CAD_CHECKED cad_status cadp_refuse_later(const cad_run *r);
 /* ---- as_trained.c ---- */
 /* Rank 0. Warns where CHECKPOINT/run.json says that records were read otherwise in training than now. */
 CAD_CHECKED cad_status cadp_tell_reading(const cad_run *r);
+/* Of the first values of the norms and embeddings of a model (base_digest.c); and a warning where an adapter's run.json names another. */
+CAD_CHECKED cad_status cadp_base_digest(const char *dir, char hex[65]);
+CAD_CHECKED cad_status cadp_tell_base(const cad_run *r);
 #endif
