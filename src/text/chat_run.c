@@ -180,7 +180,7 @@ static cad_status add(renderer *r, const cadp_tree *x, const cadp_value *a, cons
 static cad_status compare(renderer *r, const cadp_tree *x, const cadp_value *a, const cadp_value *b, cadp_value *out)
 {
     bool texts = a->type == CADP_TEXT && b->type == CADP_TEXT, less, equal;
-    int order = texts ? memcmp(a->text, b->text, cad_min(a->size, b->size)) : 0;
+    int order = texts ? memcmp(a->text, b->text, a->size < b->size ? a->size : b->size) : 0;
 
     if (!texts && (!is_number(a) || !is_number(b))) return wrong(r, x, "expected two numbers or two texts to compare");
     less = texts ? order < 0 || (!order && a->size < b->size) : real_of(a) < real_of(b);
@@ -297,7 +297,7 @@ static cad_status refuse(renderer *r, const cadp_tree *x)
 
     while (said && said->kind == CADP_X_BINARY) said = said->a;
     if (!said || said->kind != CADP_X_TEXT) return wrong(r, x, "it refuses this conversation");
-    return cad_fail(CAD_EDATA, "%s:%d: the chat template refuses this conversation: %.*s", r->path, x->line, (int)cad_min(said->size, (size_t)200), said->text);
+    return cad_fail(CAD_EDATA, "%s:%d: the chat template refuses this conversation: %.*s", r->path, x->line, (int)(said->size < 200 ? said->size : 200), said->text);
 }
 
 static cad_status call(renderer *r, const cadp_tree *x, cadp_value *out)
@@ -328,7 +328,7 @@ static cad_status filter_or_test(renderer *r, const cadp_tree *x, cadp_value *ou
     CAD_TRY(arguments(r, x->b, &list, &named, &a));
     if (x->kind == CADP_X_TEST) *out = cadp_of_bool(cadp_chat_test(x->text, x->size, &v, &a, &known) != x->negated);
     else CAD_TRY(cadp_chat_filter(&r->pool, x->text, x->size, v, &a, out, &known));
-    return known ? CAD_OK : cad_fail(CAD_EMODEL, "%s:%d: chat template: expected a filter or a test that this program knows, found %.*s", r->path, x->line, (int)cad_min(x->size, (size_t)40), x->text);
+    return known ? CAD_OK : cad_fail(CAD_EMODEL, "%s:%d: chat template: expected a filter or a test that this program knows, found %.*s", r->path, x->line, (int)(x->size < 40 ? x->size : 40), x->text);
 }
 
 /* ---- expressions ---- */
