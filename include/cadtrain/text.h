@@ -33,6 +33,11 @@ int32_t cad_tokenizer_size(const cad_tokenizer *t);        /* largest id + 1, ad
 int32_t cad_tokenizer_id(const cad_tokenizer *t, const char *token); /* -1: none */
 int32_t cad_tokenizer_pad(const cad_tokenizer *t);         /* from tokenizer_config.json; -1: none */
 const char *cad_tokenizer_digest(const cad_tokenizer *t);  /* SHA-256 of the files that decide ids, hex */
+
+/* What a chat template (the part of Jinja that such templates are written in, with the switches of Transformers) writes for `variables`, a table: messages, add_generation_prompt,
+ * bos_token, … Appended to *out. path: for sentences. CAD_EMODEL: a template that is wrong or goes beyond that part; CAD_EDATA: the template refuses the conversation. */
+struct cad_node;
+CAD_CHECKED cad_status cad_chat_render(const char *text, size_t n, const char *path, const struct cad_node *variables, cad_str *out);
 #ifdef __cplusplus
 }
 #endif

@@ -25,6 +25,7 @@ typedef struct cad_generation {
     const char *const *stop; /* texts that end an answer; rank 0 */
     int stop_count;
     bool json, chat;         /* chat: the prompt is what a user says, in the model's chat template */
+    const char *system;      /* chat: what the system says before; NULL: nothing */
 } cad_generation;
 typedef struct cad_run_options {
     const cad_generation *generation; /* generate; else NULL */

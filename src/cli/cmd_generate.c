@@ -32,7 +32,7 @@ static cad_status read_generation(const cadp_call *c, cad_generation *g)
     const cad_flag *stop = cadp_call_flag(c, "stop");
     cad_sampling *s = &g->sampling;
 
-    *g = (cad_generation){.prompt = cadp_call_value(c, "prompt"), .json = c->json, .chat = cadp_call_given(c, "chat")};
+    *g = (cad_generation){.prompt = cadp_call_value(c, "prompt"), .json = c->json, .chat = cadp_call_given(c, "chat"), .system = cadp_call_value(c, "system")};
     if (stop->given) {
         g->stop = (const char *const *)stop->values;
         g->stop_count = stop->count;
@@ -45,6 +45,7 @@ static cad_status read_generation(const cadp_call *c, cad_generation *g)
     CAD_TRY(number(c, "min-p", 0, 1, 0, &s->min_p));
     CAD_TRY(number(c, "repetition-penalty", 1e-3, 1e3, 1, &s->repetition_penalty));
     if (!g->prompt == !cadp_call_value(c, "input")) return cad_fail(CAD_EUSAGE, "generate: expected --prompt or --input, found %s", g->prompt ? "both" : "neither");
+    if (g->system && !g->chat) return cad_fail(CAD_EUSAGE, "--system: expected --chat with it, found none");
     return CAD_OK;
 }
 

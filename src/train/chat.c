@@ -1,80 +1,127 @@
-/* Chat templates of the families, as data: configs/chat/NAME.yaml says by which marks in the tokenizer's own template it is known, and what stands round what a user says. */
+/* A conversation in the chat template of the model's folder. */
 #include "train_priv.h"
 
-#include <cadtrain/embedded.h>
 #include <stdio.h>
 
-/* All marks are in the template of the tokenizer, none of those that must not be. */
-static bool fits(const cad_node *root, const char *own)
-{
-    const cad_node *marks = cad_get(root, "marks"), *never = cad_get(root, "never");
-
-    for (const cad_node *m = marks ? marks->child : NULL; m; m = m->next)
-        if (!strstr(own, m->text)) return false;
-    for (const cad_node *m = never ? never->child : NULL; m; m = m->next)
-        if (strstr(own, m->text)) return false;
-    return marks != NULL;
-}
-
-static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-static cad_status put(const cad_node *root, const char *said, size_t size, cad_str *out)
-{
-    const char *before, *behind;
-    bool strips;
-
-    if (!cad_get_string(root, "before", &before, "") || !cad_get_string(root, "behind", &behind, "") || !cad_get_bool(root, "strips", &strips, true))
-        return cad_fail(CAD_EINTERNAL, "configs/chat: expected texts before and behind");
-    while (strips && size && is_space(*said)) said++, size--;
-    while (strips && size && is_space(said[size - 1])) size--;
-    CAD_TRY(cad_str_add(out, before, strlen(before)));
-    CAD_TRY(cad_str_add(out, said, size));
-    return cad_str_add(out, behind, strlen(behind));
-}
-
-/* chat_template of tokenizer_config.json, or chat_template.jinja beside it. The caller frees. */
-static cad_status own_template(const char *dir, char **out)
+/* tokenizer_config.json, or NULL where there is none. */
+static cad_status read_config(const char *dir, cad_tree **out)
 {
     char path[4096];
-    const char *text;
-    cad_tree *tree;
-    size_t n;
-    cad_status status = CAD_OK;
 
     *out = NULL;
-    if (snprintf(path, sizeof path, "%s/chat_template.jinja", dir) < (int)sizeof path && cad_is_file(path)) return cad_read_file(out, &n, path, 1 << 24, CAD_EMODEL);
     if (snprintf(path, sizeof path, "%s/tokenizer_config.json", dir) >= (int)sizeof path || !cad_is_file(path)) return CAD_OK;
-    CAD_TRY(cad_json_read(&tree, path, 1 << 26, CAD_EMODEL));
-    if (cad_get_string(tree->root, "chat_template", &text, NULL) && text) status = cad_strdup(out, text);
-    cad_tree_close(&tree);
+    return cad_json_read(out, path, 1 << 26, CAD_EMODEL);
+}
+
+/* A special token of the configuration: a text, or a table with it; NULL where there is none. */
+static const char *token_of(const cad_node *root, const char *key)
+{
+    const cad_node *n = cad_get(root, key);
+
+    if (n && n->kind == CAD_TABLE) n = cad_get(n, "content");
+    return n && n->kind == CAD_STRING ? n->text : NULL;
+}
+
+cad_status cadp_special_token(const cad_run *r, const char *key, char **out)
+{
+    const char *token;
+    cad_tree *config;
+    cad_status status;
+
+    CAD_TRY(read_config(r->tokenizer_dir, &config));
+    token = config ? token_of(config->root, key) : NULL;
+    status = cad_strdup(out, token ? token : "");
+    cad_tree_close(&config);
     return status;
 }
 
-static cad_status find_and_put(const char *own, const char *said, size_t size, cad_str *out, bool *found)
+/* A text, or a list of tables with names, of which the one named default counts. */
+static const cad_node *template_of(const cad_node *root)
 {
-    cad_tree *tree;
-    cad_status status = CAD_OK;
+    const cad_node *n = cad_get(root, "chat_template");
 
-    *found = false;
-    for (const cad_embedded *f = cad_embedded_files; f->path && !*found && !status; f++) {
-        if (strncmp(f->path, "configs/chat/", 13)) continue;
-        CAD_TRY(cad_yaml_parse(&tree, f->text, strlen(f->text), f->path));
-        if ((*found = fits(tree->root, own))) status = put(tree->root, said, size, out);
-        cad_tree_close(&tree);
+    if (!n || n->kind != CAD_LIST) return n && n->kind == CAD_STRING ? n : NULL;
+    for (const cad_node *c = n->child; c; c = c->next) {
+        const char *name;
+        if (cad_get_string(c, "name", &name, "") && !strcmp(name, "default")) return cad_get(c, "template");
     }
+    return NULL;
+}
+
+/* chat_template.jinja, or chat_template of tokenizer_config.json. The caller frees. */
+static cad_status own_template(const char *dir, const cad_tree *config, char **out, size_t *n)
+{
+    const cad_node *inside = config ? template_of(config->root) : NULL;
+    char path[4096];
+
+    if (snprintf(path, sizeof path, "%s/chat_template.jinja", dir) < (int)sizeof path && cad_is_file(path)) return cad_read_file(out, n, path, 1 << 24, CAD_EMODEL);
+    if (!inside || inside->kind != CAD_STRING) return cad_fail(CAD_EMODEL, "chat: expected a chat_template in %s/tokenizer_config.json, found none", dir);
+    CAD_TRY(cad_strdup(out, inside->text));
+    *n = inside->size;
+    return CAD_OK;
+}
+
+/* What apply_chat_template of Transformers hands to a template. */
+static cad_status put_variables(const cad_tree *config, const char *messages, bool ask, cad_json *j)
+{
+    static const char *const tokens[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(cad_json_raw(j, "messages", messages));
+    CAD_TRY(cad_json_raw(j, "tools", "null"));
+    CAD_TRY(cad_json_raw(j, "documents", "null"));
+    CAD_TRY(cad_json_raw(j, "add_generation_prompt", ask ? "true" : "false"));
+    for (size_t i = 0; config && i < sizeof tokens / sizeof *tokens; i++)
+        if (token_of(config->root, tokens[i])) CAD_TRY(cad_json_string(j, tokens[i], token_of(config->root, tokens[i])));
+    return cad_json_end(j);
+}
+
+static cad_status render(const char *dir, const cad_tree *config, const char *messages, bool ask, cad_str *out)
+{
+    cad_json j = {0};
+    cad_tree *variables = NULL;
+    char *own = NULL;
+    size_t n = 0;
+    cad_status status = own_template(dir, config, &own, &n);
+
+    if (!status) status = put_variables(config, messages, ask, &j);
+    if (!status) status = cad_json_parse(&variables, j.text.data, j.text.size, "messages", CAD_EDATA);
+    if (!status) status = cad_chat_render(own, n, dir, variables->root, out);
+    cad_tree_close(&variables);
+    cad_json_close(&j);
+    cad_free(&own);
     return status;
+}
+
+cad_status cadp_chat_messages(const cad_run *r, const char *messages, bool ask, cad_str *out)
+{
+    cad_tree *config;
+    cad_status status;
+
+    CAD_TRY(read_config(r->tokenizer_dir, &config));
+    status = render(r->tokenizer_dir, config, messages, ask, out);
+    cad_tree_close(&config);
+    return status;
+}
+
+static cad_status put_message(cad_json *j, const char *role, const char *said, size_t n)
+{
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(cad_json_string(j, "role", role));
+    CAD_TRY(cad_json_bytes(j, "content", said, n));
+    return cad_json_end(j);
 }
 
 cad_status cadp_chat(const cad_run *r, const char *said, size_t size, cad_str *out)
 {
-    char *own;
-    bool found = false;
-    cad_status status;
+    const char *system = r->what.generation ? r->what.generation->system : NULL;
+    cad_json j = {0};
+    cad_status status = cad_json_begin(&j, NULL, '[');
 
-    CAD_TRY(own_template(r->tokenizer_dir, &own));
-    if (!own) return cad_fail(CAD_EMODEL, "chat: expected a chat_template in %s/tokenizer_config.json, found none", r->tokenizer_dir);
-    status = find_and_put(own, said, size, out, &found);
-    cad_free(&own);
-    if (!status && !found) return cad_fail(CAD_EMODEL, "chat: the chat template of %s is none of those that the program knows (configs/chat)", r->tokenizer_dir);
+    if (!status && system) status = put_message(&j, "system", system, strlen(system));
+    if (!status) status = put_message(&j, "user", said, size);
+    if (!status) status = cad_json_end(&j);
+    if (!status) status = cadp_chat_messages(r, j.text.data, true, out);
+    cad_json_close(&j);
     return status;
 }

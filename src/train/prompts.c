@@ -47,7 +47,8 @@ cad_status cadp_read_ends(cad_run *r)
 
 /* ---- prompts ---- */
 
-static cad_status add_prompt(cad_run *r, const char *said, size_t size, cad_ids *ids)
+/* messages: said is a conversation. */
+static cad_status add_prompt(cad_run *r, const char *said, size_t size, bool messages, cad_ids *ids)
 {
     cadp_prompts *p = &r->prompts;
     cad_words_of v[CAD_FIELDS] = {{said, size}};
@@ -56,7 +57,8 @@ static cad_status add_prompt(cad_run *r, const char *said, size_t size, cad_ids 
     bool chat = r->what.generation->chat;
     cad_status status;
 
-    if (chat) status = cadp_chat(r, said, size, &text);
+    if (messages) status = cadp_chat_messages(r, said, true, &text);
+    else if (chat) status = cadp_chat(r, said, size, &text);
     else status = r->form ? cad_template_fill(r->form, v, &text, &answer) : cad_str_add(&text, said, size);
     if (!status) status = cad_tokenizer_encode(r->tokenizer, text.data, text.size, !chat, ids);
     if (!status && ids->count == p->starts[p->count]) status = cad_fail(CAD_EDATA, "prompt %lld: expected a text, found an empty one (this tokenizer adds no special tokens)", (long long)p->count + 1);
@@ -71,11 +73,24 @@ static cad_status add_prompt(cad_run *r, const char *said, size_t size, cad_ids 
 
 static int column_of(const cad_run *r, const cad_rows *rows)
 {
-    const char *names[] = {r->form ? r->o->task.question_column : "prompt", "prompt", "text", r->o->task.input_column};
+    const char *names[] = {r->what.generation->chat ? "messages" : "prompt", r->form ? r->o->task.question_column : "prompt", "prompt", "text", r->o->task.input_column};
     int column = -1;
 
     for (size_t i = 0; i < sizeof names / sizeof *names && column < 0; i++) column = cad_rows_find(rows, names[i]);
     return column;
+}
+
+static bool is_conversation(const cad_cell *c)
+{
+    cad_tree *tree;
+    const char *text;
+    bool good = !cad_json_parse(&tree, c->text, c->size, "messages", CAD_EDATA);
+
+    if (!good) return false;
+    good = tree->root->kind == CAD_LIST && tree->root->child;
+    for (const cad_node *m = tree->root->child; good && m; m = m->next) good = cad_get_string(m, "role", &text, NULL) && text && cad_get(m, "content");
+    cad_tree_close(&tree);
+    return good;
 }
 
 static cad_status add_rows(cad_run *r, const cad_rows *rows, cad_ids *ids)
@@ -85,8 +100,10 @@ static cad_status add_rows(cad_run *r, const cad_rows *rows, cad_ids *ids)
     if (column < 0) return cad_fail(CAD_EDATA, "%s: expected a column \"%s\", found none", cad_rows_path(rows), r->form ? r->o->task.question_column : "prompt");
     for (int64_t i = 0; i < cad_rows_count(rows); i++) {
         cad_cell c = cad_rows_cell(rows, i, column);
-        if (c.kind != CAD_CELL_TEXT) return cad_fail(CAD_EDATA, "%s:%d: column \"%s\": expected a text", cad_rows_path(rows), cad_rows_line(rows, i), cad_rows_column(rows, column));
-        CAD_TRY(add_prompt(r, c.text, c.size, ids));
+        bool messages = r->what.generation->chat && c.kind == CAD_CELL_JSON && is_conversation(&c);
+        if (c.kind != CAD_CELL_TEXT && !messages) return cad_fail(CAD_EDATA, "%s:%d: column \"%s\": expected %s", cad_rows_path(rows), cad_rows_line(rows, i), cad_rows_column(rows, column),
+                                                               c.kind == CAD_CELL_JSON ? "a list of messages, each with a role and a content, and --chat" : "a text");
+        CAD_TRY(add_prompt(r, c.text, c.size, messages, ids));
     }
     return CAD_OK;
 }
@@ -105,7 +122,7 @@ static cad_status read_prompts(cad_run *r, cad_ids *ids)
 
     if (g->prompt) {
         CAD_TRY(room_for(&r->prompts, 1));
-        return add_prompt(r, g->prompt, strlen(g->prompt), ids);
+        return add_prompt(r, g->prompt, strlen(g->prompt), false, ids);
     }
     CAD_TRY(cad_rows_read(&rows, r->what.input));
     if (!(status = room_for(&r->prompts, cad_rows_count(rows)))) status = add_rows(r, rows, ids);
@@ -244,7 +261,7 @@ static double weight_bytes(const cad_run *r)
     for (int i = 0; i < r->params->count; i++) {
         const cad_param *p = &r->params->row[i];
         double share = p->role == CAD_ROLE_EMBED && !r->arch.tied ? 0 : p->dims == 3 ? (double)r->arch.chosen / (double)r->arch.experts : 1;
-        bytes += share * (double)p->elems * (double)cad_dtype_bytes(r->method.compute);
+        bytes += share * (p->code ? (double)p->bytes : (double)p->elems * (double)cad_dtype_bytes(r->method.compute));
     }
     return bytes;
 }

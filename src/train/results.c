@@ -154,6 +154,17 @@ static cad_status put_shape(cad_json *j, const cad_run *r)
     return cad_json_int(j, "all_parameters", r->params->all);
 }
 
+/* Left out where the base cannot be read any more. */
+static cad_status put_base(cad_json *j, const cad_run *r)
+{
+    char digest[65];
+
+    if (!r->method.lora) return CAD_OK;
+    if (!cadp_base_digest(r->model_dir, digest)) return cad_json_string(j, "base_sha256", digest);
+    cad_clear();
+    return CAD_OK;
+}
+
 static cad_status put_run(cad_json *j, const cad_run *r)
 {
     CAD_TRY(cad_json_begin(j, NULL, '{'));
@@ -166,6 +177,7 @@ static cad_status put_run(cad_json *j, const cad_run *r)
     CAD_TRY(put_shape(j, r));
     CAD_TRY(put_seeds(j, r->o));
     CAD_TRY(put_data(j, r));
+    CAD_TRY(put_base(j, r));
     CAD_TRY(put_config(j, r));
     return cad_json_end(j);
 }

@@ -268,6 +268,7 @@ static cad_status open_all(cad_run *r)
     CAD_TRY(cad_comm_agree(r->comm, cadp_prepare_demo(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_resolve_model(r)));
     CAD_TRY(cad_comm_agree(r->comm, cadp_tell_reading(r)));
+    CAD_TRY(cad_comm_agree(r->comm, cadp_tell_base(r)));
     CAD_TRY(tell_facts(r, open_data(r)));
     CAD_TRY(cadp_tell_prompts(r));
     CAD_TRY(tell_resume(r));

@@ -32,23 +32,6 @@ static cad_status read_named(cad_run *r, const char *name)
     return cad_fail(CAD_EUSAGE, "task.template: expected a text with {question} and {response}, a YAML file, or one of the program's templates (medical_reasoning_en, medical_reasoning_zh, chat), found \"%.60s\"", name);
 }
 
-/* A special token of tokenizer_config.json: a text, or a table with it; "" where there is none. */
-static cad_status special_token(const cad_run *r, const char *key, char **out)
-{
-    char path[4096];
-    const cad_node *n;
-    cad_tree *tree;
-    cad_status status;
-
-    if (snprintf(path, sizeof path, "%s/tokenizer_config.json", r->tokenizer_dir) >= (int)sizeof path || !cad_is_file(path)) return cad_strdup(out, "");
-    CAD_TRY(cad_json_read(&tree, path, 1 << 26, CAD_EMODEL));
-    n = cad_get(tree->root, key);
-    if (n && n->kind == CAD_TABLE) n = cad_get(n, "content");
-    status = cad_strdup(out, n && n->kind == CAD_STRING ? n->text : "");
-    cad_tree_close(&tree);
-    return status;
-}
-
 /* Bytes at the beginning of a chat that the tokenizer puts there by itself. */
 static cad_status put_by_tokenizer(const cad_run *r, const char *text, size_t *n)
 {
@@ -57,7 +40,7 @@ static cad_status put_by_tokenizer(const cad_run *r, const char *text, size_t *n
     cad_status status;
 
     *n = 0;
-    CAD_TRY(special_token(r, "bos_token", &begin));
+    CAD_TRY(cadp_special_token(r, "bos_token", &begin));
     status = cad_tokenizer_encode(r->tokenizer, "", 0, true, &ids);
     if (!status && *begin && ids.count && ids.data[0] == cad_tokenizer_id(r->tokenizer, begin) && !strncmp(text, begin, strlen(begin))) *n = strlen(begin);
     cad_free(&begin);
@@ -101,7 +84,7 @@ cad_status cadp_open_form(cad_run *r)
     bool asks = r->what.purpose == CAD_RUN_GENERATE;
 
     if (!cadp_is_sft(r) && !asks) return CAD_OK;
-    CAD_TRY(special_token(r, "eos_token", &r->form_end));
+    CAD_TRY(cadp_special_token(r, "eos_token", &r->form_end));
     if (asks && (!r->o->task.template_text || r->what.generation->chat)) return CAD_OK;
     CAD_TRY(read_form(r));
     if (!*r->form_end && !asks) return cad_fail(CAD_EMODEL, "%s/tokenizer_config.json: expected an eos_token to end each text with, found none", r->tokenizer_dir);

@@ -156,8 +156,12 @@ CAD_CHECKED cad_status cadp_open_prompts(cad_run *r);      /* rank 0: generate's
 CAD_CHECKED cad_status cadp_tell_prompts(cad_run *r);      /* collective, once facts are known */
 CAD_CHECKED cad_status cadp_read_ends(cad_run *r);         /* rank 0: facts.ends */
 void cadp_close_prompts(cad_run *r);
-/* What a user says in the model's chat template, ready for the assistant's answer (chat.c). */
+/* What a user says (behind what generate's --system says) in the model's chat template, ready for the assistant's answer (chat.c). */
 CAD_CHECKED cad_status cadp_chat(const cad_run *r, const char *said, size_t size, cad_str *out);
+/* A conversation: JSON text, a list of tables with role and content. ask: ready for the assistant's answer. */
+CAD_CHECKED cad_status cadp_chat_messages(const cad_run *r, const char *messages, bool ask, cad_str *out);
+/* A special token of tokenizer_config.json; "" where there is none. The caller frees. */
+CAD_CHECKED cad_status cadp_special_token(const cad_run *r, const char *key, char **out);
 
 /* ---- sft.c: the second job ---- */
 CAD_CHECKED cad_status cadp_open_form(cad_run *r);         /* rank 0: the template */
@@ -228,4 +232,7 @@ CAD_CHECKED cad_status cadp_refuse_later(const cad_run *r);
 /* ---- as_trained.c ---- */
 /* Rank 0. Warns where CHECKPOINT/run.json says that records were read otherwise in training than now. */
 CAD_CHECKED cad_status cadp_tell_reading(const cad_run *r);
+/* Of the first values of the norms and embeddings of a model (base_digest.c); and a warning where an adapter's run.json names another. */
+CAD_CHECKED cad_status cadp_base_digest(const char *dir, char hex[65]);
+CAD_CHECKED cad_status cadp_tell_base(const cad_run *r);
 #endif

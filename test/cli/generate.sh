@@ -23,6 +23,11 @@ reason=$(why 0 "$out" '"prompt"')
 cmp -s together "$out" || reason="answers of two ranks with divided weights differ"
 say ranks "$reason"
 
+go --input prompts.jsonl --json --set runtime.device=emulated
+reason=$(why 0 "$out" '"prompt"')
+cmp -s together "$out" || reason="the kernels of the GPU, emulated, give other tokens"
+say emulated "$reason"
+
 go --prompt 'Age 50' --temperature 0.9 --top-k 40 --top-p 0.95 --min-p 0.001 --repetition-penalty 1.1 --seed 5 --json
 cp "$out" drawn
 go --prompt 'Age 50' --temperature 0.9 --top-k 40 --top-p 0.95 --min-p 0.001 --repetition-penalty 1.1 --seed 5 --json
@@ -44,6 +49,17 @@ refused neither 2 'expected --prompt or --input, found neither' generate --model
 refused top_p 2 'top-p: expected a number' generate --model-name-or-path "$CADTRAIN_MODEL" --prompt x --top-p 2
 refused window 3 'expected fewer tokens than the 512 positions of this model' generate --model-name-or-path "$CADTRAIN_MODEL" --prompt "$(printf '%0600d' 0)"
 refused chat 4 'expected a chat_template' generate --model-name-or-path "$CADTRAIN_MODEL" --prompt x --chat
+cp -r "$CADTRAIN_MODEL" chatty
+printf '{%% for m in messages %%}[{{ m.role }}] {{ m.content | trim }}\n{%% endfor %%}{%% if add_generation_prompt %%}[model]{%% endif %%}' >chatty/chat_template.jinja
+talk() { run generate --model-name-or-path chatty --max-new-tokens 4 --json --chat "$@"; }
+talk --prompt ' pain? ' --system 'Be brief.'
+say system "$(why 0 "$out" '"prompt": "\[system\] Be brief.\\n\[user\] pain\?\\n\[model\]"')"
+echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]}' >turns.jsonl
+talk --input turns.jsonl
+say turns "$(why 0 "$out" '"prompt": "\[user\] a\\n\[assistant\] b\\n\[user\] c\\n\[model\]"')"
+refused system_alone 2 'expected --chat with it' generate --model-name-or-path chatty --prompt x --system y
+echo '{"messages": [{"content": "a"}]}' >turns.jsonl
+refused no_role 3 'turns.jsonl:1: column "messages": expected a list of messages' generate --model-name-or-path chatty --chat --input turns.jsonl
 refused adapter 4 'expected an adapter of a language model' generate --model-name-or-path "$CADTRAIN_MODEL" --adapter-name-or-path "$OLDPWD/test/golden/lora" --prompt x
 cp -r "$CADTRAIN_MODEL" other
 sed -i 's/"vocab_size": 258/"vocab_size": 64/' other/config.json

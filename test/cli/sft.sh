@@ -34,6 +34,15 @@ say ranks "$reason"
 run generate --model-name-or-path "$model" --adapter-name-or-path lora --template "$form" --prompt 'canary-3 pain?' --max-new-tokens 6 --json
 say asks "$(why 0 "$out" '"prompt": "canary-3 pain\?\\n"')"
 
+# Shapes agree, weights do not.
+cp -r "$model" elsewhere
+bytes=$(wc -c <elsewhere/model.safetensors)
+printf '\077\077\077\077' | dd of=elsewhere/model.safetensors bs=1 seek=$((bytes - 4)) conv=notrunc 2>/dev/null
+run generate --model-name-or-path elsewhere --adapter-name-or-path lora --template "$form" --prompt 'x' --max-new-tokens 2
+say other_base "$(why 0 "$err" 'was trained on other weights than those of elsewhere')"
+run generate --model-name-or-path "$model" --adapter-name-or-path lora --template "$form" --prompt 'x' --max-new-tokens 2
+say own_base "$(grep -q 'other weights' "$err" && echo 'warned of its own base')"
+
 run push --checkpoint lora --to upload
 reason=$(why 0 "$out" 'upload')
 for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md SHA256SUMS; do [ -f upload/$f ] || reason="expected $f"; done

@@ -95,21 +95,13 @@ static float *turn(cad_tensor t, int64_t n, float **room, cad_tensor *natural)
 
 /* ---- scores ---- */
 
-CAD_CLONES static void cap(float *s, float softcap, int64_t n)
-{
-    float by = 1 / softcap;
-
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) s[i] = softcap * cadp_tanh(s[i] * by);
-}
-
 /* s = scale q k^T of a span, capped; keys: k^T of all keys, ld apart. */
 static void score(const heads *h, const span *at, const float *q, const float *keys, int64_t ld, float *s)
 {
     int64_t width = at->to - at->from;
 
     cadp_sgemm(at->rows, width, h->d, h->scale, (cadp_factor){q, h->d, false}, (cadp_factor){keys + at->from, ld, false}, 0, s, at->ld);
-    for (int64_t r = 0; h->softcap > 0 && r < at->rows; r++) cap(s + r * at->ld, h->softcap, width);
+    for (int64_t r = 0; h->softcap > 0 && r < at->rows; r++) cadp_cap(s + r * at->ld, h->softcap, width);
 }
 
 /* Keys that row r sees are [*from, *to) of its scores; zeroes the others. */
@@ -121,28 +113,6 @@ static void see(const heads *h, const span *at, int64_t r, float *row, int64_t *
     *to = behind_key(h, i) - at->from;
     memset(row, 0, (size_t)*from * sizeof *row);
     memset(row + *to, 0, (size_t)(at->ld - *to) * sizeof *row);
-}
-
-/* x = exp(x - top); returns their sum. */
-CAD_CLONES static float exponentials(float *x, float top, int64_t n)
-{
-    cadp_lanes sum = {0}, v;
-    int64_t i = 0;
-
-    for (; i + 16 <= n; i += 16) {
-#pragma omp simd
-        for (int64_t e = i; e < i + 16; e++) x[e] = cadp_exp(x[e] - top);
-        memcpy(&v, x + i, sizeof v);
-        sum += v;
-    }
-    for (; i < n; i++) sum[i % 16] += x[i] = cadp_exp(x[i] - top);
-    return cadp_join(&sum);
-}
-
-CAD_CLONES static void scale_row(float *x, float by, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) x[i] *= by;
 }
 
 /* Probabilities (or what is multiplied by them) of row r for the keys [from, to) of the span, dropped. */
@@ -188,7 +158,7 @@ static void soften(const heads *h, const span *at, float *s, float *inverse)
         float *row = s + r * at->ld, top, sum;
         see(h, at, r, row, &from, &to);
         top = cadp_largest(row + from, to - from);
-        sum = exponentials(row + from, top, to - from);
+        sum = cadp_exponentials(row + from, top, to - from);
         drop(h, at, r, row, from, to);
         inverse[r] = 1 / sum;
         ((float *)lse.data)[(at->first + r / h->group) * lse.ld + r % h->group] = top + logf(sum);
@@ -210,7 +180,7 @@ static void attend(const void *args, int64_t i, void *work)
     score(&h, &at, q, keys, at.to, s);
     soften(&h, &at, s, inverse);
     cadp_sgemm(at.rows, h.d, width, 1, (cadp_factor){s, at.ld, false}, (cadp_factor){v.data, v.ld, false}, 0, o, h.d);
-    for (int64_t r = 0; r < at.rows; r++) scale_row(o + r * h.d, inverse[r], h.d);
+    for (int64_t r = 0; r < at.rows; r++) cadp_scale_row(o + r * h.d, inverse[r], h.d);
     scatter(&h, &at, x->o, o);
 }
 
@@ -250,20 +220,6 @@ typedef struct backward { const cad_attention_bwd_args *x; const order *longest_
 
 /* A task's keys and values, the sums of their gradients, and room for spans. */
 typedef struct blocks { cad_tensor k, dk, dv; const float *keys, *values; float *room; } blocks;
-
-CAD_CLONES static float dot(const float *a, const float *b, int64_t n)
-{
-    cadp_lanes sum = {0}, x, y;
-    int64_t i = 0;
-
-    for (; i + 16 <= n; i += 16) {
-        memcpy(&x, a + i, sizeof x);
-        memcpy(&y, b + i, sizeof y);
-        sum += x * y;
-    }
-    for (; i < n; i++) sum[i % 16] += a[i] * b[i];
-    return cadp_join(&sum);
-}
 
 /* s becomes the probabilities exp(s - lse), dp the gradient of the scores before scale and cap. */
 CAD_CLONES static void through_softmax(float *s, float *dp, float lse, float mean, float scale, int64_t n)
@@ -311,7 +267,7 @@ static void soften_back(const heads *h, const span *at, const float *o, const fl
     int64_t from, to, ignored;
 
     for (int64_t r = 0; r < at->rows; r++) {
-        float *row = s + r * at->ld, *slope = dp + r * at->ld, mean = dot(o + r * h->d, d_o + r * h->d, h->d);
+        float *row = s + r * at->ld, *slope = dp + r * at->ld, mean = cadp_dot(o + r * h->d, d_o + r * h->d, h->d);
         see(h, at, r, row, &from, &to);
         see(h, at, r, slope, &from, &ignored);
         drop(h, at, r, slope, from, to);

@@ -19,57 +19,21 @@ static int64_t own_floats(const cad_attention_cached_args *x)
 
 int64_t cadp_cpu_attention_cached_work(const cad_device *d, const cad_attention_cached_args *x) { return d->threads * cad_round_up(own_floats(x) * (int64_t)sizeof(float), 64); }
 
-CAD_CLONES static float dot(const float *a, const float *b, int64_t n)
-{
-    cadp_lanes sum = {0}, x, y;
-    int64_t i = 0;
-
-    for (; i + 16 <= n; i += 16) {
-        memcpy(&x, a + i, sizeof x);
-        memcpy(&y, b + i, sizeof y);
-        sum += x * y;
-    }
-    for (; i < n; i++) sum[i % 16] += a[i] * b[i];
-    return cadp_join(&sum);
-}
-
-/* x = exp(x - top); returns their sum. */
-CAD_CLONES static float exponentials(float *x, float top, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) x[i] = cadp_exp(x[i] - top);
-    return cadp_total(x, n);
-}
-
-CAD_CLONES static void scale_row(float *x, float by, int64_t n)
-{
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) x[i] *= by;
-}
-
-CAD_CLONES static void cap(float *s, float softcap, int64_t n)
-{
-    float by = 1 / softcap;
-
-#pragma omp simd
-    for (int64_t i = 0; i < n; i++) s[i] = softcap * cadp_tanh(s[i] * by);
-}
-
 static void score_run(const task *t, int64_t from, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         const float *key = cadp_get(t->x->k, from + i, t->kv * t->d, t->d, t->row);
-        for (int64_t h = 0; h < t->group; h++) t->s[h * KEYS + i] = (float)t->x->scale * dot(t->q + h * t->d, key, t->d);
+        for (int64_t h = 0; h < t->group; h++) t->s[h * KEYS + i] = (float)t->x->scale * cadp_dot(t->q + h * t->d, key, t->d);
     }
-    for (int64_t h = 0; t->x->softcap > 0 && h < t->group; h++) cap(t->s + h * KEYS, (float)t->x->softcap, n);
+    for (int64_t h = 0; t->x->softcap > 0 && h < t->group; h++) cadp_cap(t->s + h * KEYS, (float)t->x->softcap, n);
 }
 
 static void soften_run(const task *t, int64_t n)
 {
     for (int64_t h = 0; h < t->group; h++) {
         float *s = t->s + h * KEYS, run = cadp_largest(s, n), top = run > t->top[h] ? run : t->top[h], shrink = t->top[h] == top ? 1 : expf(t->top[h] - top);
-        t->sum[h] = t->sum[h] * shrink + exponentials(s, top, n);
-        if (shrink != 1) scale_row(t->o + h * t->d, shrink, t->d);
+        t->sum[h] = t->sum[h] * shrink + cadp_exponentials(s, top, n);
+        if (shrink != 1) cadp_scale_row(t->o + h * t->d, shrink, t->d);
         t->top[h] = top;
     }
 }
@@ -140,7 +104,7 @@ static void attend(const void *args, int64_t i, void *work)
         add_run(&t, place[0] + from, n);
     }
     for (int64_t h = 0; h < t.group; h++) {
-        scale_row(t.o + h * t.d, 1 / t.sum[h], t.d);
+        cadp_scale_row(t.o + h * t.d, 1 / t.sum[h], t.d);
         cadp_put(x->o, t.token, (t.kv * t.group + h) * t.d, t.d, t.o + h * t.d);
     }
 }

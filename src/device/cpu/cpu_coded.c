@@ -14,6 +14,20 @@ static float scale_of(const cad_coded *q, const float *map, int64_t block)
     return cad_nested_scale(map, ((const uint8_t *)q->scales.data)[block], ((const float *)q->scales2.data)[block / CAD_SCALE_BLOCK], *(const float *)q->offset.data);
 }
 
+void cadp_code_scales(const cad_coded *q, const float *map, int64_t block, int64_t n, float *out)
+{
+    const uint8_t *nested = q->scales.data;
+    const float *above = q->scales2.data;
+    float offset;
+
+    if (q->scales.dtype == CAD_F32) {
+        memcpy(out, (const float *)q->scales.data + block, (size_t)n * sizeof *out);
+        return;
+    }
+    offset = *(const float *)q->offset.data;
+    for (int64_t i = 0; i < n; i++) out[i] = cad_nested_scale(map, nested[block + i], above[(block + i) / CAD_SCALE_BLOCK], offset);
+}
+
 /* The 16 values of a block; the same again behind them. */
 typedef struct table16 { uint16_t value[32]; } table16;
 typedef struct table32 { float value[16]; } table32;

@@ -1,22 +1,34 @@
-/* C [few rows, n] = A B': bound by reading B once. A's rows are widened once; each row of B meets all of them while it passes. */
+/* C [few rows, n] = A B': bound by reading B once, as codes where it is codes. A's rows are widened once; a row of B meets all of them while it passes. */
 #include "cpu_priv.h"
 
-enum { FEW = 4, ROWS = 4, LEAST = 1 << 14, TASK = 1 << 15 };
+/* AHEAD: bytes; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
+enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 15, AHEAD = 4096, STRIP = 1024, SCALES = 512, ROWS = 16 };
 
 bool cadp_cpu_has_few_rows(const cad_matmul_args *x)
 {
     int64_t k = x->a.cols;
 
-    if (x->codes.code || x->ta || !x->tb || x->c.rows < 1 || x->c.rows > FEW || x->c.cols * k < LEAST) return false;
+    if (x->ta || !x->tb || x->c.rows < 1 || x->c.rows > FEW || x->c.cols * k < LEAST) return false;
     return !cad_some(x->a2) || (!x->ta2 && x->tb2);
 }
 
-typedef struct side { cad_tensor a, b; float alpha; } side; /* a: F32 */
+/* a: F32, its terms parted where B's lie in halves of words; by_lookup: B's are codes, looked up where they meet a; rounds: they mean bf16. */
+typedef struct side { cad_tensor a, b; cad_coded codes; float alpha; bool by_lookup, rounds; } side;
 typedef struct product { const cad_matmul_args *x; side s[2]; int64_t rows; } product; /* rows of B in a task */
 
-static int64_t floats_of(cad_tensor a) { return cad_some(a) && a.dtype != CAD_F32 ? cad_round_up(a.cols, 16) * a.rows : 0; }
+static bool codes_meet(const cad_matmul_args *x)
+{
+#if defined(__clang__) /* which has no shuffle by a variable */
+    (void)x;
+    return false;
+#else
+    return x->codes.code != CAD_PLAIN && x->codes.code != CAD_INT8 && x->codes.cols % CAD_QUANT_BLOCK == 0 && x->codes.cols > CAD_QUANT_BLOCK && x->codes.cols / CAD_QUANT_BLOCK <= SCALES;
+#endif
+}
 
-int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x) { return (floats_of(x->a) + floats_of(x->a2)) * (int64_t)sizeof(float); }
+static int64_t floats_of(cad_tensor a, bool coded) { return cad_some(a) && (coded || a.dtype != CAD_F32) ? cad_round_up(a.cols, coded ? 128 : 16) * a.rows : 0; }
+
+int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x) { return (floats_of(x->a, codes_meet(x)) + floats_of(x->a2, false)) * (int64_t)sizeof(float); }
 
 /* Runs of 32 terms lie as 16 even ones and 16 odd ones: the two halves of sixteen words of a row of B. */
 static void part_terms(float *to, int64_t k)
@@ -32,21 +44,42 @@ static void part_terms(float *to, int64_t k)
     }
 }
 
-static cad_tensor widened(cad_tensor a, float **room)
+/* Runs of 128 terms as dot_codes meets them: lane i of 16 has the bytes 4 i to 4 i + 3 of codes, the upper half of a byte being the term before the lower's. */
+static void part_codes(float *to, int64_t k)
 {
-    int64_t ld = cad_round_up(a.cols, 16);
-    cad_tensor to = {*room, CAD_F32, a.rows, a.cols, ld};
+    float run[128];
 
-    if (!cad_some(a) || a.dtype == CAD_F32) return a;
-    for (int64_t i = 0; i < a.rows; i++) {
-        (void)cadp_get(a, i, 0, a.cols, *room + i * ld);
-        part_terms(*room + i * ld, a.cols);
+    for (int64_t j = 0; j < k; j += 128) {
+        bool half = k - j < 128;
+        if (half) memset(run, 0, 64 * sizeof *run);
+        memcpy(run + (half ? 64 : 0), to + j, (half ? 64 : 128) * sizeof *run);
+        for (int lane = 0; lane < 16; lane++)
+            for (int byte = 0; byte < 4; byte++) {
+                to[j + 32 * byte + lane] = run[8 * lane + 2 * byte + 1];
+                to[j + 32 * byte + 16 + lane] = run[8 * lane + 2 * byte];
+            }
     }
-    *room += floats_of(a);
-    return to;
+}
+
+static void widen_side(side *s, cad_tensor a, float **room)
+{
+    int64_t ld = cad_round_up(a.cols, s->by_lookup ? 128 : 16);
+    float *to = *room;
+
+    s->a = a;
+    s->rounds = a.dtype != CAD_F32;
+    if (!floats_of(a, s->by_lookup)) return;
+    for (int64_t i = 0; i < a.rows; i++) {
+        const float *from = cadp_get(a, i, 0, a.cols, to + i * ld);
+        if (from != to + i * ld) memcpy(to + i * ld, from, (size_t)a.cols * sizeof *to);
+        (s->by_lookup ? part_codes : part_terms)(to + i * ld, a.cols);
+    }
+    s->a = (cad_tensor){to, CAD_F32, a.rows, a.cols, ld};
+    *room += ld * a.rows;
 }
 
 typedef uint32_t words __attribute__((vector_size(64)));
+typedef uint64_t pairs __attribute__((vector_size(64)));
 typedef float lanes8 __attribute__((vector_size(32)));
 typedef float lanes4 __attribute__((vector_size(16)));
 
@@ -65,64 +98,141 @@ static inline float join(const cadp_lanes *v)
     return (c[0] + c[2]) + (c[1] + c[3]);
 }
 
-/* out[r] = (row r of ROWS rows of B) . a, sums in 32 lanes each, which stay in registers: hence no loop over the rows. */
-#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3)
-#define BEGIN(r) cadp_lanes even##r = {0}, odd##r = {0};
-#define END(r)                                                                    \
-    even##r += odd##r;                                                            \
-    out[r] = join(&even##r);                                                      \
-    for (int64_t i = j; i < k; i++) out[r] += a[i] * ONE(b[(r) * ldb + i]);
-#define DOTS(NAME, TYPE, TERMS)                                                                                \
-    CAD_CLONES static void NAME(const TYPE *b, int64_t ldb, const float *a, int64_t k, float *out)             \
-    {                                                                                                          \
-        cadp_lanes x, z, y = {0};                                                                                    \
-        int64_t j = 0;                                                                                         \
-        EACH_ROW(BEGIN)                                                                                        \
-        for (; j + 32 <= k; j += 32) {                                                                         \
-            memcpy(&x, a + j, sizeof x);                                                                       \
-            memcpy(&z, a + j + 16, sizeof z);                                                                  \
-            EACH_ROW(TERMS)                                                                                    \
-        }                                                                                                      \
-        (void)y;                                                                                               \
-        EACH_ROW(END)                                                                                          \
-    }
-#define WIDE(r)                                        \
-    memcpy(&y, b + (r) * ldb + j, sizeof y);           \
-    even##r += x * y;                                  \
-    memcpy(&y, b + (r) * ldb + j + 16, sizeof y);      \
-    odd##r += z * y;
-#define HALF(r)                                        \
-    {                                                  \
-        words w;                                       \
-        memcpy(&w, b + (r) * ldb + j, sizeof w);       \
-        even##r += x * (cadp_lanes)(w << 16);          \
-        odd##r += z * (cadp_lanes)(w & 0xffff0000u);   \
-    }
-#define ONE(v) (v)
-DOTS(dots_wide, float, WIDE)
-#undef ONE
-#define ONE(v) cad_bf16_to_f32(v)
-DOTS(dots_half, uint16_t, HALF)
-
-/* out[column][row of A] += alpha times the products of `cols` rows of B; the last rows may be fewer than ROWS: then one row is taken ROWS times. */
-static void add_side(const side *s, int64_t col, int64_t cols, float out[ROWS][FEW])
+/* A row of B . a. The sums are kept in 64 lanes, and what is AHEAD is asked for: a core waits for memory, not for sums. */
+CAD_CLONES static float dot_wide(const float *b, const float *a, int64_t k)
 {
-    float sum[ROWS];
+    cadp_lanes x, y, sum[4] = {{0}};
+    float rest = 0;
+    int64_t j = 0;
 
-    if (!cad_some(s->b)) return;
-    for (int64_t first = 0; first < cols; first += cols == ROWS ? ROWS : 1)
-        for (int64_t i = 0; i < s->a.rows; i++) {
-            int64_t ldb = cols == ROWS ? s->b.ld : 0, k = s->a.cols;
-            const float *a = (const float *)s->a.data + i * s->a.ld;
-            if (s->b.dtype == CAD_F32) dots_wide((const float *)s->b.data + (col + first) * s->b.ld, ldb, a, k, sum);
-            else dots_half((const uint16_t *)s->b.data + (col + first) * s->b.ld, ldb, a, k, sum);
-            for (int64_t r = 0; r < (cols == ROWS ? ROWS : 1); r++) out[first + r][i] += s->alpha * sum[r];
+    for (; j + 64 <= k; j += 64)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            __builtin_prefetch((const char *)(b + j + 16 * i) + AHEAD);
+            memcpy(&x, a + j + 16 * i, sizeof x);
+            memcpy(&y, b + j + 16 * i, sizeof y);
+            sum[i] += x * y;
         }
+    for (; j < k; j++) rest += a[j] * b[j];
+    sum[0] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+    return join(&sum[0]) + rest;
 }
 
-static float load(cad_tensor t, int64_t i, int64_t j) { return t.dtype == CAD_F32 ? ((const float *)t.data)[i * t.ld + j] : cad_bf16_to_f32(((const uint16_t *)t.data)[i * t.ld + j]); }
+CAD_CLONES static float dot_half(const uint16_t *b, const float *a, int64_t k)
+{
+    cadp_lanes even, odd, sum[4] = {{0}};
+    words w;
+    float rest = 0;
+    int64_t j = 0;
 
-static void store(cad_tensor t, int64_t i, int64_t j, float v)
+    for (; j + 64 <= k; j += 64)
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            __builtin_prefetch((const char *)(b + j + 32 * i) + AHEAD);
+            memcpy(&even, a + j + 32 * i, sizeof even);
+            memcpy(&odd, a + j + 32 * i + 16, sizeof odd);
+            memcpy(&w, b + j + 32 * i, sizeof w);
+            sum[2 * i] += even * (cadp_lanes)(w << 16);
+            sum[2 * i + 1] += odd * (cadp_lanes)(w & 0xffff0000u);
+        }
+    for (; j + 32 <= k; j += 32)
+        for (int i = 0; i < 16; i++) {
+            rest += a[j + i] * cad_bf16_to_f32(b[j + 2 * i]);
+            rest += a[j + 16 + i] * cad_bf16_to_f32(b[j + 2 * i + 1]);
+        }
+    for (; j < k; j++) rest += a[j] * cad_bf16_to_f32(b[j]);
+    sum[0] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
+    return join(&sum[0]) + rest;
+}
+
+#if !defined(__clang__)
+/* Multiply-add where the processor has it: such a row is bound by what is computed. */
+#define CAD_FUSED __attribute__((optimize("fp-contract=fast")))
+/* Rows of 4-bit codes, their blocks whole, as book and scale mean them: scales enter once a block, so that there is no rounding between. A word of 64 bytes
+ * holds two blocks, eight lanes each; of an odd number of blocks the last lies in the upper lanes, and a is zero in the lower. */
+CAD_CLONES CAD_FUSED static void dots_codes(const uint8_t *codes, const float *scales, int64_t blocks, const float *values, const float *a, int64_t rows, float *out)
+{
+    enum { WORD = 2 * CAD_QUANT_BLOCK };
+    cadp_lanes book, x;
+    pairs scale = {0};
+    words w;
+
+    memcpy(&book, values, sizeof book);
+    for (int64_t r = 0; r < rows; r++, scales += blocks) {
+        const float *at = a;
+        cadp_lanes sum = {0};
+        for (int64_t i = 0; i < blocks; i += 2, codes += WORD / 2, at += WORD) {
+            cadp_lanes even = {0}, odd = {0};
+            bool last = i + 1 == blocks;
+            if (last) codes -= CAD_QUANT_BLOCK / 2;
+            memcpy(&scale, scales + i - last, sizeof(uint64_t));
+            memcpy(&w, codes, sizeof w);
+            __builtin_prefetch(codes + AHEAD);
+#pragma GCC unroll 4
+            for (int byte = 0; byte < 4; byte++) {
+                memcpy(&x, at + 32 * byte, sizeof x);
+                odd += x * __builtin_shuffle(book, w >> (8 * byte));
+                memcpy(&x, at + 32 * byte + 16, sizeof x);
+                even += x * __builtin_shuffle(book, w >> (8 * byte + 4));
+            }
+            scale = __builtin_shuffle(scale, (pairs){0});
+            sum += __builtin_shuffle((cadp_lanes)scale, (words){0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1}) * (even + odd);
+        }
+        out[r] = join(&sum);
+    }
+}
+
+static void lookups(const cad_coded *q, int64_t row, int64_t rows, const float *a, float *out)
+{
+    float scales[SCALES];
+    int64_t blocks = q->cols / CAD_QUANT_BLOCK, each = cad_min(rows, SCALES / blocks);
+
+    for (int64_t r = 0; r < rows; r += each) {
+        int64_t n = cad_min(each, rows - r);
+        cadp_code_scales(q, cad_dynamic_map(true), (row + r) * blocks, n * blocks, scales);
+        dots_codes((const uint8_t *)q->codes.data + (row + r) * q->cols / 2, scales, blocks, cad_code_book(q->code), a, n, out + r);
+    }
+}
+#endif
+
+/* Other codes are turned into numbers first, a strip at a time. */
+static float dot_strips(const side *s, int64_t row, const float *a)
+{
+    union { uint16_t half[STRIP]; float wide[STRIP]; } room;
+    float sum = 0;
+
+    for (int64_t j = 0; j < s->codes.cols; j += STRIP) {
+        int64_t n = cad_min(STRIP, s->codes.cols - j);
+        if (s->rounds) {
+            cadp_decode16(&s->codes, row, j, n, room.half);
+            sum += dot_half(room.half, a + j, n);
+        } else {
+            cadp_decode32(&s->codes, row, j, n, room.wide);
+            sum += dot_wide(room.wide, a + j, n);
+        }
+    }
+    return sum;
+}
+
+/* out = rows [row, row + n) of B, at most ROWS, . a */
+static void dots(const side *s, int64_t row, int64_t n, const float *a, float *out)
+{
+#if !defined(__clang__)
+    if (s->by_lookup) {
+        lookups(&s->codes, row, n, a, out);
+        return;
+    }
+#endif
+    for (int64_t i = 0; i < n; i++) {
+        if (s->codes.code != CAD_PLAIN) out[i] = dot_strips(s, row + i, a);
+        else if (s->b.dtype == CAD_F32) out[i] = dot_wide((const float *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
+        else out[i] = dot_half((const uint16_t *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
+    }
+}
+
+static inline float load(cad_tensor t, int64_t i, int64_t j) { return t.dtype == CAD_F32 ? ((const float *)t.data)[i * t.ld + j] : cad_bf16_to_f32(((const uint16_t *)t.data)[i * t.ld + j]); }
+
+static inline void store(cad_tensor t, int64_t i, int64_t j, float v)
 {
     if (t.dtype == CAD_F32)
         ((float *)t.data)[i * t.ld + j] = v;
@@ -136,24 +246,24 @@ static void columns(const void *args, int64_t i, void *work)
     const cad_matmul_args *x = p->x;
 
     (void)work;
-    for (int64_t col = i * p->rows, end = cad_min((i + 1) * p->rows, x->c.cols); col < end; col += ROWS) {
-        float sum[ROWS][FEW] = {{0}};
-        int64_t cols = cad_min(ROWS, end - col);
-        for (int64_t j = 0; j < cols && x->beta != 0; j++)
-            for (int64_t r = 0; r < x->c.rows; r++) sum[j][r] = (float)x->beta * load(x->c, r, col + j);
-        add_side(&p->s[0], col, cols, sum);
-        add_side(&p->s[1], col, cols, sum);
-        for (int64_t j = 0; j < cols; j++)
-            for (int64_t r = 0; r < x->c.rows; r++) store(x->c, r, col + j, sum[j][r] + (cad_some(x->bias) ? load(x->bias, 0, col + j) : 0));
-    }
+    for (int64_t col = i * p->rows, end = cad_min(col + p->rows, x->c.cols); col < end; col += ROWS)
+        for (int64_t r = 0, n = cad_min(ROWS, end - col); r < x->c.rows; r++) {
+            float sum[ROWS] = {0}, one[ROWS];
+            for (int64_t j = 0; j < n && x->beta != 0; j++) sum[j] = (float)x->beta * load(x->c, r, col + j);
+            for (const side *s = p->s; s < p->s + 2 && cad_some(s->a); s++) {
+                dots(s, col, n, (const float *)s->a.data + r * s->a.ld, one);
+                for (int64_t j = 0; j < n; j++) sum[j] += s->alpha * one[j];
+            }
+            for (int64_t j = 0; j < n; j++) store(x->c, r, col + j, sum[j] + (cad_some(x->bias) ? load(x->bias, 0, col + j) : 0));
+        }
 }
 
 void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work)
 {
     float *room = work;
-    product p = {.x = x, .rows = cad_round_up(cad_max(1, TASK / cad_max(1, x->a.cols)), ROWS)};
+    product p = {.x = x, .rows = cad_round_up(cad_max(1, TASK / cad_max(1, x->a.cols)), ROWS / 2), .s = {{.b = x->b, .codes = x->codes, .alpha = (float)x->alpha, .by_lookup = codes_meet(x)}, {.b = x->b2, .alpha = (float)x->alpha2}}};
 
-    p.s[0] = (side){widened(x->a, &room), x->b, (float)x->alpha};
-    p.s[1] = (side){widened(x->a2, &room), x->b2, (float)x->alpha2};
+    widen_side(&p.s[0], x->a, &room);
+    widen_side(&p.s[1], x->a2, &room);
     cadp_cpu_each(d, cad_ceil_div(x->c.cols, p.rows), columns, &p, NULL, 0);
 }

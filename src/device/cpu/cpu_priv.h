@@ -41,6 +41,10 @@ cadp_rect cadp_rect_of(const cadp_grid *g, int64_t i);
 float cadp_largest(const float *x, int64_t n); /* -infinity of none; NaN is passed over */
 float cadp_total(const float *x, int64_t n);
 void cadp_add_scaled(float *to, const float *from, float by, int64_t n);
+float cadp_dot(const float *a, const float *b, int64_t n);
+float cadp_exponentials(float *x, float top, int64_t n); /* x = exp(x - top); returns their sum */
+void cadp_scale_row(float *x, float by, int64_t n);
+void cadp_cap(float *s, float softcap, int64_t n); /* s = softcap tanh(s / softcap) */
 
 /* n elements from (i, j) as floats: the tensor's own where it is F32, else converted into room. */
 const float *cadp_get(cad_tensor t, int64_t i, int64_t j, int64_t n, float *room);
@@ -99,6 +103,8 @@ void cadp_block16(uint16_t *to, int64_t rows, int64_t cols, cad_tensor t, bool t
 
 /* ---- matrices of codes (cpu_coded.c) ---- */
 
+/* The scales of n blocks of 4-bit codes; map: cad_dynamic_map(true). */
+void cadp_code_scales(const cad_coded *q, const float *map, int64_t block, int64_t n, float *out);
 /* Elements (row, col) to (row, col + n), as the matrix means them; 16: rounded to bf16. */
 void cadp_decode16(const cad_coded *q, int64_t row, int64_t col, int64_t n, uint16_t *out);
 void cadp_decode32(const cad_coded *q, int64_t row, int64_t col, int64_t n, float *out);

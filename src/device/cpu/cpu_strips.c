@@ -100,3 +100,46 @@ void cadp_widen_all(const cad_device *d, cad_tensor from, float *to)
 
     cadp_cpu_each(d, w.grid.n, widen_rect, &w, NULL, 0);
 }
+
+CAD_CLONES float cadp_dot(const float *a, const float *b, int64_t n)
+{
+    cadp_lanes sum = {0}, x, y;
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        sum += x * y;
+    }
+    for (; i < n; i++) sum[i % 16] += a[i] * b[i];
+    return cadp_join(&sum);
+}
+
+CAD_CLONES float cadp_exponentials(float *x, float top, int64_t n)
+{
+    cadp_lanes sum = {0}, v;
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+#pragma omp simd
+        for (int64_t e = i; e < i + 16; e++) x[e] = cadp_exp(x[e] - top);
+        memcpy(&v, x + i, sizeof v);
+        sum += v;
+    }
+    for (; i < n; i++) sum[i % 16] += x[i] = cadp_exp(x[i] - top);
+    return cadp_join(&sum);
+}
+
+CAD_CLONES void cadp_scale_row(float *x, float by, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) x[i] *= by;
+}
+
+CAD_CLONES void cadp_cap(float *s, float softcap, int64_t n)
+{
+    float by = 1 / softcap;
+
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) s[i] = softcap * cadp_tanh(s[i] * by);
+}

@@ -9,6 +9,15 @@ static void put_template(const char *text)
     put_file(in_scratch("chat_template.jinja"), text, strlen(text));
 }
 
+static void put_begin(const char *token)
+{
+    cad_str text = {0};
+
+    assert_int_equal(cad_str_addf(&text, *token ? "{\"bos_token\": \"%s\"}" : "{}", token), CAD_OK);
+    put_file(in_scratch("tokenizer_config.json"), text.data, text.size);
+    cad_str_close(&text);
+}
+
 static cad_status ask(const char *said, cad_str *out)
 {
     cad_run r = {.tokenizer_dir = (char *)(uintptr_t)scratch_dir};
@@ -26,6 +35,7 @@ static void what_a_user_says_is_put_as_transformers_renders_it(void **state)
     for (int64_t i = 0; i < cad_rows_count(rows); i++) {
         cad_str text = {0};
         put_template(cad_rows_cell(rows, i, cad_rows_find(rows, "template")).text);
+        put_begin(cad_rows_cell(rows, i, cad_rows_find(rows, "bos_token")).text);
         assert_int_equal(ask(cad_rows_cell(rows, i, cad_rows_find(rows, "said")).text, &text), CAD_OK);
         assert_string_equal(text.data, cad_rows_cell(rows, i, cad_rows_find(rows, "text")).text);
         cad_str_close(&text);
@@ -33,14 +43,35 @@ static void what_a_user_says_is_put_as_transformers_renders_it(void **state)
     cad_rows_close(&rows);
 }
 
-static void a_template_that_is_not_known_is_refused(void **state)
+static void a_conversation_of_several_turns_keeps_them(void **state)
+{
+    cad_run r = {.tokenizer_dir = (char *)(uintptr_t)scratch_dir};
+    cad_str text = {0};
+
+    (void)state;
+    put_template("{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}{% if add_generation_prompt %}[model]{% endif %}\n");
+    assert_int_equal(cadp_chat_messages(&r, "[{\"role\": \"system\", \"content\": \" a \"}, {\"role\": \"user\", \"content\": \"b\"}]", true, &text), CAD_OK);
+    assert_string_equal(text.data, "[system] a\n[user] b\n[model]");
+    cad_str_close(&text);
+}
+
+static void a_template_beyond_what_is_known_is_refused(void **state)
 {
     cad_str text = {0};
 
     (void)state;
-    put_template("{% for m in messages %}{{ m.content }}{% endfor %}");
+    put_template("\n{% import 'x' as y %}");
     assert_int_equal(ask("x", &text), CAD_EMODEL);
-    assert_non_null(strstr(cad_reason(), "none of those that the program knows"));
+    assert_non_null(strstr(cad_reason(), ":2: chat template: expected if, for, set"));
+    cad_clear();
+    put_template("{{ messages[0].content | sorted }}");
+    assert_int_equal(ask("x", &text), CAD_EMODEL);
+    assert_non_null(strstr(cad_reason(), "found sorted"));
+    cad_clear();
+    put_template("{{ raise_exception('only ' + messages[0].content) }}");
+    assert_int_equal(ask("secret", &text), CAD_EDATA);
+    assert_non_null(strstr(cad_reason(), "refuses this conversation: only"));
+    assert_null(strstr(cad_reason(), "secret"));
     cad_clear();
     cad_str_close(&text);
 }
@@ -77,7 +108,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_user_says_is_put_as_transformers_renders_it),
-        cmocka_unit_test(a_template_that_is_not_known_is_refused),
+        cmocka_unit_test(a_conversation_of_several_turns_keeps_them),
+        cmocka_unit_test(a_template_beyond_what_is_known_is_refused),
         cmocka_unit_test(a_tokenizer_without_a_template_is_refused),
         cmocka_unit_test(rouge_l_is_that_of_the_usual_package),
     };
