@@ -91,6 +91,7 @@ typedef struct cad_method {
     const char *const *saves;     /* LoRA: modules_to_save; a module whose name ends with one of them trains in full (PEFT's rule) */
     int save_count;
     int num_labels;
+    int columns;                  /* terms of columns of the record beside the pooled state: head_columns.weight, [num_labels, columns]; 0: none */
     double head_dropout;
     cad_pooling pooling;
     cad_dtype compute;            /* F32, BF16, F64 */
@@ -105,7 +106,7 @@ typedef struct cad_method {
 typedef enum cad_role {
     CAD_ROLE_EMBED, CAD_ROLE_ATTN_NORM, CAD_ROLE_Q, CAD_ROLE_K, CAD_ROLE_V, CAD_ROLE_O, CAD_ROLE_MLP_NORM, CAD_ROLE_GATE, CAD_ROLE_UP, CAD_ROLE_DOWN,
     CAD_ROLE_FINAL_NORM, CAD_ROLE_HEAD, CAD_ROLE_EMBED_POSITION, CAD_ROLE_EMBED_TYPE, CAD_ROLE_EMBED_NORM, CAD_ROLE_Q_NORM, CAD_ROLE_K_NORM, CAD_ROLE_ATTN_OUT_NORM,
-    CAD_ROLE_MLP_OUT_NORM, CAD_ROLE_ROUTER, CAD_ROLE_EXPERT_GATE_UP, CAD_ROLE_EXPERT_DOWN, CAD_ROLE_POOLER, CAD_ROLE_LM_HEAD, CAD_ROLES
+    CAD_ROLE_MLP_OUT_NORM, CAD_ROLE_ROUTER, CAD_ROLE_EXPERT_GATE_UP, CAD_ROLE_EXPERT_DOWN, CAD_ROLE_POOLER, CAD_ROLE_LM_HEAD, CAD_ROLE_COLUMNS, CAD_ROLES
 } cad_role;
 typedef enum cad_piece { CAD_PIECE_WEIGHT, CAD_PIECE_BIAS, CAD_PIECE_A, CAD_PIECE_B, CAD_PIECE_MAGNITUDE, CAD_PIECES } cad_piece;
 typedef struct cad_param {
@@ -160,6 +161,7 @@ typedef struct cad_model_batch {
     const int32_t *targets;      /* causal: the token that each one is to predict, [tokens]; -1: none */
     const float *target_weights; /* causal: [tokens] */
     const int32_t *slots, *past; /* generation: [sequences]: where each sequence keeps its past (below limits.sequences), and how many tokens that has */
+    const float *beside;         /* [sequences * (1 + method.columns)]: what is added to the logit of label 1, then the terms; NULL: zeros */
     double scale;        /* of every weight in the gradient */
     uint64_t seed_index;
 } cad_model_batch;
