@@ -1,10 +1,12 @@
 /* What a record has beside its text: columns that enter the head, a score that the log-odds begin with, the weight of its loss. */
 #include "keep_priv.h"
 
+#include <cadtrain/cohort.h>
+
 #include <math.h>
 #include <stdlib.h>
 
-static const char file_name[] = "head_columns.json";
+const char cadp_beside_file[] = "head_columns.json";
 
 /* ---- the columns: those that the model was trained with, else learned on the rows that train ---- */
 
@@ -13,7 +15,7 @@ static bool asked(const cad_run *r) { return r->o->dataset.head_columns.count ||
 static cad_status read_from(cad_run *r, const char *dir, bool *found)
 {
     cad_str path = {0};
-    cad_status st = dir ? cadp_join(&path, dir, file_name) : CAD_OK;
+    cad_status st = dir ? cadp_join(&path, dir, cadp_beside_file) : CAD_OK;
 
     *found = !st && dir && cad_is_file(path.data);
     if (*found) st = cad_beside_read(&r->columns, path.data);
@@ -72,9 +74,16 @@ static cad_status choose_columns(cad_run *r)
     return asked(r) ? learn(r) : CAD_OK;
 }
 
+/* What prepare writes where the censored are stood for by others, unless another column is named. */
+static const char *weight_column(const cad_options *o)
+{
+    if (o->dataset.weight_column) return o->dataset.weight_column;
+    return o->cohort.extracts.count && o->cohort.censored == CAD_CENSORED_WEIGHT ? "weight" : NULL;
+}
+
 static cad_status apply(cad_run *r, cadp_set *s)
 {
-    const char *weight = r->o->dataset.weight_column;
+    const char *weight = weight_column(r->o);
     bool labelled = r->what.purpose != CAD_RUN_PREDICT && r->what.purpose != CAD_RUN_EXPLAIN;
 
     if (!s->data || !s->owned) return CAD_OK;
@@ -87,7 +96,7 @@ static void tell(const cad_run *r)
     bool odds;
     const char *offset = cad_beside_offset(r->columns, &odds);
 
-    cad_info("Columns beside the text: %d terms in the head (%s)", cad_beside_width(r->columns), file_name);
+    cad_info("Columns beside the text: %d terms in the head (%s)", cad_beside_width(r->columns), cadp_beside_file);
     if (offset) cad_info("Log-odds begin with those of column %s, read as %s", offset, odds ? "log-odds" : "risks");
 }
 
@@ -98,6 +107,7 @@ cad_status cadp_open_beside(cad_run *r)
     CAD_TRY(apply(r, &r->train));
     CAD_TRY(apply(r, &r->eval));
     CAD_TRY(apply(r, &r->test));
+    if (r->what.purpose == CAD_RUN_TRAIN && weight_column(r->o)) cad_info("Rows are weighed by column %s: the loss of a step is sum(weight x class weight x loss) / sum(weight x class weight)", weight_column(r->o));
     if (!r->columns) return CAD_OK;
     r->facts.beside = 1 + cad_beside_width(r->columns);
     if (r->what.purpose == CAD_RUN_TRAIN) tell(r);
@@ -173,7 +183,7 @@ cad_status cadp_write_beside(const cad_run *r, const char *dir)
     cad_status st;
 
     if (!r->columns) return CAD_OK;
-    st = cadp_join(&path, dir, file_name);
+    st = cadp_join(&path, dir, cadp_beside_file);
     if (!st) st = cad_beside_write(r->columns, path.data);
     cad_str_close(&path);
     return st;

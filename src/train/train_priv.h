@@ -226,6 +226,7 @@ CAD_CHECKED cad_status cadp_write_results(cad_run *r, const char *name, const ca
 CAD_CHECKED cad_status cadp_write_run_json(const cad_run *r);
 
 /* ---- head_input.c: columns beside the text, weights of rows ---- */
+extern const char cadp_beside_file[];                  /* head_columns.json */
 CAD_CHECKED cad_status cadp_open_beside(cad_run *r);   /* rank 0, once rows are known: facts.beside */
 CAD_CHECKED cad_status cadp_tell_beside(cad_run *r);   /* collective, once facts are known: method.columns, where the layer begins */
 CAD_CHECKED cad_status cadp_start_beside(cad_run *r);  /* rank 0, once class weights are known: facts */
