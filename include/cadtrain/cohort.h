@@ -38,6 +38,16 @@ typedef struct cad_cohort_plan {
  * that is not as it should be (file:line: column), nobody left, a leak that is not allowed (`allow` names the rule). */
 CAD_CHECKED cad_status cad_prepare_cohort(const cad_cohort_plan *p);
 
+/* ---- a record's text, taken apart by the wording of its fields (record.c) ---- */
+typedef struct cad_record_fields cad_record_fields;
+typedef struct cad_span { int field; size_t from, to; } cad_span; /* bytes [from, to) of the text */
+CAD_CHECKED cad_status cad_record_fields_open(cad_record_fields **out, const char *path); /* fields.yaml; NULL: that of this program */
+void cad_record_fields_close(cad_record_fields **f);
+int cad_record_fields_count(const cad_record_fields *f);
+const char *cad_record_field_name(const cad_record_fields *f, int field);
+/* Spans in the order of the text, at most `most`; what no field says is in none. */
+int cad_record_split(const cad_record_fields *f, const char *text, size_t n, cad_span *out, int most);
+
 /* ---- clinical scores: risks in [0, 1] over ten years; NaN where an input is missing ---- */
 /* Missing: NaN. Concentrations in mmol/L, creatinine in umol/L, pressures in mmHg. Yes and no: 1 and 0. */
 typedef struct cad_score_inputs {

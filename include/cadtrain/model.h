@@ -164,6 +164,7 @@ typedef struct cad_model_batch {
     const float *beside;         /* [sequences * (1 + method.columns)]: what is added to the logit of label 1, then the terms; NULL: zeros */
     double scale;        /* of every weight in the gradient */
     uint64_t seed_index;
+    bool margin;                 /* the backward pass is that of logit 1 - logit 0 of each sequence, down to the first block's input; no labels, no dropout */
 } cad_model_batch;
 CAD_CHECKED cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training);
 /* Unit by unit in order 0 … units - 1. */
@@ -176,6 +177,11 @@ CAD_CHECKED cad_status cad_model_logits(cad_model *m, float *out);
 CAD_CHECKED cad_status cad_model_nll(cad_model *m, double *out);
 /* After the tail's forward of a batch with slots: logits [sequences * vocabulary] of what follows each sequence's last token (host). */
 CAD_CHECKED cad_status cad_model_next(cad_model *m, float *out);
+/* What the first block sees, [tokens, hidden] (host): after the embeddings' forward; put in place of it; its gradient after the first block's backward of
+ * a batch with `margin` (gradients of parameters are written too and mean nothing). */
+CAD_CHECKED cad_status cad_model_input(cad_model *m, float *out);
+CAD_CHECKED cad_status cad_model_set_input(cad_model *m, const float *input);
+CAD_CHECKED cad_status cad_model_input_gradient(cad_model *m, float *out);
 /* After the last block's forward: pooled hidden states after the final norm, [sequences, hidden] as float (host); needs the tail's view. */
 CAD_CHECKED cad_status cad_model_embedding(cad_model *m, cad_unit_view tail, cad_pooling how, float *out);
 double cad_flop_per_token(const cad_arch *a, const cad_params *p, double mean_length);

@@ -44,6 +44,9 @@ CAD_CHECKED cad_status cad_run_evaluate(cad_run *r);
 CAD_CHECKED cad_status cad_run_predict(cad_run *r, const char *output);
 /* {"embedding": […]} a line on stdout for each {"text"} of `input`. */
 CAD_CHECKED cad_status cad_run_embed(cad_run *r, cad_pooling how);
+/* One rank. Which fields of each record of `input` moved its log-odds (by its removal, by integrated gradients), into `output` (NULL: PRED): explanations.jsonl
+ * (a record a line), importance.json and importance.html (means over all). rows > 0: only so many of the first. */
+CAD_CHECKED cad_status cad_run_explain(cad_run *r, const char *output, int64_t rows);
 /* {"tokens", "sum_nll", "mean_nll"} a line on stdout for each {"text"} of `input`: tokens that are predicted, the first one is not. */
 CAD_CHECKED cad_status cad_run_score(cad_run *r);
 /* Answers to the prompts on stdout: as they come where it is one and no JSON; else one JSON object or text a prompt, in their order. */

@@ -41,6 +41,19 @@ cad_status cadp_cmd_predict(cadp_call *c)
     return st;
 }
 
+cad_status cadp_cmd_explain(cadp_call *c)
+{
+    cad_run *r = NULL;
+    int64_t rows = 0;
+    cad_status st;
+
+    CAD_TRY(cadp_call_whole(c, "rows", 1, INT64_MAX, &rows));
+    st = open_run(&r, c, CAD_RUN_EXPLAIN);
+    if (!st) st = cad_run_explain(r, cadp_call_value(c, "output"), rows);
+    cad_run_close(&r);
+    return st;
+}
+
 static cad_status read_pooling(const char *word, cad_pooling *out)
 {
     static const char *const words[] = {[CAD_POOLING_LAST] = "last", [CAD_POOLING_MEAN] = "mean", [CAD_POOLING_FIRST] = "cls"};

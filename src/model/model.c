@@ -218,6 +218,7 @@ cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training
                         (long long)m->limits.tokens, (long long)m->limits.sequences, (long long)m->limits.positions);
     m->packing = (cad_packing){b->tokens, b->sequences, b->longest, b->starts, b->ids, m->starts_dev, m->ids_dev};
     m->training = training;
+    m->margin = b->margin;
     m->has_labels = b->labels != NULL && !m->method.causal;
     m->scale = b->scale;
     m->seed_index = b->seed_index;

@@ -61,7 +61,7 @@ struct cad_model {
     int32_t *seats_host, *spots_host, line_starts[2], *line_starts_dev;
     cad_packing line;    /* all new tokens as one sequence: its "positions" are rows of spot_cosine */
     bool generating, goes_on; /* goes_on: something came before */
-    bool training, has_labels;
+    bool training, has_labels, margin;
     double scale;
     uint64_t seed_index;
 };
@@ -140,6 +140,7 @@ CAD_CHECKED cad_status cadp_tail_backward(cad_model *m, cad_unit_view w, void *g
 CAD_CHECKED cad_status cadp_tail_feature(cad_model *m, cad_unit_view w, cad_pooling how);
 /* head_columns.c: what stands beside the text. */
 CAD_CHECKED cad_status cadp_take_columns(cad_model *m, cad_arena *a);
+CAD_CHECKED cad_status cadp_margin_gradient(cad_model *m); /* inputs.c: m->dlogits = (-1, 1) of each sequence */
 CAD_CHECKED cad_status cadp_start_columns(cad_model *m, const cad_model_batch *b);
 CAD_CHECKED cad_status cadp_columns_forward(cad_model *m, cad_unit_view w);
 CAD_CHECKED cad_status cadp_columns_backward(cad_model *m, void *grads);

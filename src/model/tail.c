@@ -66,6 +66,7 @@ cad_status cadp_tail_forward(cad_model *m, cad_unit_view w)
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = in, .b = cadp_weight(m, w, cadp_find(m, unit, CAD_ROLE_HEAD, CAD_PIECE_WEIGHT)), .tb = true, .alpha = 1,
                                                      .bias = cadp_weight(m, w, cadp_find(m, unit, CAD_ROLE_HEAD, CAD_PIECE_BIAS))}));
     CAD_TRY(cadp_columns_forward(m, w));
+    if (m->margin) return cadp_margin_gradient(m);
     if (!m->has_labels) return CAD_OK;
     return cad_xent(m->device, &(cad_xent_args){.logits = logits, .dlogits = m->training ? cadp_seqs(m, m->dlogits) : (cad_tensor){0}, .nll = cadp_seqs(m, m->nll),
                                                 .labels = cadp_seqs(m, m->labels), .weights = cadp_seqs(m, m->weights), .scale = m->scale});

@@ -1,4 +1,5 @@
 /* The plan is a device: one step of the real program on a device that only counts, with the sizes of the real world. */
+#include "explain_priv.h"
 #include "fit_priv.h"
 
 #include <stdio.h>
@@ -59,6 +60,7 @@ static cad_status walk(cad_run *s, const cad_batch *b)
     cad_zero_step_args a = {.lr = 1e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .max_grad_norm = 1, .step = 1};
     cad_zero_step_result done;
 
+    if (s->what.purpose == CAD_RUN_EXPLAIN) return cadp_explain_walk(s, b);
     if (s->what.purpose != CAD_RUN_TRAIN) return cadp_forward(s, b, false);
     CAD_TRY(cad_zero_begin(s->zero));
     for (int64_t i = 0; i < s->facts.micros; i++) {

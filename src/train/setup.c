@@ -133,7 +133,7 @@ int cadp_threads(const cad_run *r)
 
 static cad_limits limits_of(const cad_run *r)
 {
-    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3, r->facts.kept};
+    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_EXPLAIN, r->size == 1 || r->o->runtime.zero_stage < 3, r->facts.kept};
 }
 
 static cad_zero_options zero_options(const cad_run *r)
@@ -142,6 +142,14 @@ static cad_zero_options zero_options(const cad_run *r)
 
     return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute, .link = r->link,
                               .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT};
+}
+
+static cad_status take_scratch(cad_run *r)
+{
+    int64_t most = 1;
+
+    for (int i = 1; i < r->params->units; i++) most = cad_max(most, r->params->train_elems[i]);
+    return cad_arena_take(&r->arena, CAD_MEM_WORK, "gradients of one unit", most * 4, &r->scratch);
 }
 
 /* Rooms that hold memory, in order. The same function opens the plan's rooms on a device that only counts. */
@@ -155,6 +163,7 @@ cad_status cadp_open_rooms(cad_run *r)
     decide_decay(r->params);
     CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
     CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
+    if (r->what.purpose == CAD_RUN_EXPLAIN) CAD_TRY(take_scratch(r));
     CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 4)), sizeof *r->logits, "logits"));
     if (r->facts.kept) CAD_TRY(cad_alloc(&r->next, (size_t)(r->facts.sequences * r->arch.vocab), sizeof *r->next, "logits"));
     CAD_TRY(cad_alloc(&r->nll, (size_t)(r->method.causal ? r->facts.tokens : r->facts.sequences), sizeof *r->nll, "losses"));

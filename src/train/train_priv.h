@@ -83,6 +83,7 @@ struct cad_run {
     cad_str notes;               /* sentences for the report, one a line */
     cad_beside *columns;        /* what stands beside the text; NULL: nothing */
     float *columns_start;        /* all ranks, training: where head_columns.weight begins; NULL: at what was loaded, or zero */
+    char *scratch;               /* explain, on the device: where gradients of a unit's parameters go; they mean nothing */
     double began;                /* cad_now at the start of training */
     double looked, step_seconds, save_seconds; /* rank 0: of the last look at the clock; the longest step and save so far */
     double opened;               /* and of the run: wall_time counts from here */
