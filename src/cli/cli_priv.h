@@ -11,7 +11,6 @@ enum {
     CADP_OPTIONS = 4,   /* obeys the configuration: its options belong to the help, its source is said */
     CADP_RESULTS = 8,   /* standard output holds results: nothing else is printed there */
     CADP_WATCHED = 16,  /* the watchdog runs */
-    CADP_LATER = 32,    /* a command of a later version */
     CADP_LIBRARY = 64   /* opens MPI where it can, to say which one it is */
 };
 

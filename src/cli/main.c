@@ -153,7 +153,6 @@ static int run(const cadp_command *command, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++)
         if (is_help(argv[i])) return help(command);
-    if (command->marks & CADP_LATER) return end(cad_fail(CAD_EUSAGE, "%s: not in this version (%s)", command->name, CADP_VERSION));
     if (!(command->marks & CADP_COMPUTES) && cadp_launcher_rank()) return 0;
     return cadp_call_run(command, argc, argv);
 }

@@ -365,12 +365,12 @@ static cad_status explain_all(work *w, int64_t count, const char *dir)
 
     cad_progress_begin(&bar, "explaining", count);
     for (int64_t i = 0; i < count && !st; i++) {
-        if (!(st = explain_row(w, i, &one))) st = cadp_explained_add(w->e, w->r, w->r->test.rows[i], &one);
+        if (!(st = explain_row(w, i, &one))) st = cadp_explained_add(w->e, w->r->test.rows[i], &one);
         cad_progress_at(&bar, i + 1);
     }
     cad_progress_end(&bar);
     cadp_record_explained_close(&one);
-    return st ? st : cadp_explained_write(w->e, w->r, dir);
+    return st ? st : cadp_explained_write(w->e, dir);
 }
 
 cad_status cad_run_explain(cad_run *r, const char *output, int64_t rows)

@@ -29,7 +29,7 @@ typedef struct cadp_record_explained {
 
 CAD_CHECKED cad_status cadp_explained_open(cadp_explained *e, cad_run *r);
 void cadp_explained_close(cadp_explained *e);
-/* Spans by the wording of fields.yaml; where it says nothing of this text, its clauses. New names may be added to e. */
+/* Spans by the wording of fields.yaml; where it says less than a third of this text, its clauses. New names may be added to e. */
 CAD_CHECKED cad_status cadp_explain_split(cadp_explained *e, const char *text, size_t n, cad_span *out, int most, int *count);
 CAD_CHECKED cad_status cadp_explained_clear(const cadp_explained *e, cadp_record_explained *one);
 void cadp_record_explained_close(cadp_record_explained *one);
@@ -37,7 +37,7 @@ void cadp_record_explained_close(cadp_record_explained *one);
 void cadp_explain_neutral(const cadp_explained *e, int field, float *beside);
 /* Adds what columns and score contribute (they are linear), and takes it into both ends. */
 void cadp_explain_columns(const cadp_explained *e, const float *beside, cadp_record_explained *one);
-CAD_CHECKED cad_status cadp_explained_add(cadp_explained *e, const cad_run *r, int64_t row, const cadp_record_explained *one);
-CAD_CHECKED cad_status cadp_explained_write(const cadp_explained *e, const cad_run *r, const char *dir);
+CAD_CHECKED cad_status cadp_explained_add(cadp_explained *e, int64_t row, const cadp_record_explained *one);
+CAD_CHECKED cad_status cadp_explained_write(const cadp_explained *e, const char *dir);
 CAD_CHECKED cad_status cadp_explain_walk(cad_run *s, const cad_batch *b); /* for the plan: a forward and a backward */
 #endif

@@ -177,8 +177,11 @@ static cad_status split_clauses(cadp_explained *e, const char *t, size_t n, cad_
 
 cad_status cadp_explain_split(cadp_explained *e, const char *t, size_t n, cad_span *out, int most, int *count)
 {
+    size_t said = 0;
+
     *count = cad_record_split(e->wording, t, n, out, most);
-    return *count ? CAD_OK : split_clauses(e, t, n, out, most, count);
+    for (int k = 0; k < *count; k++) said += out[k].to - out[k].from;
+    return 3 * said > n ? CAD_OK : split_clauses(e, t, n, out, most, count);
 }
 
 /* ---- one record ---- */
@@ -227,12 +230,11 @@ static cad_status put_record(const cadp_explained *e, int64_t row, const cadp_re
     return cad_json_end(j);
 }
 
-cad_status cadp_explained_add(cadp_explained *e, const cad_run *r, int64_t row, const cadp_record_explained *one)
+cad_status cadp_explained_add(cadp_explained *e, int64_t row, const cadp_record_explained *one)
 {
     cad_json j = {0};
     cad_status st;
 
-    (void)r;
     for (int f = 0; f < e->fields; f++) {
         cadp_sums *s = &e->sum[f];
         if (!one->present[f]) continue;
@@ -270,9 +272,7 @@ static int rows_of(const cadp_explained *e, cad_field_row *out)
 
     for (int f = 0; f < e->fields; f++) {
         const cadp_sums *s = &e->sum[f];
-        if (s->records < FEW || (s->records < e->records && e->records - s->records < FEW)) {
-            if (s->records < FEW) continue;
-        }
+        if (s->records < FEW) continue;
         out[count++] = (cad_field_row){e->name[f], s->removed / n, s->removed_abs / n, s->gradients / n, s->gradients_abs / n};
     }
     qsort(out, (size_t)count, sizeof *out, by_weight);
@@ -334,14 +334,13 @@ static void tell(const cadp_explained *e, const cad_field_row *row, int count)
     for (int i = 0; i < count && i < 12; i++) cad_info("  %-28s %8.4f  (removed: %.4f)", row[i].name, row[i].gradients_abs, row[i].removed_abs);
 }
 
-cad_status cadp_explained_write(const cadp_explained *e, const cad_run *r, const char *dir)
+cad_status cadp_explained_write(const cadp_explained *e, const char *dir)
 {
     cad_field_row *row = NULL;
     cad_json j = {.pretty = true};
     int count = 0;
     cad_status st = cad_alloc(&row, (size_t)e->fields, sizeof *row, "fields");
 
-    (void)r;
     if (!st) count = rows_of(e, row);
     if (!st) st = cad_mkdirs(dir);
     if (!st) st = write_named(dir, "explanations.jsonl", &e->lines);
