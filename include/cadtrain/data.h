@@ -158,9 +158,6 @@ CAD_CHECKED cad_status cad_batch_pack(cad_batch *b, const cad_dataset *d, const 
  * 0 when the sum is 0 (only classes of weight 0). */
 double cad_step_scale(cad_normalization n, double step_weights, double atom_weights, int world, int64_t micros);
 
-/* ---- synthetic records for the demo (synth.c) ---- */
-/* People as text with a risk that a small model can learn (written as JSONL with `input`, `output`); deterministic in seed. */
-CAD_CHECKED cad_status cad_synth_records(const char *path, int64_t people, uint64_t seed);
 #ifdef __cplusplus
 }
 #endif

@@ -67,6 +67,7 @@ cad_status cadp_cmd_eval(cadp_call *c);
 cad_status cadp_cmd_predict(cadp_call *c);
 cad_status cadp_cmd_embed(cadp_call *c);
 cad_status cadp_cmd_explain(cadp_call *c);
+CAD_CHECKED cad_status cadp_report_demo(const cad_options *o); /* rank 0 */
 cad_status cadp_cmd_check(cadp_call *c);
 cad_status cadp_cmd_score(cadp_call *c);
 cad_status cadp_cmd_generate(cadp_call *c);

@@ -18,6 +18,7 @@ cad_status cadp_cmd_train(cadp_call *c)
     st = open_run(&r, c, CAD_RUN_TRAIN);
     if (!st) st = cad_run_train(r);
     cad_run_close(&r);
+    if (!st && c->o->demo && c->o->training.run_test_after_train && !c->rank) st = cadp_report_demo(c->o);
     return st;
 }
 

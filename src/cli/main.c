@@ -69,6 +69,8 @@ static const cad_flag report_flags[] = {
     {.name = "compare", .takes_value = true, .many = true, .help = "Predictions of other models for the same rows."},
     {.name = "validation", .takes_value = true, .many = true, .help = "Predictions of the validation rows: recalibration and thresholds come from them."},
     {.name = "cohort", .takes_value = true, .help = "The share/ folder that prepare wrote: flow chart, table of the people, checks."},
+    {.name = "log", .takes_value = true, .help = "log.jsonl of the training: its curves."},
+    {.name = "importance", .takes_value = true, .help = "importance.json that explain wrote: which fields moved the risk."},
     {.name = "output", .takes_value = true, .help = "Directory for metrics.json and report.html."}, {0}};
 
 const cadp_command cadp_commands[] = {
