@@ -13,6 +13,7 @@ typedef struct cad_synth_plan {
     uint64_t seed;
     const char *dialect;   /* NULL or "mixed": each file in another; csv, txt, tab, rap, rap-labels, rap-title, ukb-format: all in this one */
     double incidence;      /* of hard CAD within ten years among those free of it; 0: 0.03 */
+    double strength;       /* of what fields say about the risk; 0: 1, as in UK Biobank */
     int64_t padding;       /* columns without meaning that are put before those of the first file */
 } cad_synth_plan;
 /* Writes extracts, record tables, withdrawals, kinship, censoring dates, cohort.yaml and truth.json into `output`. */

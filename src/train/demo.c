@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PEOPLE = 5000 };
-static const double incidence = 0.25; /* of a register that lost most of its healthy: so that few people have enough events */
+enum { PEOPLE = 8000 };
+/* More events and a risk that shows more than in UK Biobank: few people and a minute must do. */
+static const double incidence = 0.2, strength = 2.5;
 static const char home[] = "outputs/demo";
 
 /* Bytes that byte-level tokenizers show as themselves; the others follow from U+0100 on (families 12.3). */
@@ -224,7 +225,7 @@ static cad_status write_people(const cad_options *o, const char *dir)
     cad_status st;
 
     if (!fields) return cad_fail(CAD_EINTERNAL, "the demo's fields.yaml is not in this program");
-    CAD_TRY(cad_synth_cohort(&(cad_synth_plan){.output = dir, .people = PEOPLE, .seed = (uint64_t)o->runtime.seed, .incidence = incidence}));
+    CAD_TRY(cad_synth_cohort(&(cad_synth_plan){.output = dir, .people = PEOPLE, .seed = (uint64_t)o->runtime.seed, .incidence = incidence, .strength = strength}));
     CAD_TRY(write_text(dir, "fields.yaml", fields, strlen(fields)));
     CAD_TRY(write_salt(dir));
     snprintf(path, sizeof path, "%s/cohort.yaml", dir);
