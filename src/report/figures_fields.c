@@ -30,12 +30,12 @@ void cadp_figures_of_fields(cadp_page *p, const cad_report *r)
     cadp_plot_key(p, "fa", "integrated gradients");
     cadp_plot_key(p, "fb", "field removed");
     cadp_figure_end(p, "Mean absolute change of the log-odds over all records. Fields that fewer than five records say are left out.");
-    cadp_page_raw(p, "<details><summary>As a table</summary><table><thead><tr><th>Field</th><th>Gradients, mean |.|</th><th>Gradients, mean</th><th>Removed, mean |.|</th><th>Removed, mean</th></tr></thead><tbody>\n");
+    cadp_page_raw(p, "<details><summary>As a table</summary><div class=\"scroll\"><table><thead><tr><th>Field</th><th>Gradients, mean |.|</th><th>Gradients, mean</th><th>Removed, mean |.|</th><th>Removed, mean</th></tr></thead><tbody>\n");
     for (int i = 0; i < r->field_count; i++) {
         const cad_field_row *f = &r->fields[i];
         cadp_page_raw(p, "<tr><td>");
         cadp_page_escape(p, f->name);
         cadp_page_put(p, "</td><td>%.4f</td><td>%+.4f</td><td>%.4f</td><td>%+.4f</td></tr>\n", f->gradients_abs, f->gradients, f->removed_abs, f->removed);
     }
-    cadp_page_raw(p, "</tbody></table></details></section>\n");
+    cadp_page_raw(p, "</tbody></table></div></details></section>\n");
 }

@@ -315,7 +315,7 @@ static cad_status write_page(const cadp_explained *e, const cad_field_row *row, 
 {
     char first[200], second[200], *path;
     const char *notes[] = {first, second};
-    cad_report page = {.title = "What moved the risk", .notes = notes, .note_count = 2, .fields = row, .field_count = count};
+    cad_report page = {.title = "Explanation of a model", .notes = notes, .note_count = 2, .fields = row, .field_count = count};
     cad_status st;
 
     snprintf(first, sizeof first, "Integrated gradients: the sums of the fields miss the difference of the log-odds by at most %.2g; beyond the tolerance in %lld of %lld records.", e->worst,
