@@ -34,6 +34,6 @@ best=$(sed -n 's/^ *"best_reachable_auc": \([0-9.]*\).*/\1/p' people/truth.json)
 # The fields of the risk function by what they do in truth and by explain; ranks, and Pearson's correlation of the ranks.
 sed -n '/"importance"/,/}/s/^ *"\([a-z_]*\)": \([0-9.e-]*\),*$/\1 \2/p' people/truth.json | sort >true
 tr -d ' \n' <explained/importance.json | sed 's/{"field":"/\n/g' | sed -n 's/^\([a-z_]*\)","gradients_abs":\([0-9.e-]*\),.*/\1 \2/p' | sort >found
-join true found | sort -k2,2g | awk '{ print NR, $0 }' | sort -k4,4g | awk '{ n++; d = $1 - n; s += d * d } END { printf "%.3f", n > 1 ? 1 - 6 * s / (n * (n * n - 1)) : 0 }' >spearman
+join true found | sort -k2,2g | awk '{ print NR, $0 }' | sort -k4,4g | awk '{ n++; d = $1 - n; s += d * d } END { printf "%.3f", 1 - 6 * s / (n * (n * n - 1)) }' >spearman
 printf '{"people": %d, "synth_seconds": %s, "prepare_seconds": %s, "rows": %d, "train_seconds": %s, "explain_seconds": %s, "auc": %s, "best_reachable_auc": %s, "share_of_best": %s, "fields": %d, "spearman": %s}\n' \
     "$people" "$synth" "$prepare" "$rows" "$train" "$explain" "$auc" "$best" "$(echo "$auc $best" | awk '{ printf "%.4f", $1 / $2 }')" "$(join true found | wc -l)" "$(cat spearman)"
