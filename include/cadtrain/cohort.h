@@ -13,6 +13,7 @@ typedef struct cad_synth_plan {
     uint64_t seed;
     const char *dialect;   /* NULL or "mixed": each file in another; csv, txt, tab, rap, rap-labels, rap-title, ukb-format: all in this one */
     double incidence;      /* of hard CAD within ten years among those free of it; 0: 0.03 */
+    double strength;       /* of what fields say about the risk; 0: 1, as in UK Biobank */
     int64_t padding;       /* columns without meaning that are put before those of the first file */
 } cad_synth_plan;
 /* Writes extracts, record tables, withdrawals, kinship, censoring dates, cohort.yaml and truth.json into `output`. */
@@ -37,6 +38,16 @@ typedef struct cad_cohort_plan {
 /* Reads everything, then writes OUT/private (rows of people, 0600) and OUT/share (aggregates, cells below five suppressed). CAD_EDATA: a file
  * that is not as it should be (file:line: column), nobody left, a leak that is not allowed (`allow` names the rule). */
 CAD_CHECKED cad_status cad_prepare_cohort(const cad_cohort_plan *p);
+
+/* ---- a record's text, taken apart by the wording of its fields (record.c) ---- */
+typedef struct cad_record_fields cad_record_fields;
+typedef struct cad_span { int field; size_t from, to; } cad_span; /* bytes [from, to) of the text */
+CAD_CHECKED cad_status cad_record_fields_open(cad_record_fields **out, const char *path); /* fields.yaml; NULL: that of this program */
+void cad_record_fields_close(cad_record_fields **f);
+int cad_record_fields_count(const cad_record_fields *f);
+const char *cad_record_field_name(const cad_record_fields *f, int field);
+/* Spans in the order of the text, at most `most`; what no field says is in none. */
+int cad_record_split(const cad_record_fields *f, const char *text, size_t n, cad_span *out, int most);
 
 /* ---- clinical scores: risks in [0, 1] over ten years; NaN where an input is missing ---- */
 /* Missing: NaN. Concentrations in mmol/L, creatinine in umol/L, pressures in mmHg. Yes and no: 1 and 0. */

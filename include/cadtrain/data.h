@@ -84,6 +84,9 @@ typedef struct cad_dataset {
     int64_t longest;
     bool from_cache;
     char digest[65];          /* SHA-256 over file, tokenizer and options */
+    float *beside;            /* [count * beside_width]: what the log-odds begin with, then the terms of the columns; NULL: none (cad_beside_apply) */
+    int64_t beside_width;
+    double *row_weights;      /* [count]; NULL: all 1 (cad_dataset_weigh) */
 } cad_dataset;
 typedef struct cad_dataset_options {
     const char *path, *input_column, *label_column;
@@ -101,6 +104,27 @@ typedef struct cad_dataset_options {
 CAD_CHECKED cad_status cad_dataset_open(cad_dataset **out, const cad_tokenizer *t, const cad_dataset_options *o);
 void cad_dataset_close(cad_dataset **d);
 
+/* ---- columns beside the text (beside.c) ---- */
+/* Names as in dataset.head_columns: "name", "name:category" (numbers are codes), "beginning*". offset: a column of risks, or of log-odds where a value
+ * that trains lies outside [0, 1]; NULL: none. */
+typedef struct cad_beside_options { char *const *name; int count; const char *offset; } cad_beside_options;
+typedef struct cad_beside cad_beside;
+/* From the given rows (those that train, each once). A column of numbers is standardised; one of words has a term for each level that at least five
+ * rows have; a column that some row lacks has a term "is missing". CAD_EDATA: no such column, more than 200 levels, an offset that is no number. */
+CAD_CHECKED cad_status cad_beside_learn(cad_beside **out, const cad_rows *rows, const int64_t *row, int64_t n, const cad_beside_options *o);
+CAD_CHECKED cad_status cad_beside_read(cad_beside **out, const char *path); /* CAD_EMODEL */
+CAD_CHECKED cad_status cad_beside_write(const cad_beside *c, const char *path);
+void cad_beside_close(cad_beside **c);
+int cad_beside_width(const cad_beside *c);                   /* terms; the first is the constant */
+const char *cad_beside_term(const cad_beside *c, int term);  /* "age", "site = Leeds", "age is missing" */
+const char *cad_beside_of_term(const cad_beside *c, int term); /* the column; NULL: the constant */
+const char *cad_beside_offset(const cad_beside *c, bool *odds); /* NULL: none */
+double cad_beside_offset_mean(const cad_beside *c);          /* of the log-odds; also where the score is missing */
+/* Fills d->beside from d->rows_file. CAD_EDATA: a column is missing, a number is none (with the line). */
+CAD_CHECKED cad_status cad_beside_apply(const cad_beside *c, cad_dataset *d);
+/* Fills d->row_weights from a column of numbers of at least 0. */
+CAD_CHECKED cad_status cad_dataset_weigh(cad_dataset *d, const char *column);
+
 /* ---- packed batches (pack.c) ---- */
 /* T tokens end to end; starts[n + 1]; what travels from rank 0 to a rank. One flat message, so that sending needs no packing. */
 typedef struct cad_batch_head {
@@ -116,11 +140,13 @@ typedef struct cad_batch {
     int32_t *ids, *starts;       /* [tokens], [sequences + 1] */
     int32_t *labels, *rows;      /* [sequences]; row numbers of the raw file (for naming records, never text) */
     int32_t *answers;            /* [sequences] tokens that are given, not learned */
-    float *weights;              /* [sequences] class weights */
+    float *weights;              /* [sequences] class weights, times those of the rows */
+    float *beside;               /* [sequences * width] of cad_dataset.beside */
+    int64_t width;
     void *memory; size_t bytes, room;
 } cad_batch;
-size_t cad_batch_bytes(int64_t tokens, int64_t sequences); /* of the flat message */
-CAD_CHECKED cad_status cad_batch_open(cad_batch *b, int64_t max_tokens, int64_t max_sequences); /* allocates once */
+size_t cad_batch_bytes(int64_t tokens, int64_t sequences, int64_t width); /* of the flat message */
+CAD_CHECKED cad_status cad_batch_open(cad_batch *b, int64_t max_tokens, int64_t max_sequences, int64_t width); /* allocates once */
 void cad_batch_close(cad_batch *b);
 /* Points the members into memory for these sizes (after a receive: sizes from the head). CAD_EINTERNAL if it does not fit. */
 CAD_CHECKED cad_status cad_batch_layout(cad_batch *b, int64_t tokens, int64_t sequences);
@@ -132,9 +158,6 @@ CAD_CHECKED cad_status cad_batch_pack(cad_batch *b, const cad_dataset *d, const 
  * 0 when the sum is 0 (only classes of weight 0). */
 double cad_step_scale(cad_normalization n, double step_weights, double atom_weights, int world, int64_t micros);
 
-/* ---- synthetic records for the demo (synth.c) ---- */
-/* People as text with a risk that a small model can learn (written as JSONL with `input`, `output`); deterministic in seed. */
-CAD_CHECKED cad_status cad_synth_records(const char *path, int64_t people, uint64_t seed);
 #ifdef __cplusplus
 }
 #endif

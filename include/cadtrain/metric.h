@@ -46,6 +46,13 @@ CAD_CHECKED cad_status cad_weighted_metrics(cad_weighted *out, const int32_t *la
 /* Bootstrap interval of the AUC over families. */
 CAD_CHECKED cad_status cad_family_auc(cad_interval *out, const int32_t *labels, const double *prob1, const int64_t *family, int64_t n);
 
+/* ---- ridge logistic regression (regression.c) ---- */
+/* Row i as terms (the first is the constant), its label, its weight and what its log-odds have already (offset). */
+typedef struct cad_regression_row { double *x, label, weight, offset; } cad_regression_row;
+typedef struct cad_regression { int64_t rows; int terms; void *with; void (*row)(void *with, int64_t i, cad_regression_row *out); } cad_regression;
+/* Coefficients that minimise the weighted minus log-likelihood + |beta|^2 / 2 without the constant (scikit-learn's C = 1), by Newton's method. */
+CAD_CHECKED cad_status cad_logistic_fit(const cad_regression *r, double *beta);
+
 /* ---- a decision, and how the risks fit (clinical.c) ---- */
 typedef struct cad_point { double threshold; int64_t tp, fp, fn, tn; double sensitivity, specificity, ppv, npv, net_benefit; } cad_point;
 cad_point cad_point_at(const int32_t *labels, const double *prob1, int64_t n, double threshold); /* called: p >= threshold */

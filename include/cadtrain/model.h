@@ -92,6 +92,7 @@ typedef struct cad_method {
     const char *const *saves;     /* LoRA: modules_to_save; a module whose name ends with one of them trains in full (PEFT's rule) */
     int save_count;
     int num_labels;
+    int columns;                  /* terms of columns of the record beside the pooled state: head_columns.weight, [num_labels, columns]; 0: none */
     double head_dropout;
     cad_pooling pooling;
     cad_dtype compute;            /* F32, BF16, F64 */
@@ -106,7 +107,7 @@ typedef struct cad_method {
 typedef enum cad_role {
     CAD_ROLE_EMBED, CAD_ROLE_ATTN_NORM, CAD_ROLE_Q, CAD_ROLE_K, CAD_ROLE_V, CAD_ROLE_O, CAD_ROLE_MLP_NORM, CAD_ROLE_GATE, CAD_ROLE_UP, CAD_ROLE_DOWN,
     CAD_ROLE_FINAL_NORM, CAD_ROLE_HEAD, CAD_ROLE_EMBED_POSITION, CAD_ROLE_EMBED_TYPE, CAD_ROLE_EMBED_NORM, CAD_ROLE_Q_NORM, CAD_ROLE_K_NORM, CAD_ROLE_ATTN_OUT_NORM,
-    CAD_ROLE_MLP_OUT_NORM, CAD_ROLE_ROUTER, CAD_ROLE_EXPERT_GATE_UP, CAD_ROLE_EXPERT_DOWN, CAD_ROLE_POOLER, CAD_ROLE_LM_HEAD, CAD_ROLES
+    CAD_ROLE_MLP_OUT_NORM, CAD_ROLE_ROUTER, CAD_ROLE_EXPERT_GATE_UP, CAD_ROLE_EXPERT_DOWN, CAD_ROLE_POOLER, CAD_ROLE_LM_HEAD, CAD_ROLE_COLUMNS, CAD_ROLES
 } cad_role;
 typedef enum cad_piece { CAD_PIECE_WEIGHT, CAD_PIECE_BIAS, CAD_PIECE_A, CAD_PIECE_B, CAD_PIECE_MAGNITUDE, CAD_PIECES } cad_piece;
 typedef struct cad_param {
@@ -166,8 +167,10 @@ typedef struct cad_model_batch {
     const int32_t *targets;      /* causal: the token that each one is to predict, [tokens]; -1: none */
     const float *target_weights; /* causal: [tokens] */
     const int32_t *slots, *past; /* generation: [sequences]: where each sequence keeps its past (below limits.sequences), and how many tokens that has */
+    const float *beside;         /* [sequences * (1 + method.columns)]: what is added to the logit of label 1, then the terms; NULL: zeros */
     double scale;        /* of every weight in the gradient */
     uint64_t seed_index;
+    bool margin;                 /* the backward pass is that of logit 1 - logit 0 of each sequence, down to the first block's input; no labels, no dropout */
 } cad_model_batch;
 CAD_CHECKED cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training);
 /* Unit by unit in order 0 … units - 1. */
@@ -180,6 +183,11 @@ CAD_CHECKED cad_status cad_model_logits(cad_model *m, float *out);
 CAD_CHECKED cad_status cad_model_nll(cad_model *m, double *out);
 /* After the tail's forward of a batch with slots: logits [sequences * vocabulary] of what follows each sequence's last token (host). */
 CAD_CHECKED cad_status cad_model_next(cad_model *m, float *out);
+/* What the first block sees, [tokens, hidden] (host): after the embeddings' forward; put in place of it; its gradient after the first block's backward of
+ * a batch with `margin` (gradients of parameters are written too and mean nothing). */
+CAD_CHECKED cad_status cad_model_input(cad_model *m, float *out);
+CAD_CHECKED cad_status cad_model_set_input(cad_model *m, const float *input);
+CAD_CHECKED cad_status cad_model_input_gradient(cad_model *m, float *out);
 /* After the last block's forward: pooled hidden states after the final norm, [sequences, hidden] as float (host); needs the tail's view. */
 CAD_CHECKED cad_status cad_model_embedding(cad_model *m, cad_unit_view tail, cad_pooling how, float *out);
 double cad_flop_per_token(const cad_arch *a, const cad_params *p, double mean_length);

@@ -46,7 +46,7 @@ typedef struct cad_options {
         int64_t shuffle_seed, train_shuffle_seed, eval_shuffle_seed;
         struct { bool enabled; int64_t target_label, repeat_times; } oversampling;
         struct { int mode; double values[2]; } class_weights;
-        cad_words head_columns; char *offset_column;
+        cad_words head_columns; char *offset_column, *weight_column;
     } dataset;
     struct {
         double num_train_epochs; int64_t max_steps, per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps;

@@ -49,6 +49,8 @@ typedef struct cad_clinical {
     const char *flow_svg;                            /* as prepare wrote it; NULL: none */
     const cad_node *cohort;                          /* share/cohort.json; NULL: none */
 } cad_clinical;
+/* Changes of the log-odds by a field, means over all records: signed, and of absolute values. */
+typedef struct cad_field_row { const char *name; double removed, removed_abs, gradients, gradients_abs; } cad_field_row;
 typedef struct cad_report {
     const char *title;
     const cad_metrics *metrics;                      /* NULL: none */
@@ -57,6 +59,7 @@ typedef struct cad_report {
     const cad_number *facts; int fact_count;         /* run facts: counts, seconds, tokens/s, peak bytes */
     const char *const *notes; int note_count;        /* sentences: truncation, prior shift, warnings */
     const cad_clinical *clinical;                    /* NULL: none */
+    const cad_field_row *fields; int field_count;    /* which fields moved the risk; 0: none */
 } cad_report;
 /* Marks rows of small groups hidden, and in a variable with one such row the next smallest as well: its count would follow from the sum. */
 void cad_hide_small_groups(cad_group_row *rows, int count);

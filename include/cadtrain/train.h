@@ -15,7 +15,7 @@ extern "C" {
 typedef struct cad_run cad_run;
 
 /* What a run is opened for. */
-typedef enum cad_purpose_of_run { CAD_RUN_TRAIN, CAD_RUN_EVAL, CAD_RUN_PREDICT, CAD_RUN_EMBED, CAD_RUN_CHECK, CAD_RUN_SCORE, CAD_RUN_GENERATE } cad_purpose_of_run;
+typedef enum cad_purpose_of_run { CAD_RUN_TRAIN, CAD_RUN_EVAL, CAD_RUN_PREDICT, CAD_RUN_EMBED, CAD_RUN_CHECK, CAD_RUN_SCORE, CAD_RUN_GENERATE, CAD_RUN_EXPLAIN } cad_purpose_of_run;
 /* How text is continued. temperature 0: the likeliest token; else drawn, after (each left out where it is 0, or 1 for top_p and the penalty) the penalty of what
  * is there already, the temperature, the top_k likeliest, those that make up top_p, those not below min_p of the likeliest. */
 typedef struct cad_sampling { int64_t max_new_tokens, top_k; double temperature, top_p, min_p, repetition_penalty; uint64_t seed; } cad_sampling;
@@ -45,6 +45,9 @@ CAD_CHECKED cad_status cad_run_evaluate(cad_run *r);
 CAD_CHECKED cad_status cad_run_predict(cad_run *r, const char *output);
 /* {"embedding": […]} a line on stdout for each {"text"} of `input`. */
 CAD_CHECKED cad_status cad_run_embed(cad_run *r, cad_pooling how);
+/* One rank. Which fields of each record of `input` moved its log-odds (by its removal, by integrated gradients), into `output` (NULL: PRED): explanations.jsonl
+ * (a record a line), importance.json and importance.html (means over all). rows > 0: only so many of the first. */
+CAD_CHECKED cad_status cad_run_explain(cad_run *r, const char *output, int64_t rows);
 /* {"tokens", "sum_nll", "mean_nll"} a line on stdout for each {"text"} of `input`: tokens that are predicted, the first one is not. */
 CAD_CHECKED cad_status cad_run_score(cad_run *r);
 /* Answers to the prompts on stdout: as they come where it is one and no JSON; else one JSON object or text a prompt, in their order. */

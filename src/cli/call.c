@@ -1,7 +1,9 @@
 /* One command from its arguments to its exit code. Rank 0 reads the command line and tells the other ranks. */
 #include "cli_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- arguments ---- */
 
@@ -64,6 +66,21 @@ const char *cadp_call_value(const cadp_call *c, const char *name)
     const cad_flag *f = cadp_call_flag(c, name);
 
     return f ? f->value : NULL;
+}
+
+cad_status cadp_call_whole(const cadp_call *c, const char *name, int64_t least, int64_t most, int64_t *out)
+{
+    const char *text = cadp_call_value(c, name);
+    char *end;
+    long long n;
+
+    if (!text) return CAD_OK;
+    errno = 0;
+    n = strtoll(text, &end, 10);
+    if (end == text || *end || errno || n < least || n > most)
+        return cad_fail(CAD_EUSAGE, "--%s: expected a whole number from %lld to %lld, found \"%.60s\"", name, (long long)least, (long long)most, text);
+    *out = n;
+    return CAD_OK;
 }
 
 static cad_status check_required(const cadp_call *c)

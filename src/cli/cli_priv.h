@@ -11,7 +11,6 @@ enum {
     CADP_OPTIONS = 4,   /* obeys the configuration: its options belong to the help, its source is said */
     CADP_RESULTS = 8,   /* standard output holds results: nothing else is printed there */
     CADP_WATCHED = 16,  /* the watchdog runs */
-    CADP_LATER = 32,    /* a command of a later version */
     CADP_LIBRARY = 64   /* opens MPI where it can, to say which one it is */
 };
 
@@ -46,6 +45,8 @@ int cadp_call_run(const cadp_command *command, int argc, char **argv);
 const cad_flag *cadp_call_flag(const cadp_call *c, const char *name); /* of this command */
 /* On rank 0 an optional flag's value, or NULL. */
 const char *cadp_call_value(const cadp_call *c, const char *name);
+/* A flag that is a whole number; *out stays as it is where the flag is not given. */
+CAD_CHECKED cad_status cadp_call_whole(const cadp_call *c, const char *name, int64_t least, int64_t most, int64_t *out);
 bool cadp_call_given(const cadp_call *c, const char *name);
 bool cadp_names_experiment(const char *arg); /* a file, not a flag: .yaml, .yml, .json */
 
@@ -65,6 +66,8 @@ cad_status cadp_cmd_train(cadp_call *c);
 cad_status cadp_cmd_eval(cadp_call *c);
 cad_status cadp_cmd_predict(cadp_call *c);
 cad_status cadp_cmd_embed(cadp_call *c);
+cad_status cadp_cmd_explain(cadp_call *c);
+CAD_CHECKED cad_status cadp_report_demo(const cad_options *o); /* rank 0 */
 cad_status cadp_cmd_check(cadp_call *c);
 cad_status cadp_cmd_score(cadp_call *c);
 cad_status cadp_cmd_generate(cadp_call *c);

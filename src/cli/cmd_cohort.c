@@ -3,30 +3,13 @@
 
 #include <cadtrain/cohort.h>
 
-#include <errno.h>
-#include <stdlib.h>
-
-static cad_status read_whole(const char *flag, const char *text, int64_t least, int64_t most, int64_t *out)
-{
-    char *end;
-    long long n;
-
-    if (!text) return CAD_OK;
-    errno = 0;
-    n = strtoll(text, &end, 10);
-    if (end == text || *end || errno || n < least || n > most)
-        return cad_fail(CAD_EUSAGE, "%s: expected a whole number from %lld to %lld, found \"%.60s\"", flag, (long long)least, (long long)most, text);
-    *out = n;
-    return CAD_OK;
-}
-
 cad_status cadp_cmd_synth(cadp_call *c)
 {
     int64_t people = 0, seed = 42, padding = 0;
 
-    CAD_TRY(read_whole("--people", cadp_call_value(c, "people"), 1, 4000000, &people));
-    CAD_TRY(read_whole("--seed", cadp_call_value(c, "seed"), 0, INT64_MAX, &seed));
-    CAD_TRY(read_whole("--padding", cadp_call_value(c, "padding"), 0, 100000, &padding));
+    CAD_TRY(cadp_call_whole(c, "people", 1, 4000000, &people));
+    CAD_TRY(cadp_call_whole(c, "seed", 0, INT64_MAX, &seed));
+    CAD_TRY(cadp_call_whole(c, "padding", 0, 100000, &padding));
     return cad_synth_cohort(&(cad_synth_plan){.output = cadp_call_value(c, "output"), .people = people, .seed = (uint64_t)seed, .dialect = cadp_call_value(c, "dialect"), .padding = padding});
 }
 

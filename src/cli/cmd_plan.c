@@ -1,23 +1,8 @@
 /* plan and export: from files alone, on one process. */
 #include "cli_priv.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <strings.h>
-
-static cad_status read_count(const char *flag, const char *text, int64_t least, int64_t most, int64_t *out)
-{
-    char *end;
-    long long n;
-
-    if (!text) return CAD_OK;
-    errno = 0;
-    n = strtoll(text, &end, 10);
-    if (end == text || *end || errno || n < least || n > most)
-        return cad_fail(CAD_EUSAGE, "%s: expected a whole number from %lld to %lld, found \"%.60s\"", flag, (long long)least, (long long)most, text);
-    *out = n;
-    return CAD_OK;
-}
 
 /* Bytes, or a number with a unit: 80GB is 80e9, 141GiB is 141 * 2^30. */
 static cad_status read_bytes(const char *flag, const char *text, int64_t *out)
@@ -43,7 +28,7 @@ cad_status cadp_cmd_plan(cadp_call *c)
     cad_plan_options plan = {0};
     int64_t world = 1;
 
-    CAD_TRY(read_count("--world-size", cadp_call_value(c, "world-size"), 1, 1 << 20, &world));
+    CAD_TRY(cadp_call_whole(c, "world-size", 1, 1 << 20, &world));
     CAD_TRY(read_bytes("--device-memory", cadp_call_value(c, "device-memory"), &plan.device_memory));
     plan.world = (int)world;
     return cad_plan_print(c->o, &plan, c->json);

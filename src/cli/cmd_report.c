@@ -205,48 +205,80 @@ static cad_status write_comparisons(const char *path, const char *comparisons, c
     return st;
 }
 
-static cad_status write_files(const scores *s, const char *comparisons, const cadp_clinical_work *w, const char *metrics, const char *page)
+/* What is read, and where the files go. */
+typedef struct sources { const cad_flag *predictions, *compared, *validated; const char *cohort, *log, *importance, *output; bool quiet; } sources;
+
+static cad_status write_files(const scores *s, const char *comparisons, const cadp_clinical_work *w, const cadp_extras *x, bool quiet, const char *metrics, const char *page)
 {
-    cad_report report = {.title = w->page.cohort ? "Clinical report" : "Predictions", .metrics = &s->metrics, .labels = s->labels, .prob1 = s->prob1, .n = s->n, .clinical = &w->page};
+    cad_report report = {.title = w->page.cohort ? "Clinical report" : "Predictions", .metrics = &s->metrics, .labels = s->labels, .prob1 = s->prob1, .n = s->n, .clinical = &w->page,
+                         .curves = x->shown, .curve_count = x->curves, .fields = x->field, .field_count = x->fields};
 
     CAD_TRY(cad_write_metrics(metrics, &s->metrics));
     CAD_TRY(write_comparisons(metrics, comparisons, w));
     CAD_TRY(cad_write_report(page, &report));
+    if (quiet) {
+        cad_info("clinical     %s", page);
+        return CAD_OK;
+    }
     cad_info("n %lld, positives %lld, AUC %.4f (95 %% %.4f to %.4f), AUPRC %.4f, Brier %.4f", (long long)s->metrics.n, (long long)s->metrics.positives, s->metrics.auc,
              s->metrics.auc_ci.low, s->metrics.auc_ci.high, s->metrics.auprc, s->metrics.brier);
     cad_info("metrics  %s\nreport   %s", metrics, page);
     return CAD_OK;
 }
 
-static cad_status write_all(const scores *s, const char *comparisons, const cadp_clinical_work *w, const char *dir)
+static cad_status write_all(const scores *s, const char *comparisons, const cadp_clinical_work *w, const cadp_extras *x, const sources *from)
 {
     char *metrics = NULL, *page = NULL;
-    cad_status st = cad_mkdirs(dir);
+    cad_status st = cad_mkdirs(from->output);
 
-    if (!st) st = cad_path_join(&metrics, dir, "metrics.json");
-    if (!st) st = cad_path_join(&page, dir, "report.html");
-    if (!st) st = write_files(s, comparisons, w, metrics, page);
+    if (!st) st = cad_path_join(&metrics, from->output, "metrics.json");
+    if (!st) st = cad_path_join(&page, from->output, "report.html");
+    if (!st) st = write_files(s, comparisons, w, x, from->quiet, metrics, page);
     cad_free(&metrics);
     cad_free(&page);
     return st;
 }
 
 /* Everything is read before anything is written. */
-cad_status cadp_cmd_report(cadp_call *c)
+static cad_status make_report(const sources *from)
 {
-    const cad_flag *compared = cadp_call_flag(c, "compare"), *validated = cadp_call_flag(c, "validation");
     scores s = {0}, v = {0};
     cadp_clinical_work w = {0};
+    cadp_extras x = {0};
     cad_json comparisons = {0};
-    cad_status st = read_predictions(&s, cadp_call_flag(c, "predictions"));
+    cad_status st = read_predictions(&s, from->predictions);
 
-    if (!st && validated->given) st = read_predictions(&v, validated);
-    if (!st) st = cadp_clinical_open(&w, &s, v.n ? &v : NULL, cadp_call_value(c, "cohort"));
-    if (!st && compared->given) st = compare_all(&comparisons, &w, &s, compared);
-    if (!st) st = write_all(&s, comparisons.text.data, &w, cadp_call_value(c, "output"));
+    if (!st && from->validated->given) st = read_predictions(&v, from->validated);
+    if (!st) st = cadp_clinical_open(&w, &s, v.n ? &v : NULL, from->cohort);
+    if (!st) st = cadp_extras_open(&x, from->log, from->importance);
+    if (!st && from->compared->given) st = compare_all(&comparisons, &w, &s, from->compared);
+    if (!st) st = write_all(&s, comparisons.text.data, &w, &x, from);
     cadp_clinical_close(&w);
+    cadp_extras_close(&x);
     close_scores(&s);
     close_scores(&v);
     cad_json_close(&comparisons);
+    return st;
+}
+
+cad_status cadp_cmd_report(cadp_call *c)
+{
+    return make_report(&(sources){cadp_call_flag(c, "predictions"), cadp_call_flag(c, "compare"), cadp_call_flag(c, "validation"), cadp_call_value(c, "cohort"), cadp_call_value(c, "log"),
+                                  cadp_call_value(c, "importance"), cadp_call_value(c, "output"), false});
+}
+
+/* The last part of the demo, of the files that its run has written. */
+cad_status cadp_report_demo(const cad_options *o)
+{
+    const char *none = NULL;
+    char *path[3] = {NULL, NULL, NULL};
+    cad_flag predictions = {.given = true, .count = 1}, absent = {.values = (char **)(uintptr_t)&none};
+    cad_status st = cad_path_join(&path[0], o->prediction_output_dir, "predictions.jsonl");
+
+    if (!st) st = cad_path_join(&path[1], o->output_dir, "log.jsonl");
+    if (!st) st = cad_path_join(&path[2], o->prediction_output_dir, "clinical");
+    predictions.values = &path[0];
+    if (!st && cad_is_file(path[0])) st = make_report(&(sources){&predictions, &absent, &absent, "outputs/demo/people/prepared/share", cad_is_file(path[1]) ? path[1] : NULL, NULL, path[2], true});
+    for (int i = 0; i < 3; i++) cad_free(&path[i]);
     return st;
 }

@@ -18,6 +18,7 @@ cad_status cadp_cmd_train(cadp_call *c)
     st = open_run(&r, c, CAD_RUN_TRAIN);
     if (!st) st = cad_run_train(r);
     cad_run_close(&r);
+    if (!st && c->o->demo && c->o->training.run_test_after_train && !c->rank) st = cadp_report_demo(c->o);
     return st;
 }
 
@@ -37,6 +38,19 @@ cad_status cadp_cmd_predict(cadp_call *c)
     cad_status st = open_run(&r, c, CAD_RUN_PREDICT);
 
     if (!st) st = cad_run_predict(r, cadp_call_value(c, "output"));
+    cad_run_close(&r);
+    return st;
+}
+
+cad_status cadp_cmd_explain(cadp_call *c)
+{
+    cad_run *r = NULL;
+    int64_t rows = 0;
+    cad_status st;
+
+    CAD_TRY(cadp_call_whole(c, "rows", 1, INT64_MAX, &rows));
+    st = open_run(&r, c, CAD_RUN_EXPLAIN);
+    if (!st) st = cad_run_explain(r, cadp_call_value(c, "output"), rows);
     cad_run_close(&r);
     return st;
 }

@@ -15,7 +15,7 @@ static cad_status list_commands(cad_str *out)
                               "cadtrain [COMMAND] [--config FILE] [flags]   alone, or under mpirun -np N or srun\n"
                               "cadtrain FILE.yaml [flags]                   cadtrain train --config FILE.yaml\n\ncommands\n", CADP_VERSION));
     for (const cadp_command *c = cadp_commands; c->name; c++)
-        if (!(c->marks & CADP_LATER)) CAD_TRY(cad_str_addf(out, "  %-9s %s\n", c->name, c->summary));
+        CAD_TRY(cad_str_addf(out, "  %-9s %s\n", c->name, c->summary));
     CAD_TRY(cad_str_addf(out, "  %-9s %s\n", "help", "this page, or that of a command: cadtrain help COMMAND"));
     return cad_str_addf(out, "\nexit codes  0 done, 2 usage or configuration, 3 data, 4 model or tokenizer, 5 checkpoint, 6 memory, disk or device,\n"
                              "            70 internal or NaN, 75 stopped with a checkpoint written (run again to go on), 124 watchdog\n");
@@ -64,7 +64,7 @@ cad_status cadp_unknown_command(const char *name)
     int least = cad_edit_distance(name, best);
 
     for (const cadp_command *c = cadp_commands; c->name; c++) {
-        int distance = c->marks & CADP_LATER ? 1 << 20 : cad_edit_distance(name, c->name);
+        int distance = cad_edit_distance(name, c->name);
         if (distance >= least) continue;
         least = distance;
         best = c->name;

@@ -15,6 +15,11 @@ static const cad_flag predict_flags[] = {
     {.name = "checkpoint", .takes_value = true, .help = "Model, adapter or checkpoint directory."},
     {.name = "input", .takes_value = true, .help = "Records (JSON, JSONL, CSV, TSV, gz of these); no labels needed."},
     {.name = "output", .takes_value = true, .help = "Predictions as JSONL; \"-\": standard output; default: predictions.jsonl in the prediction directory."}, {0}};
+static const cad_flag explain_flags[] = {
+    {.name = "checkpoint", .takes_value = true, .help = "Model, adapter or checkpoint directory."},
+    {.name = "input", .takes_value = true, .help = "Records (JSON, JSONL, CSV, TSV, gz of these); no labels needed."},
+    {.name = "output", .takes_value = true, .help = "Directory for explanations.jsonl, importance.json and importance.html; default: the prediction directory."},
+    {.name = "rows", .takes_value = true, .help = "Only so many of the first records; default all."}, {0}};
 static const cad_flag embed_flags[] = {
     {.name = "input", .takes_value = true, .help = "JSONL rows {\"text\": …}."},
     {.name = "pooling", .takes_value = true, .help = "last, mean or cls; default last."}, {0}};
@@ -65,6 +70,8 @@ static const cad_flag report_flags[] = {
     {.name = "compare", .takes_value = true, .many = true, .help = "Predictions of other models for the same rows."},
     {.name = "validation", .takes_value = true, .many = true, .help = "Predictions of the validation rows: recalibration and thresholds come from them."},
     {.name = "cohort", .takes_value = true, .help = "The share/ folder that prepare wrote: flow chart, table of the people, checks."},
+    {.name = "log", .takes_value = true, .help = "log.jsonl of the training: its curves."},
+    {.name = "importance", .takes_value = true, .help = "importance.json that explain wrote: which fields moved the risk."},
     {.name = "output", .takes_value = true, .help = "Directory for metrics.json and report.html."}, {0}};
 
 const cadp_command cadp_commands[] = {
@@ -99,7 +106,8 @@ const cadp_command cadp_commands[] = {
      CADP_OPTIONS, NULL, {0}, {0}, cadp_cmd_prepare},
     {"bench", "bench [--bf16] [--threads N]", "speed of the operations of a training step on this machine, as JSON", CADP_OPTIONS | CADP_RESULTS, NULL, {0}, {0}, cadp_cmd_bench},
     {"version", "version [--json]", "versions of the program and of MPI, and what the devices are", CADP_COMPUTES | CADP_LIBRARY, json_flags, {0}, {0}, cadp_cmd_version},
-    {.name = "explain", .usage = "explain", .summary = "which part of a record moved the risk", .marks = CADP_LATER},
+    {"explain", "explain --checkpoint DIR --input FILE [--output DIR] [flags]", "which part of each record moved the risk",
+     CADP_COMPUTES | CADP_OPTIONS | CADP_WATCHED, explain_flags, {"checkpoint", "input"}, {0}, cadp_cmd_explain},
     {0}};
 
 /* What is written is for its owner alone, and no memory with rows of people goes into core files, even piped ones, or to debuggers.
@@ -148,7 +156,6 @@ static int run(const cadp_command *command, int argc, char **argv)
 {
     for (int i = 0; i < argc; i++)
         if (is_help(argv[i])) return help(command);
-    if (command->marks & CADP_LATER) return end(cad_fail(CAD_EUSAGE, "%s: not in this version (%s)", command->name, CADP_VERSION));
     if (!(command->marks & CADP_COMPUTES) && cadp_launcher_rank()) return 0;
     return cadp_call_run(command, argc, argv);
 }

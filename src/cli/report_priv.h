@@ -32,6 +32,17 @@ typedef struct cadp_clinical_work {
 CAD_CHECKED cad_status cadp_clinical_open(cadp_clinical_work *w, const cadp_predictions *s, const cadp_predictions *validation, const char *cohort_dir);
 CAD_CHECKED cad_status cadp_clinical_compare(cadp_clinical_work *w, const char *name, const double *score);
 CAD_CHECKED cad_status cadp_clinical_json(const cadp_clinical_work *w, cad_json *j);
+/* report_extras.c */
+enum { CADP_LOG_CURVES = 5 };
+typedef struct cadp_extras {
+    double *at[CADP_LOG_CURVES], *value[CADP_LOG_CURVES];
+    cad_curve curve[CADP_LOG_CURVES], shown[CADP_LOG_CURVES];
+    int curves, fields;
+    cad_field_row *field; /* names point into importance */
+    cad_tree *importance;
+} cadp_extras;
+CAD_CHECKED cad_status cadp_extras_open(cadp_extras *x, const char *log, const char *importance); /* NULL: none */
+void cadp_extras_close(cadp_extras *x);
 CAD_CHECKED cad_status cadp_add_interval(cad_json *j, const char *key, cad_interval x);
 void cadp_clinical_close(cadp_clinical_work *w);
 #endif

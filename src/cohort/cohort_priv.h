@@ -3,6 +3,7 @@
 #define CADTRAIN_COHORT_PRIV_H
 #include <cadtrain/cohort.h>
 #include <cadtrain/format.h>
+#include <cadtrain/metric.h>
 
 /* ---- days (days.c) ---- */
 enum { CADP_NO_DAY = INT32_MIN, CADP_ODD_DAY = INT32_MIN + 1 }; /* missing; a placeholder: it happened, nobody knows when */

@@ -4,12 +4,11 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { MOST_TERMS = 1024, TURNS = 25 };
+enum { MOST_TERMS = 1024 };
 /* A column of the regression: a standardised number or yes/no (missing: the mean), one level of a category, or "is missing". */
 typedef enum sort { VALUE, LEVEL, ABSENT } sort;
 typedef struct term { const cadp_entry *e; sort sort; double level, mean, sd; } term;
-typedef struct design { const cadp_cohort *c; term *t; int n; double *value; } design; /* value: of each entry, of the present person */
-typedef struct fit { int p; double *beta, *gradient, *hessian, *x; } fit;
+typedef struct design { const cadp_cohort *c; term *t; int n; int64_t *train; } design; /* train: who is fitted on */
 
 static bool trains(const cadp_cohort *c, int64_t i) { return cadp_is_in(&c->person[i]) && c->person[i].split == CADP_TRAIN; }
 
@@ -68,135 +67,39 @@ static void fill(const design *d, int64_t person, double *x)
     }
 }
 
-static double dot(const double *a, const double *b, int n)
+static void show(void *with, int64_t k, cad_regression_row *out)
 {
-    double s = 0;
+    const design *d = with;
+    int64_t i = d->train[k];
 
-    for (int i = 0; i < n; i++) s += a[i] * b[i];
-    return s;
-}
-
-static double sigmoid(double t) { return 1 / (1 + exp(-t)); }
-
-/* Minus log-likelihood plus |beta|^2 / 2 (without the constant): scikit-learn's C = 1. */
-static double loss(const design *d, const fit *f)
-{
-    double sum = dot(f->beta + 1, f->beta + 1, f->p - 1) / 2;
-
-    for (int64_t i = 0; i < d->c->people; i++) {
-        double t;
-        if (!trains(d->c, i)) continue;
-        fill(d, i, f->x);
-        t = dot(f->beta, f->x, f->p);
-        sum += d->c->person[i].weight * (fmax(t, 0) + log1p(exp(-fabs(t))) - d->c->person[i].label * t);
-    }
-    return sum;
-}
-
-static void derive(const design *d, const fit *f)
-{
-    int p = f->p;
-
-    memset(f->gradient, 0, (size_t)p * sizeof(double));
-    memset(f->hessian, 0, (size_t)p * (size_t)p * sizeof(double));
-    for (int k = 1; k < p; k++) {
-        f->gradient[k] = f->beta[k];
-        f->hessian[k * p + k] = 1;
-    }
-    for (int64_t i = 0; i < d->c->people; i++) {
-        double mu, w, r;
-        if (!trains(d->c, i)) continue;
-        fill(d, i, f->x);
-        mu = sigmoid(dot(f->beta, f->x, p));
-        w = d->c->person[i].weight * mu * (1 - mu);
-        r = d->c->person[i].weight * (mu - d->c->person[i].label);
-        for (int a = 0; a < p; a++) {
-            double wa = w * f->x[a];
-            f->gradient[a] += r * f->x[a];
-            if (wa == 0) continue;
-            for (int b = 0; b <= a; b++) f->hessian[a * p + b] += wa * f->x[b];
-        }
-    }
-}
-
-/* Cholesky in place; the gradient becomes the step. */
-static bool solve(const fit *f)
-{
-    int p = f->p;
-    double *h = f->hessian, *g = f->gradient;
-
-    for (int a = 0; a < p; a++)
-        for (int b = 0; b <= a; b++) {
-            double s = h[a * p + b] - dot(h + a * p, h + b * p, b);
-            if (a == b && !(s > 0)) return false;
-            h[a * p + b] = a == b ? sqrt(s) : s / h[b * p + b];
-        }
-    for (int a = 0; a < p; a++) g[a] = (g[a] - dot(h + a * p, g, a)) / h[a * p + a];
-    for (int a = p - 1; a >= 0; a--) {
-        for (int b = a + 1; b < p; b++) g[a] -= h[b * p + a] * g[b];
-        g[a] /= h[a * p + a];
-    }
-    return true;
-}
-
-static double step(fit *f, double share)
-{
-    double most = 0;
-
-    for (int k = 0; k < f->p; k++) {
-        f->beta[k] -= share * f->gradient[k];
-        most = fmax(most, fabs(share * f->gradient[k]));
-    }
-    return most;
-}
-
-/* Newton with halving; the loss is convex. */
-static cad_status climb(const design *d, fit *f)
-{
-    double here = loss(d, f);
-
-    for (int turn = 0; turn < TURNS; turn++) {
-        double share = 1, there, moved;
-        derive(d, f);
-        if (!solve(f)) return cad_fail(CAD_EINTERNAL, "the logistic regression's curvature is not positive");
-        moved = step(f, share);
-        for (there = loss(d, f); there > here + 1e-9 * fabs(here) && share > 1e-6; there = loss(d, f)) {
-            step(f, -share / 2);
-            share /= 2;
-        }
-        here = there;
-        if (moved < 1e-6) return CAD_OK;
-    }
-    return cad_fail(CAD_EINTERNAL, "the logistic regression does not come to rest in %d turns", TURNS);
-}
-
-static void close_fit(fit *f)
-{
-    cad_free(&f->beta);
-    cad_free(&f->gradient);
-    cad_free(&f->hessian);
-    cad_free(&f->x);
+    fill(d, i, out->x);
+    out->label = d->c->person[i].label;
+    out->weight = d->c->person[i].weight;
 }
 
 static cad_status run(cadp_cohort *c, design *d)
 {
-    fit f = {0};
+    double *beta = NULL, *x = NULL;
+    cad_regression r = {.with = d, .row = show};
     cad_status st;
 
     for (int i = 0; i < c->fields.entries; i++)
         if (c->fields.entry[i].model) add_entry(d, &c->fields.entry[i]);
-    f.p = d->n + 1;
-    st = cad_alloc(&f.beta, (size_t)f.p, sizeof(double), "a regression");
-    if (!st) st = cad_alloc(&f.gradient, (size_t)f.p, sizeof(double), "a regression");
-    if (!st) st = cad_alloc(&f.hessian, (size_t)f.p * (size_t)f.p, sizeof(double), "a regression");
-    if (!st) st = cad_alloc(&f.x, (size_t)f.p, sizeof(double), "a regression");
-    if (!st) st = climb(d, &f);
+    for (int64_t i = 0; i < c->people; i++)
+        if (trains(c, i)) d->train[r.rows++] = i;
+    r.terms = d->n + 1;
+    st = cad_alloc(&beta, (size_t)r.terms, sizeof *beta, "a regression");
+    if (!st) st = cad_alloc(&x, (size_t)r.terms, sizeof *x, "a regression");
+    if (!st) st = cad_logistic_fit(&r, beta);
     for (int64_t i = 0; !st && i < c->people; i++) {
+        double t = 0;
         if (!cadp_is_in(&c->person[i])) continue;
-        fill(d, i, f.x);
-        c->risk[CAD_SCORES][i] = sigmoid(dot(f.beta, f.x, f.p));
+        fill(d, i, x);
+        for (int k = 0; k < r.terms; k++) t += beta[k] * x[k];
+        c->risk[CAD_SCORES][i] = 1 / (1 + exp(-t));
     }
-    close_fit(&f);
+    cad_free(&beta);
+    cad_free(&x);
     return st;
 }
 
@@ -214,8 +117,10 @@ cad_status cadp_fit_logistic(cadp_cohort *c)
 
     CAD_TRY(open_risk(c, CAD_SCORES));
     CAD_TRY(cad_alloc(&d.t, MOST_TERMS, sizeof *d.t, "a regression"));
-    st = run(c, &d);
+    st = cad_alloc(&d.train, (size_t)c->people, sizeof *d.train, "a regression");
+    if (!st) st = run(c, &d);
     cad_free(&d.t);
+    cad_free(&d.train);
     return st;
 }
 

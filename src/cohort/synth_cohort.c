@@ -136,7 +136,7 @@ static cad_status write_text(const making *m, const char *name, const char *text
 
 static cad_status put_terms(cad_json *j)
 {
-    CAD_TRY(cad_json_string(j, "formula", "log-odds = offset + 1.25 (LP + 3.9) - 3.9 + the terms below; LP: log-odds of the PREVENT CHD base model, missing inputs at typical values of the sex; "
+    CAD_TRY(cad_json_string(j, "formula", "log-odds = offset + strength (1.25 (LP + 3.9) + the terms below) - 3.9; LP: log-odds of the PREVENT CHD base model, missing inputs at typical values of the sex; "
                                           "what is missing adds nothing"));
     CAD_TRY(cad_json_begin(j, "terms", '{'));
     CAD_TRY(cad_json_real(j, "male", .25));
@@ -144,6 +144,17 @@ static cad_status put_terms(cad_json *j)
     CAD_TRY(cad_json_real(j, "ln_lpa_per_1.2", .15));
     CAD_TRY(cad_json_real(j, "ln_crp", .12));
     CAD_TRY(cad_json_real(j, "family_history", .15));
+    return cad_json_end(j);
+}
+
+/* Mean change of the log-odds by each field: what explain should find. */
+static cad_status put_importance(const making *m, cad_json *j)
+{
+    double of[CADP_RISK_FIELDS];
+
+    cadp_measure_importance(&m->maker, of);
+    CAD_TRY(cad_json_begin(j, "importance", '{'));
+    for (int f = 0; f < CADP_RISK_FIELDS; f++) CAD_TRY(cad_json_real(j, cadp_risk_fields[f], of[f]));
     return cad_json_end(j);
 }
 
@@ -159,7 +170,9 @@ static cad_status put_truth(making *m, cad_json *j)
     CAD_TRY(cad_json_real(j, "incidence", (double)m->fate[CADP_FATE_CASE] / (double)m->study));
     CAD_TRY(cad_json_real(j, "best_reachable_auc", best_auc(m)));
     CAD_TRY(cad_json_real(j, "offset", m->maker.offset));
+    CAD_TRY(cad_json_real(j, "strength", m->maker.strength));
     CAD_TRY(put_terms(j));
+    CAD_TRY(put_importance(m, j));
     CAD_TRY(cad_json_end(j));
     return cad_str_add(&j->text, "\n", 1);
 }
@@ -234,7 +247,7 @@ cad_status cad_synth_cohort(const cad_synth_plan *plan)
 
     CAD_TRY(cad_alloc(&m, 1, sizeof *m, "synthetic people"));
     m->plan = plan;
-    m->maker = (cadp_maker){plan->seed, plan->people, 0};
+    m->maker = (cadp_maker){plan->seed, plan->people, 0, plan->strength > 0 ? plan->strength : 1};
     st = close_files(m, make_all(m));
     if (!st) st = write_truth(m);
     if (!st) st = write_censoring(m);

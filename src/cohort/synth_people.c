@@ -137,7 +137,7 @@ static void make_missing(const lots *l, cadp_made *p)
 
 static double or_mean(double x, double mean) { return isnan(x) ? mean : x; }
 
-static double true_risk(const cadp_made *p)
+double cadp_true_risk(const cadp_maker *maker, const cadp_made *p)
 {
     bool m = p->male > 0;
     cad_score_inputs x = {.male = p->male, .age = p->age, .cholesterol = or_mean(p->tc, m ? 5.3 : 5.75), .hdl = or_mean(p->hdl, m ? 1.29 : 1.60),
@@ -152,7 +152,8 @@ static double true_risk(const cadp_made *p)
     lp += log(1.5) * or_mean(p->prs, 0);
     if (!isnan(p->lpa)) lp += .15 * (log(p->lpa) - 3) / 1.2;
     if (!isnan(p->crp)) lp += .12 * (log(p->crp) - .3);
-    return lp + .15 * (p->father == 1 || p->mother == 1 || p->siblings == 1);
+    lp += .15 * (p->father == 1 || p->mother == 1 || p->siblings == 1);
+    return maker->strength * (lp + 3.9) - 3.9;
 }
 
 /* ---- what happens ---- */
@@ -294,7 +295,7 @@ void cadp_make_person(const cadp_maker *m, int64_t i, cadp_made *out)
     make_life(&l, out);
     make_genes(m, &l, out);
     make_missing(&l, out);
-    out->linear = true_risk(out);
+    out->linear = cadp_true_risk(m, out);
     make_fate(m, &l, out);
 }
 

@@ -24,7 +24,11 @@ typedef struct cadp_made {
     cadp_fate fate;
 } cadp_made;
 
-typedef struct cadp_maker { uint64_t seed; int64_t people; double offset; } cadp_maker;
+typedef struct cadp_maker { uint64_t seed; int64_t people; double offset, strength; } cadp_maker;
+enum { CADP_RISK_FIELDS = 14 };
+extern const char *const cadp_risk_fields[CADP_RISK_FIELDS];
+void cadp_measure_importance(const cadp_maker *m, double out[CADP_RISK_FIELDS]);
+double cadp_true_risk(const cadp_maker *m, const cadp_made *p); /* log-odds without the constant */
 /* A function of (seed, i, offset) alone. */
 void cadp_make_person(const cadp_maker *m, int64_t i, cadp_made *out);
 CAD_CHECKED cad_status cadp_make_offset(cadp_maker *m, double incidence);

@@ -63,7 +63,7 @@ static cad_status load_files(cad_config *c, const cadp_given *g, bool train_defa
         return cadp_conf_load_experiment(c, "cadtrain.yaml", false);
     }
     if (train_defaults && bare) {
-        CAD_TRY(cad_str_addf(&c->says, "configuration: the embedded demo (%s), a small model and synthetic records", demo_path));
+        CAD_TRY(cad_str_addf(&c->says, "configuration: the embedded demo (%s), a small model and synthetic people", demo_path));
         return cadp_conf_load_experiment(c, demo_path, true);
     }
     return cad_str_addf(&c->says, "configuration: defaults, environment and flags (no --config)");

@@ -17,6 +17,9 @@ int64_t cadp_mega_batch(int64_t rows, int64_t batch);
 /* Transformers' get_length_grouped_indices: draws rows - 1 numbers; scratch has room for cadp_mega_batch(rows, batch). */
 void cadp_group_by_length(cad_mt *m, const int32_t *lengths, int64_t rows, int64_t batch, int64_t *out, cadp_length *scratch);
 
+/* dataset.c: a failure that names the nearest column. */
+CAD_CHECKED cad_status cadp_no_column(const cad_rows *r, const char *name);
+
 /* ---- token cache (token_cache.c) ---- */
 /* A data set as one flat block of bytes: what the cache file holds is what is used. */
 typedef struct cadp_flat { unsigned char *bytes; size_t size; bool mapped; } cadp_flat;

@@ -6,7 +6,7 @@ typedef struct dataset { cad_dataset d; cadp_flat flat; } dataset; /* the door's
 
 /* ---- columns ---- */
 
-static cad_status no_column(const cad_rows *r, const char *name)
+cad_status cadp_no_column(const cad_rows *r, const char *name)
 {
     const char *nearest = NULL;
     int best = 0;
@@ -61,7 +61,7 @@ static cad_status read_labels(const cad_rows *r, const cad_dataset_options *o, i
     if (o->form) return CAD_OK; /* all 0 */
     int column = o->label_column ? cad_rows_find(r, o->label_column) : -1;
 
-    if (column < 0 && o->label_needed) return no_column(r, o->label_column ? o->label_column : "");
+    if (column < 0 && o->label_needed) return cadp_no_column(r, o->label_column ? o->label_column : "");
     for (int64_t i = 0; i < n; i++) {
         labels[i] = column < 0 ? -1 : label_of(cad_rows_cell(r, i, column));
         if (labels[i] < 0 && !wrong++) first = i;
@@ -76,7 +76,7 @@ static cad_status read_texts(const cad_rows *r, const char *name, const char **t
 {
     int column = cad_rows_find(r, name);
 
-    if (column < 0) return no_column(r, name);
+    if (column < 0) return cadp_no_column(r, name);
     for (int64_t i = 0; i < cad_rows_count(r); i++) {
         cad_cell c = cad_rows_cell(r, i, column);
         /* a number in a CSV column of texts is the text of its digits */
@@ -120,7 +120,7 @@ static cad_status read_field(const cad_rows *r, int64_t i, const char *name, cad
     int column = cad_rows_find(r, name);
     cad_cell c;
 
-    if (column < 0) return no_column(r, name);
+    if (column < 0) return cadp_no_column(r, name);
     c = cad_rows_cell(r, i, column);
     if (c.kind != CAD_CELL_TEXT && c.kind != CAD_CELL_INT && c.kind != CAD_CELL_REAL) return cad_fail(CAD_EDATA, "%s:%d: column \"%s\": expected a text, found %s", cad_rows_path(r), cad_rows_line(r, i), name, kind_words(c.kind));
     *out = (cad_words_of){c.text, c.size};
@@ -381,6 +381,8 @@ void cad_dataset_close(cad_dataset **d)
 
     if (!own) return;
     cad_rows_close(&own->d.rows_file);
+    cad_free(&own->d.beside);
+    cad_free(&own->d.row_weights);
     cadp_flat_close(&own->flat);
     cad_free(&own);
     *d = NULL;

@@ -1,12 +1,12 @@
 #include "data_priv.h"
 
-/* head | ids | starts | labels | rows | answers | weights, each part on a multiple of 8 bytes. */
+/* head | ids | starts | labels | rows | answers | weights | columns, each part on a multiple of 8 bytes. */
 
 static size_t part(int64_t n, size_t each) { return ((size_t)n * each + 7) / 8 * 8; }
 
-size_t cad_batch_bytes(int64_t tokens, int64_t sequences)
+size_t cad_batch_bytes(int64_t tokens, int64_t sequences, int64_t width)
 {
-    return part(1, sizeof(cad_batch_head)) + part(tokens, 4) + part(sequences + 1, 4) + 4 * part(sequences, 4);
+    return part(1, sizeof(cad_batch_head)) + part(tokens, 4) + part(sequences + 1, 4) + 4 * part(sequences, 4) + part(sequences * width, 4);
 }
 
 /* The fields of a message that comes from elsewhere are numbers like any other: they may be wrong. */
@@ -14,26 +14,27 @@ cad_status cad_batch_layout(cad_batch *b, int64_t tokens, int64_t sequences)
 {
     char *at = b->memory;
 
-    if (tokens < 0 || sequences < 0 || tokens > INT32_MAX || sequences > INT32_MAX || cad_batch_bytes(tokens, sequences) > b->room)
+    if (tokens < 0 || sequences < 0 || tokens > INT32_MAX || sequences > INT32_MAX || cad_batch_bytes(tokens, sequences, b->width) > b->room)
         return cad_fail(CAD_EINTERNAL, "a batch of %lld tokens in %lld sequences does not fit into its %zu bytes", (long long)tokens, (long long)sequences, b->room);
-    b->bytes = cad_batch_bytes(tokens, sequences);
+    b->bytes = cad_batch_bytes(tokens, sequences, b->width);
     b->head = (cad_batch_head *)at;
     b->ids = (int32_t *)(at += part(1, sizeof *b->head));
     b->starts = (int32_t *)(at += part(tokens, 4));
     b->labels = (int32_t *)(at += part(sequences + 1, 4));
     b->rows = (int32_t *)(at += part(sequences, 4));
     b->answers = (int32_t *)(at += part(sequences, 4));
-    b->weights = (float *)(at + part(sequences, 4));
+    b->weights = (float *)(at += part(sequences, 4));
+    b->beside = b->width ? (float *)(at + part(sequences, 4)) : NULL;
     return CAD_OK;
 }
 
-cad_status cad_batch_open(cad_batch *b, int64_t max_tokens, int64_t max_sequences)
+cad_status cad_batch_open(cad_batch *b, int64_t max_tokens, int64_t max_sequences, int64_t width)
 {
-    *b = (cad_batch){0};
-    CAD_ASSERT(max_tokens >= 0 && max_sequences >= 0);
+    *b = (cad_batch){.width = width};
+    CAD_ASSERT(max_tokens >= 0 && max_sequences >= 0 && width >= 0);
     if (max_tokens > INT32_MAX || max_sequences >= INT32_MAX)
         return cad_fail(CAD_EUSAGE, "a micro-batch of %lld tokens is too large: at most %d", (long long)max_tokens, INT32_MAX);
-    b->room = cad_batch_bytes(max_tokens, max_sequences);
+    b->room = cad_batch_bytes(max_tokens, max_sequences, width);
     CAD_TRY(cad_alloc(&b->memory, b->room, 1, "a packed batch"));
     return cad_batch_layout(b, 0, 0);
 }
@@ -49,6 +50,7 @@ cad_status cad_batch_pack(cad_batch *b, const cad_dataset *d, const int64_t *row
     int64_t tokens = 0, at = 0;
 
     for (int64_t i = 0; i < count; i++) {
+        CAD_ASSERT(!d->beside || b->width == d->beside_width);
         CAD_ASSERT(rows[i] >= 0 && rows[i] < d->count);
         tokens += d->starts[rows[i] + 1] - d->starts[rows[i]];
     }
@@ -64,7 +66,8 @@ cad_status cad_batch_pack(cad_batch *b, const cad_dataset *d, const int64_t *row
         b->labels[i] = label;
         b->rows[i] = (int32_t)row;
         b->answers[i] = d->answers ? d->answers[row] : 0;
-        b->weights[i] = label < 0 ? 0 : (float)class_weight[label];
+        b->weights[i] = label < 0 ? 0 : (float)(class_weight[label] * (d->row_weights ? d->row_weights[row] : 1));
+        if (d->beside && b->width) memcpy(b->beside + i * b->width, d->beside + row * b->width, (size_t)b->width * sizeof *b->beside);
     }
     return CAD_OK;
 }

@@ -52,7 +52,7 @@ static double quantile(const double *sorted, int64_t n, double q)
     return i + 1 < n ? sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
 }
 
-static cad_interval middle95(double *values, int64_t n)
+cad_interval cadp_middle95(double *values, int64_t n)
 {
     int64_t kept = 0;
 
@@ -80,8 +80,8 @@ cad_status cadp_bootstrap(cad_metrics *m, const cadp_scored *s)
         draw_counts(mine, n, (uint32_t)d);
         measure(s, n, mine, &values[d], &values[DRAWS + d]);
     }
-    m->auprc_ci = middle95(values, DRAWS);
-    m->brier_ci = middle95(values + DRAWS, DRAWS);
+    m->auprc_ci = cadp_middle95(values, DRAWS);
+    m->brier_ci = cadp_middle95(values + DRAWS, DRAWS);
 done:
     cad_free(&times);
     cad_free(&values);

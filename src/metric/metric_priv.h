@@ -21,6 +21,8 @@ static inline double cadp_sum_total(cadp_sum s) { return s.high + s.low; }
 CAD_CHECKED cad_status cadp_rank(cadp_scored **out, const int32_t *labels, const double *prob1, int64_t n);
 /* AUC with its DeLong interval, average precision. */
 void cadp_ranking(cad_metrics *m, const cadp_scored *s);
+/* The 2.5th and 97.5th percentile of what is a number; sorts `values`. */
+cad_interval cadp_middle95(double *values, int64_t n);
 CAD_CHECKED cad_status cadp_bootstrap(cad_metrics *m, const cadp_scored *s);
 void cadp_bins(cad_metrics *m, const int32_t *labels, const double *prob1);
 CAD_CHECKED cad_status cadp_recalibrate(cad_metrics *m, const int32_t *labels, const double *prob1, const double *logit);

@@ -176,32 +176,6 @@ static void draw_times(const strata *s, uint32_t draw, uint32_t *times, int64_t 
     }
 }
 
-static int up(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double quantile(const double *sorted, int64_t n, double q)
-{
-    double at = q * (double)(n - 1);
-    int64_t i = (int64_t)at;
-
-    return i + 1 < n ? sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
-}
-
-static cad_interval middle95(double *v, int64_t n)
-{
-    int64_t kept = 0;
-
-    for (int64_t i = 0; i < n; i++)
-        if (!isnan(v[i])) v[kept++] = v[i];
-    if (!kept) return (cad_interval){NAN, NAN};
-    qsort(v, (size_t)kept, sizeof *v, up);
-    return (cad_interval){quantile(v, kept, 0.025), quantile(v, kept, 0.975)};
-}
-
 /* b NULL: of the area of a itself. */
 static cad_status bootstrap(cad_interval *out, const ranking *a, const ranking *b, const int32_t *labels, const int64_t *family, int64_t n)
 {
@@ -220,7 +194,7 @@ static cad_status bootstrap(cad_interval *out, const ranking *a, const ranking *
             draw_times(&s, (uint32_t)d, mine, n);
             v[d] = area(a, labels, mine, n) - (b ? area(b, labels, mine, n) : 0);
         }
-        *out = middle95(v, DRAWS);
+        *out = cadp_middle95(v, DRAWS);
     }
     cad_free(&times);
     cad_free(&v);

@@ -156,7 +156,7 @@ static bool gradient_goes_on(const cad_model *m, int block)
 {
     int norm = cadp_find(m, 1, CAD_ROLE_ATTN_NORM, CAD_PIECE_WEIGHT);
 
-    return block > 0 || m->params->train_elems[0] > 0 || (m->arch->norm_place != CAD_NORM_AFTER && m->params->row[norm].trains);
+    return block > 0 || m->margin || m->params->train_elems[0] > 0 || (m->arch->norm_place != CAD_NORM_AFTER && m->params->row[norm].trains);
 }
 
 static cad_status attention_backward(cad_model *m, int block, cad_unit_view w, void *grads, cadp_slot *s)

@@ -84,6 +84,10 @@ static cad_status name_tensor(export *e, plan *p, char *out, size_t room)
 
     out[0] = 0;
     if (strstr(name, "vision") || strstr(name, "multi_modal") || strstr(name, "inv_freq")) return CAD_OK;
+    if (!strncmp(name, "head_columns.", 13)) {
+        e->left_head = true;
+        return CAD_OK;
+    }
     if (layers) return name_block(e, layers + strlen("layers."), p, out, room);
     to = last_words(name, 2);
     snprintf(canonical, sizeof canonical, "%s%.80s", !strncmp(to, "lm_head", 7) || !strncmp(to, "score", 5) ? "" : "model.", to);

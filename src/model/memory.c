@@ -235,6 +235,7 @@ static cad_status take_classifier(cad_model *m, cad_arena *a)
     CAD_TRY(cad_arena_tensor(a, WORK, "class weights", CAD_F32, n, 1, &m->weights));
     if (m->limits.train) CAD_TRY(cad_arena_tensor(a, WORK, "logit gradient", m->act, n, c, &m->dlogits));
     if (m->limits.train) CAD_TRY(cad_arena_tensor(a, WORK, "feature gradient", m->real, n, h, &m->dfeature));
+    CAD_TRY(cadp_take_columns(m, a));
     return take_pooler(m, a);
 }
 

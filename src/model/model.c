@@ -103,7 +103,7 @@ static cad_status build(cad_model *m, cad_arena *arena)
     CAD_TRY(check_positions(m));
     CAD_TRY(cadp_linears_build(m));
     CAD_TRY(cadp_take_memory(m, arena));
-    CAD_TRY(cad_ramp_open(&m->ramp, m->device, m->limits.tokens * 4 + m->limits.sequences * 12 + 4, "batches on their way to the device"));
+    CAD_TRY(cad_ramp_open(&m->ramp, m->device, m->limits.tokens * 4 + m->limits.sequences * 12 + 4 + cadp_columns_bytes(m), "batches on their way to the device"));
     for (int i = 0; i < CADP_TABLES; i++) CAD_TRY(make_rotation(m, arena, i));
     return CAD_OK;
 }
@@ -135,6 +135,7 @@ void cad_model_close(cad_model **m)
     cad_free(&(*m)->chunk_starts);
     cad_free(&(*m)->picks);
     cad_free(&(*m)->pick_weights);
+    cad_free(&(*m)->columns_host);
     cad_ramp_close(&(*m)->ramp);
     cad_free(&(*m)->keys);
     cad_free(&(*m)->values);
@@ -217,6 +218,7 @@ cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training
                         (long long)m->limits.tokens, (long long)m->limits.sequences, (long long)m->limits.positions);
     m->packing = (cad_packing){b->tokens, b->sequences, b->longest, b->starts, b->ids, m->starts_dev, m->ids_dev};
     m->training = training;
+    m->margin = b->margin;
     m->has_labels = b->labels != NULL && !m->method.causal;
     m->scale = b->scale;
     m->seed_index = b->seed_index;
@@ -227,7 +229,9 @@ cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training
     CAD_TRY(start_chunks(m, b));
     CAD_TRY(start_positions(m, b));
     if (m->generating) CAD_TRY(cadp_start_cache(m, b));
-    return m->method.causal ? start_targets(m, b) : start_labels(m, b);
+    if (m->method.causal) return start_targets(m, b);
+    CAD_TRY(cadp_start_columns(m, b));
+    return start_labels(m, b);
 }
 
 /* A tied head needs the table of words once more at the other end. */

@@ -50,6 +50,8 @@ struct cad_model {
     int32_t *positions, *chunk_starts, *picks; /* host; picks: tokens with targets, the place of each token among them, the targets */
     float *pick_weights;
     cad_tensor labels, weights;
+    cad_tensor columns, offset; /* of the records: their terms, [sequences, method.columns]; what their logits begin with, [sequences, labels] */
+    void *columns_host;
 
     cad_packing packing, chunks, places, kinds; /* of the batch; cut at chunks; with positions, with zeros in place of ids */
     int64_t predicted;   /* tokens with a target */
@@ -59,7 +61,7 @@ struct cad_model {
     int32_t *seats_host, *spots_host, line_starts[2], *line_starts_dev;
     cad_packing line;    /* all new tokens as one sequence: its "positions" are rows of spot_cosine */
     bool generating, goes_on; /* goes_on: something came before */
-    bool training, has_labels;
+    bool training, has_labels, margin;
     double scale;
     uint64_t seed_index;
 };
@@ -147,6 +149,13 @@ CAD_CHECKED cad_status cadp_block_backward(cad_model *m, int block, cad_unit_vie
 CAD_CHECKED cad_status cadp_tail_forward(cad_model *m, cad_unit_view w);
 CAD_CHECKED cad_status cadp_tail_backward(cad_model *m, cad_unit_view w, void *grads);
 CAD_CHECKED cad_status cadp_tail_feature(cad_model *m, cad_unit_view w, cad_pooling how);
+/* head_columns.c: what stands beside the text. */
+CAD_CHECKED cad_status cadp_take_columns(cad_model *m, cad_arena *a);
+CAD_CHECKED cad_status cadp_margin_gradient(cad_model *m); /* inputs.c: m->dlogits = (-1, 1) of each sequence */
+CAD_CHECKED cad_status cadp_start_columns(cad_model *m, const cad_model_batch *b);
+CAD_CHECKED cad_status cadp_columns_forward(cad_model *m, cad_unit_view w);
+CAD_CHECKED cad_status cadp_columns_backward(cad_model *m, void *grads);
+int64_t cadp_columns_bytes(const cad_model *m); /* on their way to the device, at most */
 /* cache.c: what came before the new tokens. */
 CAD_CHECKED cad_status cadp_take_cache(cad_model *m, cad_arena *a);
 CAD_CHECKED cad_status cadp_start_cache(cad_model *m, const cad_model_batch *b);

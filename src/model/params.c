@@ -387,8 +387,8 @@ static cad_status add_tail(builder *b)
     if (m->causal) return a->tied ? CAD_OK : add_named(b, unit, CAD_ROLE_LM_HEAD, CAD_PIECE_WEIGHT, a->vocab, a->hidden, 2, !m->lora, a->names.lm_head, "");
     CAD_TRY(add_pooler(b, unit));
     CAD_TRY(add_named(b, unit, CAD_ROLE_HEAD, CAD_PIECE_WEIGHT, m->num_labels, a->hidden, 2, !m->lora || m->train_head, head, ".weight"));
-    if (!m->custom_head && !a->head_bias) return CAD_OK;
-    return add_named(b, unit, CAD_ROLE_HEAD, CAD_PIECE_BIAS, 1, m->num_labels, 1, !m->lora || m->train_head, head, ".bias");
+    if (m->custom_head || a->head_bias) CAD_TRY(add_named(b, unit, CAD_ROLE_HEAD, CAD_PIECE_BIAS, 1, m->num_labels, 1, !m->lora || m->train_head, head, ".bias"));
+    return m->columns ? add_named(b, unit, CAD_ROLE_COLUMNS, CAD_PIECE_WEIGHT, m->num_labels, m->columns, 2, true, "head_columns", ".weight") : CAD_OK;
 }
 
 static cad_status unknown_target(const cad_arch *a, const char *found)

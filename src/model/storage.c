@@ -5,7 +5,7 @@
  * its weight alone and stays as it is. */
 static bool is_linear_weight(const cad_param *p)
 {
-    static const bool other[CAD_ROLES] = {[CAD_ROLE_EMBED] = true, [CAD_ROLE_EMBED_POSITION] = true, [CAD_ROLE_EMBED_TYPE] = true, [CAD_ROLE_HEAD] = true, [CAD_ROLE_LM_HEAD] = true, [CAD_ROLE_ROUTER] = true};
+    static const bool other[CAD_ROLES] = {[CAD_ROLE_EMBED] = true, [CAD_ROLE_EMBED_POSITION] = true, [CAD_ROLE_EMBED_TYPE] = true, [CAD_ROLE_HEAD] = true, [CAD_ROLE_LM_HEAD] = true, [CAD_ROLE_ROUTER] = true, [CAD_ROLE_COLUMNS] = true};
 
     return p->piece == CAD_PIECE_WEIGHT && p->dims == 2 && !other[p->role];
 }

@@ -65,6 +65,8 @@ cad_status cadp_tail_forward(cad_model *m, cad_unit_view w)
     CAD_TRY(drop_feature(m, in));
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = in, .b = cadp_weight(m, w, cadp_find(m, unit, CAD_ROLE_HEAD, CAD_PIECE_WEIGHT)), .tb = true, .alpha = 1,
                                                      .bias = cadp_weight(m, w, cadp_find(m, unit, CAD_ROLE_HEAD, CAD_PIECE_BIAS))}));
+    CAD_TRY(cadp_columns_forward(m, w));
+    if (m->margin) return cadp_margin_gradient(m);
     if (!m->has_labels) return CAD_OK;
     return cad_xent(m->device, &(cad_xent_args){.logits = logits, .dlogits = m->training ? cadp_seqs(m, m->dlogits) : (cad_tensor){0}, .nll = cadp_seqs(m, m->nll),
                                                 .labels = cadp_seqs(m, m->labels), .weights = cadp_seqs(m, m->weights), .scale = m->scale});
@@ -77,6 +79,7 @@ static cad_status head_backward(cad_model *m, cad_unit_view w, void *grads)
     cad_tensor dw = cadp_grad(m, grads, weight), db = cadp_grad(m, grads, cadp_find(m, unit, CAD_ROLE_HEAD, CAD_PIECE_BIAS));
 
     if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dl, .ta = true, .b = cadp_seqs(m, m->head_in), .alpha = 1}));
+    CAD_TRY(cadp_columns_backward(m, grads));
     if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dl}));
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = df, .a = dl, .b = cadp_weight(m, w, weight), .alpha = 1}));
     return drop_feature(m, df);

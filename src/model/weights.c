@@ -9,7 +9,7 @@ struct cad_source {
     const cad_st_tensor **tensor; /* [rows]; NULL: drawn */
     cadp_stored **stored;         /* [rows]; NULL: numbers */
     cadp_experts **experts;       /* [rows]; NULL: not one by one */
-    bool head_is_new;
+    bool head_is_new, classifies; /* classifies: every part of the head must have its place */
     double head_sd;
     uint64_t seed;
 };
@@ -90,6 +90,8 @@ static bool shape_fits(const cad_param *p, const cad_st_tensor *t)
 /* Half an adapter must not be left behind in silence. */
 static cad_status without_place(const cad_source *s, const cad_st *st, const cad_st_tensor *t)
 {
+    if (s->classifies && strstr(t->name, "head_columns."))
+        return cad_fail(CAD_EMODEL, "tensor %s in %s: expected head_columns.json beside it, which says what its columns are, found none", t->name, cad_st_file(st, t->file));
     if (st != s->adapter || !strstr(t->name, "lora_")) return CAD_OK;
     return cad_fail(CAD_EMODEL, "tensor %s in %s: expected part of an adapter on the layers that adapter_config.json names, found no place for it", t->name, cad_st_file(st, t->file));
 }
@@ -164,6 +166,7 @@ static cad_status check_complete(cad_source *s, const char *dir, const char *ada
             continue;
         }
         if (adapter && !adapter_dir) continue;
+        if (p->role == CAD_ROLE_COLUMNS && head_may_be_missing) continue;
         if ((p->role == CAD_ROLE_HEAD || p->role == CAD_ROLE_POOLER) && head_may_be_missing) s->head_is_new = true;
         else
             return cad_fail(CAD_EMODEL, "tensor %s: expected in %s, found no such tensor", p->name, adapter ? adapter_dir : dir);
@@ -180,6 +183,7 @@ cad_status cad_source_open(cad_source **out, const char *dir, const char *adapte
     s = *out;
     s->params = params;
     s->head_sd = 0.02;
+    s->classifies = !head_may_be_missing;
     if (!(status = cad_alloc(&s->tensor, (size_t)params->count, sizeof *s->tensor, "the weights")) && !(status = cad_alloc(&s->stored, (size_t)params->count, sizeof *s->stored, "the weights")) &&
         !(status = cad_alloc(&s->experts, (size_t)params->count, sizeof *s->experts, "the weights")) &&
         !(status = dir ? cad_weights_open(&s->model, dir) : CAD_OK) &&
@@ -224,7 +228,7 @@ static float drawn(const cad_source *s, int row, const cad_param *p, int64_t i)
 
     if (p->piece == CAD_PIECE_A && !table) return (float)((2 * cad_rng_uniform(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i) - 1) / sqrt((double)p->cols));
     if (p->piece == CAD_PIECE_B && table) return (float)cad_rng_normal(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i);
-    if (p->piece == CAD_PIECE_A || p->piece == CAD_PIECE_B || p->piece == CAD_PIECE_BIAS) return 0;
+    if (p->piece == CAD_PIECE_A || p->piece == CAD_PIECE_B || p->piece == CAD_PIECE_BIAS || p->role == CAD_ROLE_COLUMNS) return 0;
     if (is_norm(p)) return s->params->gain_plus_one ? 0 : 1;
     return (float)(s->head_sd * cad_rng_normal(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i));
 }

@@ -40,6 +40,7 @@ CAD_CHECKED cad_status cadp_people_cut(cadp_group **out, int *count, const cadp_
 
 /* ---- the parts ---- */
 void cadp_figures_of_risk(cadp_page *p, const cad_report *r);
+void cadp_figures_of_fields(cadp_page *p, const cad_report *r);
 void cadp_figures_of_training(cadp_page *p, const cad_report *r);
 void cadp_tiles(cadp_page *p, const cad_metrics *m);
 void cadp_table_of_metrics(cadp_page *p, const cad_metrics *m);

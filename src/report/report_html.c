@@ -60,6 +60,7 @@ cad_status cad_write_report(const char *path, const cad_report *r)
     if (r->metrics) put_prediction(&p, r);
     if (r->metrics) cadp_table_of_metrics(&p, r->metrics);
     if (r->clinical) cadp_clinical_sections(&p, r);
+    cadp_figures_of_fields(&p, r);
     cadp_figures_of_training(&p, r);
     cadp_table_of_facts(&p, r->facts, r->fact_count);
     if (r->clinical) cadp_checklist(&p, r);

@@ -1,12 +1,15 @@
-/* The embedded demo: synthetic records and a small decoder with random weights, written as ordinary files; then the ordinary program runs. */
+/* The embedded demo: extracts of synthetic people, prepared, and a small decoder with random weights, all of it ordinary files; then the ordinary program runs. */
 #include "train_priv.h"
 
+#include <cadtrain/cohort.h>
 #include <cadtrain/embedded.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PEOPLE = 2400 };
+enum { PEOPLE = 8000 };
+/* More events and a risk that shows more than in UK Biobank: few people and a minute must do. */
+static const double incidence = 0.2, strength = 2.5;
 static const char home[] = "outputs/demo";
 
 /* Bytes that byte-level tokenizers show as themselves; the others follow from U+0100 on (families 12.3). */
@@ -145,7 +148,7 @@ static cad_status write_weights(const char *dir, uint64_t seed)
     return status;
 }
 
-static cad_status write_demo(const char *model, const char *records, uint64_t seed)
+static cad_status write_model(const char *model, uint64_t seed)
 {
     const char *config = embedded("configs/demo/config.json");
 
@@ -153,8 +156,83 @@ static cad_status write_demo(const char *model, const char *records, uint64_t se
     CAD_TRY(cad_mkdirs(model));
     CAD_TRY(write_text(model, "config.json", config, strlen(config)));
     CAD_TRY(write_tokenizer(model));
-    CAD_TRY(write_weights(model, seed));
-    return cad_synth_records(records, PEOPLE, seed);
+    return write_weights(model, seed);
+}
+
+/* ---- its people ---- */
+
+enum { MOST_FILES = 16 };
+typedef struct files { char *name[MOST_FILES]; int count; } files;
+
+static cad_status add_file(files *f, const char *dir, const cad_node *n)
+{
+    if (!n || n->kind != CAD_STRING || f->count == MOST_FILES) return cad_fail(CAD_EINTERNAL, "%s/cohort.yaml: expected names of files", dir);
+    return cad_path_join(&f->name[f->count++], dir, n->text);
+}
+
+static cad_status add_files(files *f, const char *dir, const cad_node *list)
+{
+    for (const cad_node *n = list ? list->child : NULL; n; n = n->next) CAD_TRY(add_file(f, dir, n));
+    return CAD_OK;
+}
+
+static void close_files(files *f)
+{
+    for (int i = 0; i < f->count; i++) cad_free(&f->name[i]);
+}
+
+/* Row ids begin with a salt, and rows stand in their order: the demo's is always the same, so that its figures are. */
+static cad_status write_salt(const char *dir)
+{
+    char hex[65], path[3200];
+    cad_sha256 s;
+
+    cad_sha256_begin(&s);
+    cad_sha256_add(&s, "demo", 4);
+    cad_sha256_end(&s, hex);
+    snprintf(path, sizeof path, "%s/prepared/private", dir);
+    CAD_TRY(cad_mkdirs(path));
+    return write_text(path, "salt", hex, 64);
+}
+
+static cad_status prepare(const cad_options *o, const char *dir, const cad_node *cohort)
+{
+    files extracts = {0}, tables = {0}, other = {0};
+    char fields[3200], output[3200];
+    const char *const keys[] = {"withdrawals", "kinship", "censoring"};
+    cad_status st = add_files(&extracts, dir, cad_get(cohort, "extracts"));
+
+    if (!st) st = add_files(&tables, dir, cad_get(cohort, "record_tables"));
+    for (int i = 0; i < 3 && !st; i++) st = add_file(&other, dir, cad_get(cohort, keys[i]));
+    snprintf(fields, sizeof fields, "%s/fields.yaml", dir);
+    snprintf(output, sizeof output, "%s/prepared", dir);
+    if (!st)
+        st = cad_prepare_cohort(&(cad_cohort_plan){
+            .extracts = {extracts.name, extracts.count}, .record_tables = {tables.name, tables.count}, .withdrawals = other.name[0], .kinship = other.name[1], .censoring = other.name[2],
+            .fields = fields, .template_text = "{record} CAD?", .output_dir = output, .horizon_years = o->cohort.horizon_years, .validation = 0.15, .test = 0.25,
+            .kinship_threshold = o->cohort.kinship_threshold, .columns = CAD_COLUMNS_ALL, .stratify = true, .seed = (uint64_t)o->runtime.seed});
+    close_files(&extracts);
+    close_files(&tables);
+    close_files(&other);
+    return st;
+}
+
+static cad_status write_people(const cad_options *o, const char *dir)
+{
+    const char *fields = embedded("configs/demo/fields.yaml");
+    char path[3200];
+    cad_tree *tree = NULL;
+    cad_status st;
+
+    if (!fields) return cad_fail(CAD_EINTERNAL, "the demo's fields.yaml is not in this program");
+    CAD_TRY(cad_synth_cohort(&(cad_synth_plan){.output = dir, .people = PEOPLE, .seed = (uint64_t)o->runtime.seed, .incidence = incidence, .strength = strength}));
+    CAD_TRY(write_text(dir, "fields.yaml", fields, strlen(fields)));
+    CAD_TRY(write_salt(dir));
+    snprintf(path, sizeof path, "%s/cohort.yaml", dir);
+    CAD_TRY(cad_yaml_read(&tree, path));
+    st = prepare(o, dir, cad_get(tree->root, "cohort"));
+    cad_tree_close(&tree);
+    return st;
 }
 
 static cad_status replace(char **option, const char *value)
@@ -180,19 +258,30 @@ static cad_status choose_home(cad_run *r, char *out, size_t room)
     return cad_comm_bcast(r->comm, out, room, 0);
 }
 
+static cad_status use(char **option, const char *people, const char *split)
+{
+    char path[3300];
+
+    snprintf(path, sizeof path, "%s/prepared/private/%s.jsonl", people, split);
+    return replace(option, path);
+}
+
 cad_status cadp_prepare_demo(cad_run *r)
 {
     cad_options *o = r->o;
-    char dir[3000], model[3072], records[3072];
+    char dir[3000], model[3072], people[3072];
 
     if (!o->demo) return CAD_OK;
     CAD_TRY(choose_home(r, dir, sizeof dir));
     snprintf(model, sizeof model, "%s/model", dir);
-    snprintf(records, sizeof records, "%s/records.jsonl", dir);
-    if (!r->rank) CAD_TRY(write_demo(model, records, (uint64_t)o->runtime.seed));
+    snprintf(people, sizeof people, "%s/people", dir);
+    if (!r->rank) CAD_TRY(write_model(model, (uint64_t)o->runtime.seed));
+    if (!r->rank) CAD_TRY(write_people(o, people));
     CAD_TRY(replace(&o->model.model_name_or_path, model));
     CAD_TRY(replace(&o->model.tokenizer_name_or_path, model));
-    return replace(&o->dataset.train_file, records);
+    CAD_TRY(use(&o->dataset.validation_file, people, "validation"));
+    CAD_TRY(use(&o->dataset.test_file, people, "test"));
+    return use(&o->dataset.train_file, people, "train");
 }
 
 void cadp_drop_demo(cad_run *r)

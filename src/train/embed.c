@@ -43,7 +43,7 @@ cad_status cad_run_embed(cad_run *r, cad_pooling how)
     cad_status status;
 
     if (r->size > 1) return cad_fail(CAD_EUSAGE, "embed: expected one rank, found %d", r->size);
-    if (!(status = cad_batch_open(&b, r->facts.tokens, r->facts.sequences))) status = cad_alloc(&out, (size_t)r->arch.hidden, sizeof *out, "an embedding");
+    if (!(status = cad_batch_open(&b, r->facts.tokens, r->facts.sequences, 0))) status = cad_alloc(&out, (size_t)r->arch.hidden, sizeof *out, "an embedding");
     for (int64_t i = 0; i < count && !status; i++) status = embed_row(r, &b, i, how, out);
     cad_free(&out);
     cad_batch_close(&b);

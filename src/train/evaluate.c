@@ -11,7 +11,7 @@ static cad_status scorer_open(scorer *s)
 {
     cad_run *r = s->run;
 
-    CAD_TRY(cad_batch_open(&s->batch, r->facts.tokens, r->facts.sequences));
+    CAD_TRY(cad_batch_open(&s->batch, r->facts.tokens, r->facts.sequences, r->facts.beside));
     CAD_TRY(cad_alloc(&s->rows, (size_t)r->facts.sequences, sizeof *s->rows, "a batch"));
     CAD_TRY(cad_alloc(&s->took, (size_t)r->size, sizeof *s->took, "a batch"));
     CAD_TRY(cad_alloc(&s->offsets, (size_t)r->size + 1, sizeof *s->offsets, "a batch"));
@@ -182,7 +182,7 @@ static double eval_loss(const cad_run *r, const cadp_scores *s)
         double sum = 0, weight = 0;
         int64_t n = cad_min(group, s->n - from);
         for (int64_t i = from; i < from + n; i++) {
-            double w = r->facts.class_weight[s->labels[i] == 1];
+            double w = r->facts.class_weight[s->labels[i] == 1] * (s->weights ? s->weights[i] : 1);
             sum += w * nll_of(s->logits + i * labels, labels, s->labels[i]);
             weight += w;
         }
@@ -218,6 +218,8 @@ static cad_status numbers(cad_run *r, const cadp_set *set, bool deep, cadp_score
         s->prob1[i] = cad_prob1(l[0], l[1]);
         s->logit[i] = (double)l[1] - (double)l[0];
     }
+    if (set->data->row_weights) CAD_TRY(cad_alloc(&s->weights, (size_t)s->n, sizeof *s->weights, "weights of rows"));
+    for (int64_t i = 0; s->weights && i < s->n; i++) s->weights[i] = set->data->row_weights[set->rows[i]];
     if (!all_labelled(s)) return CAD_OK;
     CAD_TRY(cad_metrics_compute(&s->metrics, s->labels, s->predictions, s->prob1, s->logit, s->n, deep));
     s->metrics.loss = eval_loss(r, s);
@@ -246,6 +248,7 @@ void cadp_scores_close(cadp_scores *s)
     cad_free(&s->logits);
     cad_free(&s->prob1);
     cad_free(&s->logit);
+    cad_free(&s->weights);
     cad_free(&s->labels);
     cad_free(&s->predictions);
 }

@@ -62,7 +62,7 @@ static cad_status name_aside(cad_str *out, const char *output)
 
 static cad_status copy_adapter(const char *from, const char *to)
 {
-    static const char *const names[] = {"adapter_model.safetensors", "adapter_config.json", "README.md"};
+    const char *const names[] = {"adapter_model.safetensors", "adapter_config.json", "README.md", cadp_beside_file};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) CAD_TRY(cadp_copy_if_there(from, to, names[i]));
     return cadp_copy_tokenizer(from, to);
@@ -98,6 +98,7 @@ static cad_status copy_classifier(const char *from, const char *to)
     CAD_TRY(copy_shards(from, to));
     CAD_TRY(cadp_copy_if_there(from, to, "config.json"));
     CAD_TRY(cadp_copy_if_there(from, to, "generation_config.json"));
+    CAD_TRY(cadp_copy_if_there(from, to, cadp_beside_file));
     return cadp_copy_tokenizer(from, to);
 }
 

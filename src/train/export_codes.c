@@ -189,6 +189,7 @@ static cad_status run(coder *c, const char *from, const char *to)
     CAD_TRY(cad_st_finish(c->writer));
     CAD_TRY(write_config(c, from, to));
     CAD_TRY(cadp_copy_if_there(from, to, "generation_config.json"));
+    CAD_TRY(cadp_copy_if_there(from, to, cadp_beside_file));
     return cadp_copy_tokenizer(from, to);
 }
 

@@ -13,7 +13,7 @@ static cad_status write_head_row(cad_st_writer *w, const cad_st_tensor *t)
     return status;
 }
 
-static bool is_head(const cad_st_tensor *t) { return strstr(t->name, "score.") || strstr(t->name, "classifier."); }
+static bool is_head(const cad_st_tensor *t) { return strstr(t->name, "score.") || strstr(t->name, "classifier.") || strstr(t->name, "head_columns."); }
 
 static cad_status write_head_rows(cad_st_writer *w, const cad_st *st)
 {
@@ -51,6 +51,7 @@ static cad_status write_file(const char *model, const char *to, const char *kind
     CAD_TRY(status);
     if (!left_head) return CAD_OK;
     cad_warn("head", "llama.cpp has no place for a classification head in this architecture: it is written beside the model as head.safetensors");
+    CAD_TRY(cadp_copy_if_there(model, to, cadp_beside_file));
     return write_head(model, to);
 }
 

@@ -209,6 +209,7 @@ static cad_status train_facts(cad_run *r)
     f->mean_length = 0;
     for (int64_t i = 0; i < r->train.count; i++) f->mean_length += (double)length(&r->train, i) / (double)r->train.count;
     class_weights(r);
+    CAD_TRY(cadp_start_beside(r));
     cad_schedule schedule = cadp_schedule(r);
     CAD_TRY(cad_schedule_check(&schedule));
     return largest_atom(r);
@@ -261,6 +262,7 @@ cad_status cadp_open_data(cad_run *r)
     if (trains && !r->o->dataset.train_file) return cad_fail(CAD_EUSAGE, "train_file: expected a file of records, found none");
     CAD_TRY(trains ? open_split(r) : open_scored(r));
     if (trains && r->o->dataset.test_file && r->o->training.run_test_after_train) CAD_TRY(open_test_file(r));
+    CAD_TRY(cadp_open_beside(r));
     longest_of(r, &r->train);
     longest_of(r, &r->eval);
     longest_of(r, &r->test);

@@ -46,7 +46,7 @@ static double weight_of(const cad_run *r, const int64_t *rows, int64_t count)
         }
         return sum;
     }
-    for (int64_t i = 0; i < count; i++) sum += r->facts.class_weight[r->train.data->labels[rows[i]]];
+    for (int64_t i = 0; i < count; i++) sum += cadp_row_weight(r, d, rows[i]);
     return sum;
 }
 
@@ -135,7 +135,7 @@ static cad_status open_set(cadp_feed *f, set *s)
     cad_run *r = f->run;
 
     CAD_TRY(cad_alloc(&s->batch, (size_t)f->count, sizeof *s->batch, "micro-batches"));
-    for (int64_t i = 0; i < f->count; i++) CAD_TRY(cad_batch_open(&s->batch[i], r->facts.tokens, r->facts.sequences));
+    for (int64_t i = 0; i < f->count; i++) CAD_TRY(cad_batch_open(&s->batch[i], r->facts.tokens, r->facts.sequences, r->facts.beside));
     return CAD_OK;
 }
 

@@ -170,6 +170,7 @@ static cad_status write_adapter(const cad_run *r, const char *dir)
 static cad_status describe(const cad_run *r, const char *dir)
 {
     CAD_TRY(r->method.lora ? write_adapter(r, dir) : write_classifier(r, dir));
+    CAD_TRY(cadp_write_beside(r, dir));
     return cadp_copy_tokenizer(r->tokenizer_dir, dir);
 }
 

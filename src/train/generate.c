@@ -326,7 +326,7 @@ static cad_status open_engine(engine *e)
     CAD_TRY(cad_alloc(&e->past, (size_t)e->places, sizeof *e->past, "places"));
     if (e->g->sampling.temperature > 0) CAD_TRY(cad_alloc(&e->order, (size_t)r->arch.vocab, sizeof *e->order, "candidates"));
     CAD_TRY(cad_alloc(&e->seen, (size_t)r->arch.vocab, 1, "candidates"));
-    return cad_batch_open(&e->batch, r->facts.tokens, r->facts.sequences);
+    return cad_batch_open(&e->batch, r->facts.tokens, r->facts.sequences, 0);
 }
 
 static void close_engine(engine *e)

@@ -38,7 +38,7 @@ cad_status cadp_refuse_later(const cad_run *r)
     if (o->task.task_name == CAD_TASK_SFT && (r->what.purpose == CAD_RUN_PREDICT || r->what.purpose == CAD_RUN_EMBED))
         return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification here, found sft: generate answers questions");
     if (o->task.task_name == CAD_TASK_SFT && !r->arch.causal) return cad_fail(CAD_EUSAGE, "task_name: expected binary_classification for an encoder, found sft");
-    if (o->dataset.head_columns.count || o->dataset.offset_column)
-        return cad_fail(CAD_EUSAGE, "head_columns, offset_column: expected none, found some: in this version a prediction follows from the text alone");
+    if (o->task.task_name == CAD_TASK_SFT && (o->dataset.head_columns.count || o->dataset.offset_column || o->dataset.weight_column))
+        return cad_fail(CAD_EUSAGE, "head_columns, offset_column, weight_column: expected none with task_name sft, found some: they belong to a classifier");
     return refuse_methods(o, r->arch.causal, r->arch.layers);
 }

@@ -39,7 +39,7 @@ static cad_status find_base(merge *m, const cad_options *o)
 static cad_status find_head(merge *m, const cad_options *o)
 {
     cad_st *st;
-    const cad_st_tensor *own, *score;
+    const cad_st_tensor *own, *score, *columns;
     cad_str name = {0};
     cad_status status;
 
@@ -50,6 +50,8 @@ static cad_status find_head(merge *m, const cad_options *o)
     m->method.custom_head = own || (!score && o->model.use_custom_binary_head);
     m->method.num_labels = (int)(own && own->dims == 2 ? own->shape[0] : score && score->dims == 2 ? score->shape[0] : m->arch.num_labels);
     m->method.train_head = own || score;
+    columns = cad_st_find(st, "base_model.model.head_columns.weight");
+    if (columns && columns->dims == 2) m->method.columns = (int)columns->shape[1];
     cad_st_close(&st);
     cad_str_close(&name);
     return status;
@@ -324,6 +326,7 @@ static cad_status write_rest(const merge *m, const char *to)
     CAD_TRY(status);
     CAD_TRY(write_config(m, to));
     CAD_TRY(cadp_copy_if_there(m->base_dir, to, "generation_config.json"));
+    if (m->method.columns) CAD_TRY(cadp_copy_if_there(m->adapter_dir, to, cadp_beside_file));
     return cadp_copy_tokenizer(own ? m->adapter_dir : m->base_dir, to);
 }
 

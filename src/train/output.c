@@ -74,7 +74,7 @@ static bool is_prediction(const char *name)
 
 static bool is_model_file(const char *name)
 {
-    static const char *const names[] = {"config.json", "generation_config.json", "model.safetensors.index.json", "adapter_config.json", "README.md", NULL};
+    static const char *const names[] = {"config.json", "generation_config.json", "model.safetensors.index.json", "adapter_config.json", "README.md", "head_columns.json", NULL};
 
     return is_one_of(name, names) || is_one_of(name, cadp_tokenizer_files) || (ends_with(name, ".safetensors") && (!strncmp(name, "model", 5) || !strncmp(name, "adapter_model", 13)));
 }

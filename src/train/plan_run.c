@@ -1,4 +1,5 @@
 /* The plan is a device: one step of the real program on a device that only counts, with the sizes of the real world. */
+#include "explain_priv.h"
 #include "fit_priv.h"
 
 #include <stdio.h>
@@ -9,7 +10,7 @@ static cad_status worst_batch(cad_batch *b, const cadp_facts *f)
     int64_t left = f->tokens;
     int32_t n = 0;
 
-    CAD_TRY(cad_batch_open(b, f->tokens, f->sequences));
+    CAD_TRY(cad_batch_open(b, f->tokens, f->sequences, f->beside));
     CAD_TRY(cad_batch_layout(b, f->tokens, cad_min(f->sequences, f->tokens)));
     b->head->tokens = (int32_t)f->tokens;
     b->head->sequences = (int32_t)cad_min(f->sequences, f->tokens);
@@ -59,6 +60,7 @@ static cad_status walk(cad_run *s, const cad_batch *b)
     cad_zero_step_args a = {.lr = 1e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .max_grad_norm = 1, .step = 1};
     cad_zero_step_result done;
 
+    if (s->what.purpose == CAD_RUN_EXPLAIN) return cadp_explain_walk(s, b);
     if (s->what.purpose != CAD_RUN_TRAIN) return cadp_forward(s, b, false);
     CAD_TRY(cad_zero_begin(s->zero));
     for (int64_t i = 0; i < s->facts.micros; i++) {
@@ -146,7 +148,7 @@ typedef struct sums { int64_t category[CAD_MEM_CATEGORIES], host, total; cad_zer
 static int64_t host_bytes(const cad_run *s)
 {
     const cadp_facts *f = &s->facts;
-    int64_t batch = (int64_t)cad_batch_bytes(f->tokens, f->sequences), piece = CAD_STATE_PIECE * (4 + (s->method.compute == CAD_BF16 ? 2 : 0));
+    int64_t batch = (int64_t)cad_batch_bytes(f->tokens, f->sequences, f->beside), piece = CAD_STATE_PIECE * (4 + (s->method.compute == CAD_BF16 ? 2 : 0));
 
     return 2 * batch * f->micros * s->size + piece + cad_comm_scratch_bytes(s->comm);
 }
@@ -164,7 +166,7 @@ static cad_status plan_sums(const cad_run *r, const char *device, int threads, i
         for (int c = 0; c < CAD_MEM_CATEGORIES; c++) out->total += out->category[c];
         out->host = host_bytes(&s);
         out->wire = cad_zero_theory(s.zero);
-        out->batch_bytes = world > 1 ? (int64_t)cad_batch_bytes(s.facts.tokens, s.facts.sequences) * s.facts.micros * (world - 1) : 0;
+        out->batch_bytes = world > 1 ? (int64_t)cad_batch_bytes(s.facts.tokens, s.facts.sequences, s.facts.beside) * s.facts.micros * (world - 1) : 0;
         out->flops = cad_device_flops(s.device);
     }
     cadp_close_rooms(&s);

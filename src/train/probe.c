@@ -22,7 +22,7 @@ static cad_status load(cad_run *r, const cadp_probed *p)
 
 static cad_status fill(cad_batch *b, int64_t vocab)
 {
-    CAD_TRY(cad_batch_open(b, SEQUENCES * LENGTH, SEQUENCES));
+    CAD_TRY(cad_batch_open(b, SEQUENCES * LENGTH, SEQUENCES, 0));
     CAD_TRY(cad_batch_layout(b, SEQUENCES * LENGTH, SEQUENCES));
     b->head->tokens = SEQUENCES * LENGTH;
     b->head->sequences = SEQUENCES;

@@ -56,7 +56,7 @@ cad_status cad_run_score(cad_run *r)
     cad_status status;
 
     if (r->size > 1) return cad_fail(CAD_EUSAGE, "score: expected one rank, found %d", r->size);
-    if (!(status = cad_batch_open(&b, r->facts.tokens, r->facts.sequences))) status = cad_alloc(&rows, (size_t)r->facts.sequences, sizeof *rows, "a batch");
+    if (!(status = cad_batch_open(&b, r->facts.tokens, r->facts.sequences, 0))) status = cad_alloc(&rows, (size_t)r->facts.sequences, sizeof *rows, "a batch");
     for (int64_t i = 0; i < r->test.count && !status; i += n) {
         n = next_rows(r, i, rows);
         if (!(status = cad_batch_pack(&b, r->test.data, rows, n, ones))) status = score_batch(r, &b);

@@ -144,7 +144,7 @@ int cadp_threads(const cad_run *r)
 
 static cad_limits limits_of(const cad_run *r)
 {
-    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN, r->size == 1 || r->o->runtime.zero_stage < 3, r->facts.kept};
+    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_EXPLAIN, r->size == 1 || r->o->runtime.zero_stage < 3, r->facts.kept};
 }
 
 static cad_zero_options zero_options(const cad_run *r)
@@ -162,6 +162,14 @@ static cad_status open_params(cad_run *r)
     return CAD_OK;
 }
 
+static cad_status take_scratch(cad_run *r)
+{
+    int64_t most = 1;
+
+    for (int i = 1; i < r->params->units; i++) most = cad_max(most, r->params->train_elems[i]);
+    return cad_arena_take(&r->arena, CAD_MEM_WORK, "gradients of one unit", most * 4, &r->scratch);
+}
+
 /* Rooms that hold memory, in order. The same function opens the plan's rooms on a device that only counts. */
 cad_status cadp_open_rooms(cad_run *r)
 {
@@ -172,6 +180,7 @@ cad_status cadp_open_rooms(cad_run *r)
     CAD_TRY(cad_comm_agree(r->comm, open_params(r)));
     CAD_TRY(cad_zero_open(&r->zero, r->params, r->comm, &r->arena, &z));
     CAD_TRY(cad_model_open(&r->model, &r->arch, r->params, &r->method, &r->arena, &limits));
+    if (r->what.purpose == CAD_RUN_EXPLAIN) CAD_TRY(take_scratch(r));
     CAD_TRY(cad_alloc(&r->logits, (size_t)(r->facts.sequences * cad_max(r->method.num_labels, 4)), sizeof *r->logits, "logits"));
     if (r->facts.kept) CAD_TRY(cad_alloc(&r->next, (size_t)(r->facts.sequences * r->arch.vocab), sizeof *r->next, "logits"));
     CAD_TRY(cad_alloc(&r->nll, (size_t)(r->method.causal ? r->facts.tokens : r->facts.sequences), sizeof *r->nll, "losses"));
@@ -182,9 +191,23 @@ cad_status cadp_open_rooms(cad_run *r)
     return cad_alloc(&r->slots, (size_t)(r->facts.micros * r->size + 3), sizeof *r->slots, "losses");
 }
 
-static cad_status read_weight(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out) { return cad_source_read(with, row, from, n, as, out); }
+typedef struct reading { const cad_run *run; cad_source *source; } reading;
 
-static cad_status read_codes(void *with, int row, int64_t from, int64_t n, void *out, bool *has) { return cad_source_read_codes(with, row, from, n, out, has); }
+/* With columns beside the text a new layer of them begins at their own logistic regression and a new head at zero: so the run begins there. */
+static cad_status read_weight(void *with, int row, int64_t from, int64_t n, cad_dtype as, void *out)
+{
+    const reading *f = with;
+    const cad_run *r = f->run;
+    const cad_param *p = &r->params->row[row];
+    bool starts = r->columns_start && !cad_source_has(f->source, row);
+
+    if (starts && p->role == CAD_ROLE_COLUMNS) cadp_read_start(r, from, n, as, out);
+    else if (starts && p->role == CAD_ROLE_HEAD) memset(out, 0, (size_t)n * cad_dtype_bytes(as));
+    else return cad_source_read(f->source, row, from, n, as, out);
+    return CAD_OK;
+}
+
+static cad_status read_codes(void *with, int row, int64_t from, int64_t n, void *out, bool *has) { return cad_source_read_codes(((reading *)with)->source, row, from, n, out, has); }
 
 static cad_status load_weights(cad_run *r)
 {
@@ -196,7 +219,7 @@ static cad_status load_weights(cad_run *r)
     cad_source_set_draw(s, (uint64_t)r->o->runtime.seed, r->arch.initializer_range);
     if (cad_source_head_is_new(s) && r->what.purpose == CAD_RUN_TRAIN && !r->rank && !r->resume_dir && !r->o->demo) cad_warn("head", "%s has no classification head: a new one is drawn (seed %lld)", r->model_dir, (long long)r->o->runtime.seed);
     cad_zero_set_code_reader(r->zero, read_codes);
-    status = cad_zero_load(r->zero, read_weight, s);
+    status = cad_zero_load(r->zero, read_weight, &(reading){r, s});
     cad_source_close(&s);
     return status;
 }
@@ -271,6 +294,7 @@ static cad_status open_all(cad_run *r)
     CAD_TRY(cad_comm_agree(r->comm, cadp_tell_base(r)));
     CAD_TRY(tell_facts(r, open_data(r)));
     CAD_TRY(cadp_tell_prompts(r));
+    CAD_TRY(cadp_tell_beside(r));
     CAD_TRY(tell_resume(r));
     if (r->what.purpose == CAD_RUN_CHECK) return CAD_OK;
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
@@ -343,6 +367,7 @@ void cad_run_close(cad_run **out)
     cad_free(&r->targets);
     cad_free(&r->target_weights);
     cad_free(&r->slots);
+    cadp_close_beside(r);
     cad_free(&r->model_dir);
     cad_free(&r->tokenizer_dir);
     cad_free(&r->adapter_dir);

@@ -10,7 +10,7 @@ static cad_model_batch model_batch(const cad_run *r, const cad_batch *b)
 
     for (int32_t i = 0; i < b->head->sequences; i++) longest = (int32_t)cad_max(longest, b->starts[i + 1] - b->starts[i]);
     return (cad_model_batch){.tokens = b->head->tokens, .sequences = b->head->sequences, .longest = longest, .ids = b->ids, .starts = b->starts, .labels = b->labels,
-                             .weights = b->weights, .targets = r->targets, .target_weights = r->target_weights, .scale = b->head->scale, .seed_index = (uint64_t)b->head->seed_index, .slots = r->at_slots, .past = r->at_past};
+                             .weights = b->weights, .targets = r->targets, .target_weights = r->target_weights, .beside = b->beside, .scale = b->head->scale, .seed_index = (uint64_t)b->head->seed_index, .slots = r->at_slots, .past = r->at_past};
 }
 
 int64_t cadp_learned(const cad_run *r, int64_t tokens, int64_t given) { return cad_max(0, tokens - cad_max(1, r->o->task.completion_only_loss ? given : 0)); }

@@ -15,6 +15,7 @@ typedef struct cadp_facts {
     double mean_length;
     int64_t vocabulary;                  /* of the tokenizer */
     int64_t kept;                        /* generation: positions of a sequence that are kept; 0: nothing is generated */
+    int64_t beside;                      /* floats of a row beside its text: 1 + the terms of its columns; 0: none */
     int64_t prompts, prompt_tokens, samples; /* generate: prompts given, their tokens; training: questions answered before and after */
     int32_t ends[8], end_count;          /* tokens that end a text */
     int64_t start_step;                  /* optimizer steps already done (resume) */
@@ -80,6 +81,9 @@ struct cad_run {
     cad_log_sinks *sinks;
     cadp_history history;
     cad_str notes;               /* sentences for the report, one a line */
+    cad_beside *columns;        /* what stands beside the text; NULL: nothing */
+    float *columns_start;        /* all ranks, training: where head_columns.weight begins; NULL: at what was loaded, or zero */
+    char *scratch;               /* explain, on the device: where gradients of a unit's parameters go; they mean nothing */
     double began;                /* cad_now at the start of training */
     double looked, step_seconds, save_seconds; /* rank 0: of the last look at the clock; the longest step and save so far */
     double opened;               /* and of the run: wall_time counts from here */
@@ -185,7 +189,7 @@ CAD_CHECKED cad_status cadp_settle_memory(cad_run *r);
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */
 CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, void *logits, const char *what); /* sft: two doubles a row, the sum of its losses and how many */
-typedef struct cadp_scores { cad_metrics metrics; float *logits; double *prob1; double *logit; int32_t *labels, *predictions; int64_t n, tokens; double seconds; } cadp_scores; /* sft: metrics.loss and tokens alone */
+typedef struct cadp_scores { cad_metrics metrics; float *logits; double *prob1; double *logit, *weights; int32_t *labels, *predictions; int64_t n, tokens; double seconds; } cadp_scores; /* sft: metrics.loss and tokens alone */
 CAD_CHECKED cad_status cadp_score(cad_run *r, const cadp_set *set, int64_t count, bool deep, cadp_scores *out); /* collective; filled on rank 0 */
 void cadp_scores_close(cadp_scores *s);
 CAD_CHECKED cad_status cadp_evaluate_during(cad_run *r, bool *better, bool *stop); /* writes the eval row, keeps the best */
@@ -225,6 +229,16 @@ CAD_CHECKED cad_status cadp_write_model(cad_run *r, const char *dir);
 /* Rank 0: trainer_state.json, train_results.json, eval_results.json, all_results.json, run.json into OUT. */
 CAD_CHECKED cad_status cadp_write_results(cad_run *r, const char *name, const cad_number *numbers, int count);
 CAD_CHECKED cad_status cadp_write_run_json(const cad_run *r);
+
+/* ---- head_input.c: columns beside the text, weights of rows ---- */
+extern const char cadp_beside_file[];                  /* head_columns.json */
+CAD_CHECKED cad_status cadp_open_beside(cad_run *r);   /* rank 0, once rows are known: facts.beside */
+CAD_CHECKED cad_status cadp_tell_beside(cad_run *r);   /* collective, once facts are known: method.columns, where the layer begins */
+CAD_CHECKED cad_status cadp_start_beside(cad_run *r);  /* rank 0, once class weights are known: facts */
+void cadp_close_beside(cad_run *r);
+void cadp_read_start(const cad_run *r, int64_t from, int64_t n, cad_dtype as, void *out);
+double cadp_row_weight(const cad_run *r, const cad_dataset *d, int64_t row); /* of its class, times its own */
+CAD_CHECKED cad_status cadp_write_beside(const cad_run *r, const char *dir); /* rank 0: head_columns.json */
 
 /* ---- later.c ---- */
 CAD_CHECKED cad_status cadp_refuse_later(const cad_run *r);

@@ -122,6 +122,15 @@ rm -rf b && cp -r d/csv b && printf '\357\273\277' >b/bom && cat b/ukb_basics.cs
 run prepare --config b/cohort.yaml --set cohort.output_dir=b/out
 awk -F, '{ print $2 "," $3 "," $5 }' b/out/private/ids.csv 2>/dev/null | sort >found
 say bom_and_crlf "$(why 0 "$out" 'in the study'; cmp wanted found)"
+# Labels for codes in every second row, free text in Latin-1 (a column that nobody wants, with a marker): the same people, and the marker nowhere.
+rm -rf b && cp -r d/csv b && awk -F, -v OFS=, -v q='"' '
+    NR == 1 { for (i = 1; i <= NF; i++) if ($i == q "31-0.0" q) sex = i; print $0, q "20199-0.0" q; next }
+    NR % 2 { $sex = $sex == q "0" q ? q "Female" q : $sex == q "1" q ? q "Male" q : $sex } { printf "%s,%sQXMARK caf\351 2009-01-02%s\n", $0, q, q }' d/csv/ukb_basics.csv >b/ukb_basics.csv
+run prepare --config b/cohort.yaml --set cohort.output_dir=b/out
+awk -F, '{ print $2 "," $3 "," $5 }' b/out/private/ids.csv 2>/dev/null | sort >found
+say half_labels_and_latin1 "$(why 0 "$out" 'in the study'; cmp wanted found)"
+grep -rqlaF QXMARK "$out" "$err" b/out
+say free_text_stays "$([ $? = 1 ] || echo "a marker of a free text column was written")"
 refused nowhere 3 'nowhere.csv: cannot open' prepare --config uk/cohort.yaml --set 'cohort.extracts=[nowhere.csv]'
 refused dialect 2 'expected mixed, csv' synth --output x --people 5 --dialect html
 refused no_record 2 'cohort.template: expected .record.' prepare --config uk/cohort.yaml --set 'cohort.template=nothing'

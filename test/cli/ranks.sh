@@ -14,7 +14,7 @@ once() {
 once unknown_command 2 'did you mean "train"' trian
 once unknown_flag 2 'did you mean "--learning-rate"' train --learning-rat 1
 once no_checkpoint 2 'checkpoint: expected a value' eval
-once later_version 2 'not in this version' explain --checkpoint x
+once no_input 2 'input: expected a value' explain --checkpoint x
 once no_predictions 3 'nowhere' report --predictions "$scratch/nowhere" --output "$scratch/x"
 once no_model 4 'nowhere' check --model-name-or-path "$scratch/nowhere" --train-file "$scratch/nowhere.json"
 

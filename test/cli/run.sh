@@ -91,7 +91,6 @@ say goes_on "$reason"
 later() {
     refused "later_$1" 2 "$2" train --model-name-or-path "$model" --train-file records.jsonl --output-dir x "$3" "$4" --lora-enable
 }
-later columns offset_column --offset-column site
 later init init_lora_weights --init-lora-weights gaussian
 
 # A module that trains in full beside the adapter is in its file and in its description.

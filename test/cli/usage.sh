@@ -33,7 +33,7 @@ refused wrong_format 2 'format: expected hf, peft or gguf, found "onnx"' export 
 refused wrong_memory 2 'device-memory: expected bytes.*found "80 cows"' plan --device-memory '80 cows'
 refused wrong_world 2 'world-size: expected a whole number.*found "0"' plan --world-size 0
 refused missing_experiment 2 'nowhere.yaml' nowhere.yaml
-for c in explain; do refused "$c" 2 "$c: not in this version" "$c" --seed 1; done
+refused wrong_rows 2 'rows: expected a whole number.*found "no"' explain --checkpoint x --input y --rows no
 
 run train --learning-rate 3e-5 --print-config
 say print_config "$(why 0 "$out" 'learning_rate.*3e-05.*--learning-rate')"

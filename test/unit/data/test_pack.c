@@ -14,7 +14,7 @@ static void records_are_packed_end_to_end(void **state)
     cad_batch b;
 
     (void)state;
-    assert_int_equal(cad_batch_open(&b, 11, 3), CAD_OK);
+    assert_int_equal(cad_batch_open(&b, 11, 3, 0), CAD_OK);
     assert_int_equal(cad_batch_pack(&b, &three, rows, 3, weight), CAD_OK);
     assert_int_equal(b.head->tokens, 11);
     assert_int_equal(b.head->sequences, 3);
@@ -23,7 +23,7 @@ static void records_are_packed_end_to_end(void **state)
     assert_memory_equal(b.labels, want_labels, sizeof want_labels);
     assert_memory_equal(b.rows, want_rows, sizeof want_rows);
     assert_true(b.weights[0] == 0 && b.weights[1] == (float)0.501);
-    assert_int_equal(b.bytes, cad_batch_bytes(11, 3));
+    assert_int_equal(b.bytes, cad_batch_bytes(11, 3, 0));
     cad_batch_close(&b);
 }
 
@@ -34,8 +34,8 @@ static void a_batch_travels_as_one_flat_message(void **state)
     int64_t calls;
 
     (void)state;
-    assert_int_equal(cad_batch_open(&from, 20, 4), CAD_OK);
-    assert_int_equal(cad_batch_open(&to, 20, 4), CAD_OK);
+    assert_int_equal(cad_batch_open(&from, 20, 4, 0), CAD_OK);
+    assert_int_equal(cad_batch_open(&to, 20, 4, 0), CAD_OK);
     calls = cad_mem_calls();
     assert_int_equal(cad_batch_pack(&from, &three, rows, 2, weight), CAD_OK);
     from.head->step = 7;
@@ -59,7 +59,7 @@ static void parts_stand_on_multiples_of_eight_bytes_and_do_not_overlap(void **st
     for (int64_t tokens = 0; tokens < 9; tokens++)
         for (int64_t n = 0; n < 9; n++) {
             cad_batch b;
-            assert_int_equal(cad_batch_open(&b, tokens, n), CAD_OK);
+            assert_int_equal(cad_batch_open(&b, tokens, n, 0), CAD_OK);
             assert_int_equal(cad_batch_layout(&b, tokens, n), CAD_OK);
             assert_int_equal(b.bytes % 8, 0);
             assert_int_equal(((uintptr_t)b.ids | (uintptr_t)b.starts | (uintptr_t)b.labels | (uintptr_t)b.rows | (uintptr_t)b.weights) % 8, 0);
@@ -74,7 +74,7 @@ static void an_empty_batch_is_a_batch(void **state)
     cad_batch b;
 
     (void)state;
-    assert_int_equal(cad_batch_open(&b, 0, 0), CAD_OK);
+    assert_int_equal(cad_batch_open(&b, 0, 0, 0), CAD_OK);
     assert_int_equal(cad_batch_pack(&b, &three, NULL, 0, weight), CAD_OK);
     assert_int_equal(b.head->tokens, 0);
     assert_int_equal(b.head->sequences, 0);
@@ -89,7 +89,7 @@ static void sizes_that_do_not_fit_are_refused(void **state)
     cad_batch b;
 
     (void)state;
-    assert_int_equal(cad_batch_open(&b, 7, 3), CAD_OK);
+    assert_int_equal(cad_batch_open(&b, 7, 3, 0), CAD_OK);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cad_clear();
         assert_int_equal(cad_batch_layout(&b, wrong[i][0], wrong[i][1]), CAD_EINTERNAL);
@@ -98,7 +98,7 @@ static void sizes_that_do_not_fit_are_refused(void **state)
     b.room -= 8; /* seven tokens take the place of eight */
     assert_int_equal(cad_batch_pack(&b, &three, rows, 3, weight), CAD_EINTERNAL);
     cad_batch_close(&b);
-    assert_int_equal(cad_batch_open(&b, (int64_t)INT32_MAX + 1, 1), CAD_EUSAGE);
+    assert_int_equal(cad_batch_open(&b, (int64_t)INT32_MAX + 1, 1, 0), CAD_EUSAGE);
     cad_batch_close(&b);
 }
 
