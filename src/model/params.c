@@ -415,6 +415,7 @@ cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_met
     p = b.p = *out;
     p->units = (int)units;
     p->gain_plus_one = arch->gain_plus_one;
+    p->compute = method->compute;
     if (!(status = cad_alloc(&p->train_elems, units, sizeof *p->train_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_elems, units, sizeof *p->frozen_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_bytes, units, sizeof *p->frozen_bytes, "the parameter table")) &&

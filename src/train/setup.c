@@ -56,7 +56,6 @@ static cad_status method_from_options(cad_run *r)
     CAD_TRY(cadp_choose_codes(r));
     if (r->adapter.r) cad_method_take_adapter(m, &r->adapter); /* the adapter's own file decides its shape */
     else if (o->model.lora.enabled) cadp_lora_from_options(o, m);
-    if (m->dora && m->code) return cad_fail(CAD_EUSAGE, "use_dora: expected false over a base of %s, found true: this version measures magnitudes of plain weights only", cad_code_name(m->code));
     m->dropout = o->model.lora.lora_dropout;
     m->causal = r->what.purpose == CAD_RUN_SCORE || r->what.purpose == CAD_RUN_GENERATE || cadp_is_sft(r);
     if (m->causal) m->train_head = false;
