@@ -117,24 +117,6 @@ cad_status cadp_print_alternatives(cad_run *r, const cadp_place_to *p)
 
 /* ---- before a run loads anything ---- */
 
-/* What a rank's device offers: of the host's memory its share, as far as the control group allows. */
-int64_t cadp_memory_here(const cad_run *r, int ranks)
-{
-    int64_t bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), limit = 0, left, all;
-    char *text;
-    size_t n;
-
-    if (r->o->runtime.device_memory) return r->o->runtime.device_memory;
-    if (r->device) cad_device_memory(r->device, &left, &all);
-    if (r->device && all) return all;
-    if (cad_is_file("/sys/fs/cgroup/memory.max") && !cad_read_file(&text, &n, "/sys/fs/cgroup/memory.max", 64, CAD_ERESOURCE)) {
-        if (sscanf(text, "%" SCNd64, &limit) == 1 && limit > 0) bytes = cad_min(bytes, limit);
-        cad_free(&text);
-    }
-    cad_clear();
-    return bytes / cad_max(1, ranks);
-}
-
 static cad_status try_one(const cad_run *r, const cadp_place_to *p, const cadp_setting *s, int *found)
 {
     int64_t total;
@@ -207,15 +189,13 @@ static cad_status refuse(const cad_run *r, const cadp_place_to *p, int64_t total
 
 cad_status cadp_settle_memory(cad_run *r)
 {
-    cadp_place_to p = {r->device ? cad_device_name(r->device) : "cpu", cadp_threads(r), r->size, cadp_memory_here(r, cad_comm_local_size(r->comm))};
+    cadp_place_to p = {.device = r->device ? cad_device_name(r->device) : "cpu", .threads = cadp_threads(r), .world = r->size};
     bool chooses = r->o->runtime.gradient_checkpointing == CAD_CHECKPOINT_AUTO;
     cadp_setting s = cadp_setting_of(r);
     int64_t total = 0;
-    int64_t left, all;
     char needs[32], most[32];
 
-    if (r->device) cad_device_memory(r->device, &left, &all);
-    if (r->device && all) p.memory = left; /* a GPU's own, less what the driver took */
+    CAD_TRY(cadp_memory_of_all(r, &p.memory));
     for (int k = 0; k < (chooses ? 3 : 1); k++) {
         if (chooses) s.recompute = recomputes[k];
         CAD_TRY(cadp_plan_with(r, &p, &s, &total));
