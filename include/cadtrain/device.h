@@ -65,6 +65,7 @@ const char *cad_device_name(const cad_device *d);        /* "cpu" */
 const char *cad_device_description(const cad_device *d); /* processor, threads, instruction set used for bf16 products */
 int cad_device_threads(const cad_device *d);
 bool cad_device_on_host(const cad_device *d);            /* its memory may be written by the program itself, by any thread */
+bool cad_device_is_host(const cad_device *d);            /* it, or what it counts for, has the host's own memory: nothing can be moved there */
 int cad_device_gpus(void);                               /* that this process sees; 0 in a build without CUDA */
 /* The same text for everybody who uses the same GPU of a machine, "" for devices of one's own. */
 const char *cad_device_identity(const cad_device *d);

@@ -35,7 +35,24 @@ cad_status cadp_plan_with(const cad_run *r, const cadp_place_to *p, const cadp_s
         t.facts.sequences = s->batch;
         t.facts.tokens = s->batch * t.facts.longest;
     }
+    t.pages = false;
+    CAD_TRY(cadp_plan_total(&t, p->device, p->threads, p->world, total));
+    if (*total <= p->memory || !cadp_may_page(r)) return CAD_OK;
+    t.pages = true;
     return cadp_plan_total(&t, p->device, p->threads, p->world, total);
+}
+
+bool cadp_may_page(const cad_run *r) { return r->o->training.optim == CAD_OPTIM_PAGED_32BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT; }
+
+cad_status cadp_decide_paging(cad_run *r, const cadp_place_to *p)
+{
+    int64_t total;
+
+    r->pages = false;
+    if (!cadp_may_page(r)) return CAD_OK;
+    CAD_TRY(cadp_plan_total(r, p->device, p->threads, p->world, &total));
+    r->pages = total > p->memory;
+    return CAD_OK;
 }
 
 cadp_setting cadp_setting_of(const cad_run *r)
@@ -201,6 +218,7 @@ cad_status cadp_settle_memory(cad_run *r)
         CAD_TRY(cadp_plan_with(r, &p, &s, &total));
         r->method.recompute = s.recompute;
         if (total > p.memory) continue;
+        CAD_TRY(cadp_decide_paging(r, &p));
         if (chooses && !r->rank) cad_info("gradient_checkpointing: %s, the fastest whose plan of %s fits %s", cadp_recompute_name(s.recompute), cadp_size_text(needs, total), cadp_size_text(most, p.memory));
         return CAD_OK;
     }

@@ -10,6 +10,8 @@ const char *cadp_recompute_name(int recompute);
 const char *cadp_method_name(const cad_method *m); /* full, lora, qlora, lora8bit */
 const char *cadp_size_text(char out[32], int64_t bytes); /* "7.45 GiB" */
 CAD_CHECKED cad_status cadp_plan_with(const cad_run *r, const cadp_place_to *p, const cadp_setting *s, int64_t *total);
+bool cadp_may_page(const cad_run *r); /* optim paged_… */
+CAD_CHECKED cad_status cadp_decide_paging(cad_run *r, const cadp_place_to *p); /* r->pages: only with pages does it fit, or less badly */
 /* Method x stage x recompute: as a list "alternatives", as a table. */
 CAD_CHECKED cad_status cadp_put_alternatives(cad_run *r, const cadp_place_to *p, cad_json *j);
 CAD_CHECKED cad_status cadp_print_alternatives(cad_run *r, const cadp_place_to *p);

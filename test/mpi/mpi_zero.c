@@ -31,7 +31,7 @@ enum { FAMILIES = sizeof families / sizeof *families, LLAMA4 = 8 };
 enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 197 * 32 };
 static const double FIRST_NORM = 0.5;
 
-typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; cad_code code; bool nested, coded, dora; int family; } setting; /* family: from 1; 0: a config of its own */
+typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; cad_code code; bool nested, coded, dora, paged, host_states, host_frozen; int family; } setting; /* family: from 1; 0: a config of its own */
 typedef struct rig {
     setting s;
     cad_comm *comm;
@@ -79,7 +79,7 @@ static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *devic
 {
     cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score, false, 0};
     const char *config = s->family ? families[s->family - 1] : s->coded ? WIDE : CONFIG;
-    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded};
+    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded, s->paged, s->host_states, s->host_frozen};
 
     *r = (rig){.s = *s, .comm = comm, .loud = 1};
     CHECK_OK(cad_device_open(&r->device, device, 1));
@@ -232,13 +232,13 @@ static int64_t counted_work(const setting *s, int ranks)
 /* The same, counted once. */
 static int64_t work_of(const setting *s, int ranks)
 {
-    static struct { int64_t key, bytes; } known[64];
+    static struct { int64_t key, bytes; } known[160];
     static int n;
-    int64_t key = (((((*device_name * 64 + (int64_t)ranks) * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 128 * 32 + (s->dora * 16 + s->family) * 128 + (int64_t)s->code * 16 + s->coded * 8 + s->nested * 4 + s->lora * 2 + s->recompute;
+    int64_t key = (((((*device_name * 64 + (int64_t)ranks) * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 128 * 256 + (s->paged * 128 + s->host_states * 64 + s->host_frozen * 32 + s->dora * 16 + s->family) * 128 + (int64_t)s->code * 16 + s->coded * 8 + s->nested * 4 + s->lora * 2 + s->recompute;
 
     for (int i = 0; i < n; i++)
         if (known[i].key == key) return known[i].bytes;
-    CHECK(n < 64);
+    CHECK(n < 160);
     known[n].key = key;
     known[n].bytes = counted_work(s, ranks);
     return known[n++].bytes;
@@ -307,6 +307,7 @@ static void expect_same(const char *mine, const char *want, const char *what, co
 }
 
 static void wire_is_what_theory_says(const setting *s);
+static int64_t the_plan_is_what_is_held(const setting *s);
 static void nothing_is_allocated_after_the_first_step(const setting *s);
 
 static void every_stage_has_the_bits_of_one_rank(setting s)
@@ -401,6 +402,30 @@ static void wire_is_what_theory_says(const setting *s)
     }
     CHECK((size > 1) == (w.scatter_per_micro + w.scatter_per_step > 0));
     close_rig(&r);
+}
+/* Where the device's memory is not the host's: moments, masters and frozen weights on the host change no bit, and the device holds less. */
+static void what_lies_on_the_host_has_the_same_bits(setting s)
+{
+    const setting plain = s;
+    const char *before = device_name;
+    char want[65], mine[65];
+
+    device_name = "emulated";
+    alone(&s, want);
+    for (int turn = 0; turn < 3; turn++)
+        for (int i = 0; i < 3; i++) {
+            s = plain;
+            s.stage = stages[i];
+            s.link = size > 1 ? "staged" : NULL;
+            s.paged = turn == 0;
+            s.host_states = turn == 1;
+            s.host_frozen = turn == 2;
+            if (s.host_frozen && s.stage < 3) continue;
+            run(&s, world, mine);
+            expect_same(mine, want, "on the host: other bits", &s);
+            (void)the_plan_is_what_is_held(&s);
+        }
+    device_name = before;
 }
 
 /* A gather of all units, forward and backward: the bytes of what trains, of plain numbers, and of codes with their scales, which is less than a sixth
@@ -733,6 +758,10 @@ int main(void)
     every_stage_has_the_bits_of_one_rank(experts);
     every_stage_has_the_bits_of_one_rank(dora);
     codes_travel_as_codes(experts);
+    if (!SLOW && size < 4) {
+        what_lies_on_the_host_has_the_same_bits(lora);
+        what_lies_on_the_host_has_the_same_bits(nested);
+    }
     if (size < 4 && (!SLOW || size == 2)) every_family_is_held_as_planned();
     later_stages_hold_less(codes);
     later_stages_hold_less(nested);
