@@ -24,6 +24,7 @@ typedef struct rooms {
     int32_t *ids, *starts, *labels, *targets;
     float *weights, *target_weights;
     double *nll;
+    int64_t before; /* resident before anything of the plan was taken, MPI's own memory included */
 } rooms;
 
 static float pool[POOL];
@@ -116,6 +117,7 @@ static void open_rooms(rooms *r, const char *device, const char *comm)
     cad_zero_options zero = {.stage = (int)r->stage, .train = true, .compute = CAD_BF16};
 
     need(cad_comm_open(&r->comm, comm));
+    r->before = resident("VmRSS:");
     need(cad_device_open(&r->device, device, 0));
     zero.atoms_per_step = cad_comm_size(r->comm);
     r->arena = (cad_arena){.device = r->device};
@@ -229,13 +231,11 @@ static int run(rooms *r, const char *device, const char *shape, const char *how)
 {
     const char *launched = getenv("OMPI_COMM_WORLD_SIZE");
     int ranks = launched ? atoi(launched) : 1;
-    int64_t work, planned, peak, held, before = resident("VmRSS:");
+    int64_t work, planned, peak, held, before;
     double seconds = 0, loss = 0, loaded;
 
     planned = plan(r, device, ranks, &work);
-    before = cad_max(before, resident("VmRSS:"));
     open_rooms(r, device, ranks > 1 ? "mpi" : "self");
-    before = cad_max(before, resident("VmRSS:")); /* MPI's own memory is none of the plan */
     need(cad_device_reserve(r->device, work));
     loaded = cad_now();
     if (r->method.code) cad_zero_set_code_reader(r->zero, draw_codes);
@@ -248,7 +248,7 @@ static int run(rooms *r, const char *device, const char *shape, const char *how)
     for (int64_t i = 0; i < (r->method.causal ? r->tokens - r->sequences : r->sequences); i++) loss += r->nll[i];
     peak = over_ranks(r, cad_device_peak(r->device), CAD_MAX);
     held = over_ranks(r, resident("VmHWM:"), CAD_SUM);
-    before = over_ranks(r, before, CAD_SUM);
+    before = over_ranks(r, r->before, CAD_SUM);
     if (!cad_comm_rank(r->comm))
         printf("{\"what\": \"shape\", \"shape\": \"%s\", \"how\": \"%s\", \"device\": \"%s\", \"ranks\": %d, \"layers\": %d, \"stage\": %d, \"length\": %lld, \"sequences\": %lld, \"recompute\": %d, \"parameters\": %lld, "
                "\"planned_bytes\": %lld, \"peak_bytes\": %lld, \"resident_bytes\": %lld, \"resident_before\": %lld, \"load_seconds\": %.4g, \"seconds\": %.5g, \"tokens_per_second\": %.5g, \"loss\": %.6g}\n",
