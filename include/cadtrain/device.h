@@ -38,10 +38,17 @@ static inline cad_tensor cad_slice(cad_tensor t, int64_t from, int64_t n) /* row
 static inline bool cad_some(cad_tensor t) { return t.data != NULL; }
 
 /* A matrix held as codes (quant.h): element (i, j) is number i * cols + j. codes: U8 [1, (rows * cols + 1) / 2], INT8: I8 [rows, cols]; scales: F32
- * [1, blocks], or nested: U8 [1, blocks] with scales2 F32 [1, blocks2] and offset F32 [1, 1]. {0} is "none". */
-typedef struct cad_coded { cad_code code; int64_t rows, cols; cad_tensor codes, scales, scales2, offset; } cad_coded;
+ * [1, blocks], or nested: U8 [1, blocks] with scales2 F32 [1, blocks2] and offset F32 [1, 1]. {0} is "none". above: rows of the whole matrix, to which the
+ * four belong, that lie above these (blocks of 64 cross rows): then (i, j) is number (above + i) * cols + j. */
+typedef struct cad_coded { cad_code code; int64_t rows, cols; cad_tensor codes, scales, scales2, offset; int64_t above; } cad_coded;
 /* The parts of one piece of memory, as cad_coded_layout_of places them. */
 cad_coded cad_coded_view(void *data, cad_code code, bool nested, int64_t rows, int64_t cols);
+static inline cad_coded cad_coded_rows(cad_coded q, int64_t from, int64_t n)
+{
+    q.above += from;
+    q.rows = n;
+    return q;
+}
 
 /* Sequences end to end without padding: sequence s is tokens [starts[s], starts[s + 1]). Host arrays, and the same on the device. */
 typedef struct cad_packing {
@@ -58,6 +65,7 @@ const char *cad_device_name(const cad_device *d);        /* "cpu" */
 const char *cad_device_description(const cad_device *d); /* processor, threads, instruction set used for bf16 products */
 int cad_device_threads(const cad_device *d);
 bool cad_device_on_host(const cad_device *d);            /* its memory may be written by the program itself, by any thread */
+bool cad_device_is_host(const cad_device *d);            /* it, or what it counts for, has the host's own memory: nothing can be moved there */
 int cad_device_gpus(void);                               /* that this process sees; 0 in a build without CUDA */
 /* The same text for everybody who uses the same GPU of a machine, "" for devices of one's own. */
 const char *cad_device_identity(const cad_device *d);
@@ -232,8 +240,8 @@ typedef struct cad_route_bwd_args { cad_tensor dx, dlogits, dv, x, slot, starts,
 CAD_CHECKED cad_status cad_route_bwd(cad_device *d, const cad_route_bwd_args *x);
 /* Products of groups of rows: group g has rows [starts[g], starts[g + 1]) of a; starts [1, groups + 1] I32 on the device, all rows of a. b holds the groups'
  * matrices one below the other: c[rows of g] = a[rows of g] op(b_g). ta: c holds them, c_g = a[rows of g]' b[rows of g] (0 for a group without rows).
- * Dtypes as in matmul. */
-typedef struct cad_groups_args { cad_tensor c, a, b, starts; bool ta, tb; int64_t groups; } cad_groups_args;
+ * Dtypes as in matmul. codes, where given (not with ta), is the matrix b: each group's part is turned into numbers once, or not at all where it has no rows. */
+typedef struct cad_groups_args { cad_tensor c, a, b, starts; bool ta, tb; int64_t groups; cad_coded codes; } cad_groups_args;
 CAD_CHECKED cad_status cad_matmul_groups(cad_device *d, const cad_groups_args *x);
 
 /* ---- flat operations on shards (n elements) ---- */
@@ -262,7 +270,7 @@ CAD_CHECKED cad_status cad_add_i64(cad_device *d, cad_tensor q, cad_tensor q2);
 
 /* ---- weights as codes ---- */
 
-/* q = the codes and (fp32, not nested) scales of x [q.rows, q.cols], F32 or BF16, without gaps between rows. */
+/* q = the codes and (fp32, not nested) scales of x [q.rows, q.cols], F32 or BF16, without gaps between rows; nothing above. */
 typedef struct cad_quantise_args { cad_coded q; cad_tensor x; } cad_quantise_args;
 CAD_CHECKED cad_status cad_quantise(cad_device *d, const cad_quantise_args *x);
 /* Scales F32 [1, n] as codes U8 [1, n] with scales2 F32 [1, ceil(n / 256)] and offset F32 [1, 1], their mean. */

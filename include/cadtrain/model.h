@@ -98,6 +98,7 @@ typedef struct cad_method {
     cad_dtype compute;            /* F32, BF16, F64 */
     cad_code code;                /* frozen linear weights are held as such codes; CAD_PLAIN: in `compute` */
     bool nested;                  /* and their scales as codes too */
+    bool plain_experts;           /* with codes: routed experts stay numbers, as Transformers leaves them */
     int recompute;                /* cad_recompute */
     uint64_t seed;
 } cad_method;
@@ -139,6 +140,7 @@ typedef struct cad_params {
     cad_code stored;                     /* on disk linear layers are such codes */
     bool stored_nested;
     char outer_root[72], outer_head[72]; /* what `outer` of a row points to */
+    cad_dtype compute;                   /* of the method */
     int (*find)[CAD_ROLES][CAD_PIECES];  /* [units]: row number or -1 */
 } cad_params;
 CAD_CHECKED cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_method *method);
@@ -212,6 +214,10 @@ CAD_CHECKED cad_status cad_source_read(const cad_source *s, int row, int64_t fro
 /* Bytes [from, from + n) of a row that is held as codes, where the file holds the very codes; *has says whether. n 0: only asks. */
 CAD_CHECKED cad_status cad_source_read_codes(const cad_source *s, int row, int64_t from, int64_t n, void *out, bool *has);
 bool cad_source_has(const cad_source *s, int row);
+/* By all threads, as cad_quantise_4bit; */
+void cad_to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales);
+/* The whole matrix of a row that is held as codes, in place: quantised and turned back, rounded to the dtype it computes in. */
+CAD_CHECKED cad_status cad_through_codes(const cad_param *p, cad_dtype compute, float *x);
 bool cad_source_head_is_new(const cad_source *s);
 
 /* ---- PEFT's adapter_config.json (adapter.c) ---- */

@@ -19,6 +19,10 @@ typedef struct cad_zero_options {
     cad_dtype compute;
     const char *link;       /* how units travel: a kind of link.h; NULL: "host" */
     bool coded;             /* moments of 8 bits: a byte each and a scale for every 256 */
+    /* Where the device's memory is not the host's (else nothing moves): */
+    bool paged;             /* moments lie in host memory and visit the device in pages: the same bits */
+    bool host_states;       /* masters and moments lie in host memory, and the host makes the step with gradients brought there */
+    bool host_frozen;       /* stage 3: this rank's frozen parts lie in host memory; a unit goes up when it visits */
 } cad_zero_options;
 typedef struct cad_zero cad_zero;
 /* Takes its memory from `arena`. Borrows params, comm and the arena's device until close. */
@@ -26,6 +30,7 @@ CAD_CHECKED cad_status cad_zero_open(cad_zero **out, const cad_params *params, c
 void cad_zero_close(cad_zero **z);
 const char *cad_zero_link(const cad_zero *z);    /* the kind of its link */
 const char *cad_zero_library(const cad_zero *z); /* cad_link_library */
+int64_t cad_zero_host_bytes(const cad_zero *z);  /* what paged, host_states, host_frozen hold there */
 
 /* ---- one micro-step ---- */
 /* Collective at stage 3. Begins to bring a unit here; returns at once. At most two units are here at a time. */

@@ -82,6 +82,8 @@ const cadp_row cadp_conf_rows[] = {
      .standard = "false", .help = "Quantise the 4-bit scales as well."},
     {.in = "model", .key = "bnb_4bit_compute_dtype", .type = CADP_TEXT, .at = offsetof(cad_options, model.bnb_4bit_compute_dtype), .words = dtypes,
      .marks = CADP_NULLABLE, .help = "Arithmetic of the 4-bit layers; without it the run's."},
+    {.in = "model", .key = "quantize_experts", .type = CADP_BOOL, .at = offsetof(cad_options, model.quantize_experts), .standard = "true",
+     .help = "With load_in_4bit or load_in_8bit routed experts in one tensor are held as codes too; Transformers would leave them as numbers."},
     {.in = "model", .key = "device_map", .type = CADP_TEXT, .at = offsetof(cad_options, model.device_map), .marks = CADP_NULLABLE | CADP_IDLE,
      .help = "Accepted without effect: ranks choose their devices."},
     {.in = "model", .key = "padding_side", .type = CADP_TEXT, .at = offsetof(cad_options, model.padding_side), .words = sides,

@@ -71,6 +71,7 @@ cad_status cad_device_open(cad_device **out, const char *name, int threads)
 const char *cad_device_name(const cad_device *d) { return d->name; }
 const char *cad_device_description(const cad_device *d) { return d->description; }
 int cad_device_threads(const cad_device *d) { return d->threads; }
+bool cad_device_is_host(const cad_device *d) { return (d->inner ? d->inner : d->table) == &cadp_device_cpu; }
 bool cad_device_on_host(const cad_device *d) { return d->table == &cadp_device_cpu; }
 int cad_device_gpus(void) { return cadp_cuda_count(); }
 const char *cad_device_identity(const cad_device *d) { return d->identity; }

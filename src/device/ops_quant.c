@@ -15,8 +15,11 @@ cad_coded cad_coded_view(void *data, cad_code code, bool nested, int64_t rows, i
     return q;
 }
 
+/* Rows of a whole matrix need no more of its parts than what reaches down to them. */
 static void part(cadp_call *c, cadp_use use, const char *name, cad_tensor t, unsigned dtypes, int64_t rows, int64_t cols)
 {
+    if (t.rows > rows) t.rows = rows;
+    if (t.rows == 1 && t.cols > cols) t.cols = t.ld = cols;
     (use == CADP_READ ? cadp_read : cadp_write)(c, name, t, dtypes, rows, cols);
 }
 
@@ -29,7 +32,10 @@ cad_status cadp_coded(cadp_call *c, const cad_coded *q, cadp_use use, int64_t ro
     CAD_TRY(cadp_need(c, !nested || q->code != CAD_INT8, "codes of 4 bits under nested scales", q->code));
     CAD_TRY(cadp_need(c, q->rows == rows, "as many rows of codes as the product has", (double)q->rows));
     CAD_TRY(cadp_need(c, q->cols == cols, "as many columns of codes as the product has", (double)q->cols));
-    CAD_TRY(cadp_need(c, rows >= 0 && cols >= 0 && (!rows || cols <= INT64_MAX / 16 / rows), "a matrix that fits memory", (double)cols));
+    CAD_TRY(cadp_need(c, q->above >= 0 && (use == CADP_READ || !q->above), "rows of a matrix, to be read", (double)q->above));
+    CAD_TRY(cadp_need(c, rows >= 0 && rows <= INT64_MAX - q->above, "a matrix that fits memory", (double)rows));
+    rows += q->above;
+    CAD_TRY(cadp_need(c, cols >= 0 && (!rows || cols <= INT64_MAX / 16 / rows), "a matrix that fits memory", (double)cols));
     CAD_TRY(cadp_need(c, q->code != CAD_INT8 || q->codes.ld == cols || rows < 2, "rows of codes without gaps", (double)q->codes.ld));
     l = cad_coded_layout_of(q->code, nested, rows, cols);
     if (q->code == CAD_INT8) part(c, use, "codes", q->codes, CADP_I8, rows, cols);

@@ -7,13 +7,23 @@
 static cad_tensor factors(const cad_model *m, const cadp_part *p) { return cad_columns(cad_slice(m->stretch, 0, 1), p->factors, p->out); }
 static cad_tensor inverses(const cad_model *m, const cadp_part *p) { return cad_columns(cad_slice(m->stretch, 1, 1), p->factors, p->out); }
 
+/* Rows [from, from + n) of the weight, as products see them. */
+static cad_status bring_rows(cad_model *m, const cadp_part *p, cad_unit_view w, int64_t from, int64_t n, cad_tensor sum, cad_tensor scratch)
+{
+    cad_coded q = cadp_codes(m, w, p->weight);
+
+    if (!q.code) return cadp_copy(m, sum, cad_slice(cadp_weight(m, w, p->weight), from, n), 0);
+    CAD_TRY(cad_dequantise(m->device, &(cad_dequantise_args){scratch, cad_coded_rows(q, from, n)}));
+    return cadp_copy(m, sum, scratch, 0);
+}
+
 /* 1 / n of rows [from, from + n): rms(row) sqrt(in) is its norm. */
 static cad_status measure(cad_model *m, const cadp_linear *l, const cadp_part *p, cad_unit_view w, int64_t from, int64_t n)
 {
     cad_tensor sum = cad_view(m->stretched.data, m->real, n, l->in), scratch = cad_view(m->stretched_norm.data, m->act, n, l->in), row = cad_columns(inverses(m, p), from, n);
     cad_tensor rstd = cad_view(row.data, m->real, n, 1);
 
-    CAD_TRY(cadp_copy(m, sum, cad_slice(cadp_weight(m, w, p->weight), from, n), 0));
+    CAD_TRY(bring_rows(m, p, w, from, n, sum, scratch));
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = sum, .a = cad_slice(cadp_weight(m, w, p->b), from, n), .b = cadp_weight(m, w, p->a), .alpha = p->scale, .beta = 1}));
     CAD_TRY(cad_rmsnorm_fwd(m->device, &(cad_rmsnorm_args){.y = scratch, .x = sum, .rstd = rstd}));
     return cad_axpby(m->device, &(cad_axpby_args){.y = row, .x = row, .alpha = 1 / sqrt((double)l->in)});
@@ -37,18 +47,24 @@ static cad_status stretch(cad_model *m, const cadp_part *p, cad_tensor y, cad_te
 /* z of what the adapter sees, low being A of that. */
 static cad_status inner(cad_model *m, const cadp_part *p, cad_unit_view w, cad_tensor z, cad_tensor seen, cad_tensor low)
 {
-    return cad_matmul(m->device, &(cad_matmul_args){.c = z, .a = seen, .b = cadp_weight(m, w, p->weight), .tb = true, .alpha = 1, .a2 = low, .b2 = cadp_weight(m, w, p->b), .tb2 = true, .alpha2 = p->scale});
+    cad_matmul_args x = {.c = z, .a = seen, .tb = true, .alpha = 1, .a2 = low, .b2 = cadp_weight(m, w, p->b), .tb2 = true, .alpha2 = p->scale};
+
+    cadp_put_weight(m, w, p->weight, &x);
+    return cad_matmul(m->device, &x);
 }
 
 cad_status cadp_dora_forward(cad_model *m, const cadp_linear *l, const cadp_part *p, cad_unit_view w, cad_tensor x, cad_tensor seen, cad_tensor low, cad_tensor y, double beta)
 {
-    cad_tensor z = room(m, p, x.rows), weight = cadp_weight(m, w, p->weight), bias = cadp_weight(m, w, p->bias);
+    cad_tensor z = room(m, p, x.rows), bias = cadp_weight(m, w, p->bias);
+    cad_matmul_args plain = {.c = y, .a = x, .tb = true, .alpha = 1, .beta = beta, .bias = bias};
 
     CAD_TRY(find_factors(m, l, p, w));
     CAD_TRY(inner(m, p, w, z, seen, low));
     if (seen.data == x.data) return stretch(m, p, y, z, bias, beta != 0);
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = y, .a = x, .b = weight, .tb = true, .alpha = 1, .beta = beta, .bias = bias}));
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = y, .a = seen, .b = weight, .tb = true, .alpha = -1, .beta = 1}));
+    cadp_put_weight(m, w, p->weight, &plain);
+    CAD_TRY(cad_matmul(m->device, &plain));
+    plain = (cad_matmul_args){.c = y, .a = seen, .b = plain.b, .codes = plain.codes, .tb = true, .alpha = -1, .beta = 1};
+    CAD_TRY(cad_matmul(m->device, &plain));
     return stretch(m, p, y, z, (cad_tensor){0}, true);
 }
 

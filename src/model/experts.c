@@ -14,9 +14,18 @@ static cad_status seen(cad_model *m, const cadp_visits *v, cad_tensor x)
     return cad_gather(m->device, &(cad_gather_args){.y = visits(m, m->visit), .x = x, .index = token_of(m, v), .scale = visits(m, v->score)});
 }
 
-static cad_status multiply(cad_model *m, const cadp_visits *v, cad_tensor c, cad_tensor a, cad_tensor b, bool ta, bool tb)
+/* By the experts' matrices of a role, which may be codes. */
+static cad_status multiply(cad_model *m, int block, cad_unit_view w, const cadp_visits *v, cad_tensor c, cad_tensor a, cad_role role, bool tb)
 {
-    return cad_matmul_groups(m->device, &(cad_groups_args){.c = c, .a = a, .b = b, .starts = v->starts, .ta = ta, .tb = tb, .groups = m->arch->experts});
+    cad_groups_args x = {.c = c, .a = a, .starts = v->starts, .tb = tb, .groups = m->arch->experts, .codes = cadp_codes(m, w, cadp_find(m, block + 1, role, CAD_PIECE_WEIGHT))};
+
+    if (!x.codes.code) x.b = weight(m, block, w, role);
+    return cad_matmul_groups(m->device, &x);
+}
+
+static cad_status weight_gradient(cad_model *m, const cadp_visits *v, cad_tensor dw, cad_tensor a, cad_tensor b)
+{
+    return cad_matmul_groups(m->device, &(cad_groups_args){.c = dw, .a = a, .b = b, .starts = v->starts, .ta = true, .groups = m->arch->experts});
 }
 
 cad_status cadp_experts_visit(cad_model *m, int block, cad_unit_view w, cadp_visits *v, cad_tensor x)
@@ -26,7 +35,7 @@ cad_status cadp_experts_visit(cad_model *m, int block, cad_unit_view w, cadp_vis
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = x, .b = weight(m, block, w, CAD_ROLE_ROUTER), .tb = true, .alpha = 1}));
     CAD_TRY(cad_route_fwd(m->device, &(cad_route_args){.logits = logits, .token = token_of(m, v), .slot = cadp_rows(m, v->slot), .starts = v->starts, .score = visits(m, v->score)}));
     CAD_TRY(seen(m, v, x));
-    return multiply(m, v, visits(m, v->gu), visits(m, m->visit), weight(m, block, w, CAD_ROLE_EXPERT_GATE_UP), false, false);
+    return multiply(m, block, w, v, visits(m, v->gu), visits(m, m->visit), CAD_ROLE_EXPERT_GATE_UP, false);
 }
 
 cad_status cadp_experts_forward(cad_model *m, int block, cad_unit_view w, cadp_visits *v, cad_tensor out)
@@ -35,7 +44,7 @@ cad_status cadp_experts_forward(cad_model *m, int block, cad_unit_view w, cadp_v
     cad_tensor gu = visits(m, v->gu), hidden = visits(m, m->hidden);
 
     CAD_TRY(cad_glu_fwd(m->device, &(cad_glu_args){.m = hidden, .gate = cad_columns(gu, 0, n), .up = cad_columns(gu, n, n), .act = m->arch->act}));
-    CAD_TRY(multiply(m, v, visits(m, m->visit), hidden, weight(m, block, w, CAD_ROLE_EXPERT_DOWN), false, false));
+    CAD_TRY(multiply(m, block, w, v, visits(m, m->visit), hidden, CAD_ROLE_EXPERT_DOWN, false));
     return cad_gather(m->device, &(cad_gather_args){.y = out, .x = visits(m, m->visit), .index = cadp_rows(m, v->slot), .accumulate = true});
 }
 
@@ -47,12 +56,12 @@ static cad_status inside_backward(cad_model *m, int block, cad_unit_view w, void
     cad_tensor d_down = cadp_grad(m, grads, cadp_find(m, block + 1, CAD_ROLE_EXPERT_DOWN, CAD_PIECE_WEIGHT)), d_gu = cadp_grad(m, grads, cadp_find(m, block + 1, CAD_ROLE_EXPERT_GATE_UP, CAD_PIECE_WEIGHT));
 
     CAD_TRY(cad_gather(m->device, &(cad_gather_args){.y = visit, .x = dy, .index = token_of(m, v)}));
-    CAD_TRY(multiply(m, v, dhidden, visit, weight(m, block, w, CAD_ROLE_EXPERT_DOWN), false, true));
+    CAD_TRY(multiply(m, block, w, v, dhidden, visit, CAD_ROLE_EXPERT_DOWN, true));
     CAD_TRY(cad_glu_bwd(m->device, &(cad_glu_bwd_args){.dgate = gate, .dup = up, .dm = dhidden, .gate = gate, .up = up, .m = hidden, .act = m->arch->act}));
-    if (cad_some(d_down)) CAD_TRY(multiply(m, v, d_down, hidden, visit, true, false));
+    if (cad_some(d_down)) CAD_TRY(weight_gradient(m, v, d_down, hidden, visit));
     if (cad_some(d_gu)) CAD_TRY(seen(m, v, x));
-    if (cad_some(d_gu)) CAD_TRY(multiply(m, v, d_gu, visit, gu, true, false));
-    return multiply(m, v, visit, gu, weight(m, block, w, CAD_ROLE_EXPERT_GATE_UP), false, true);
+    if (cad_some(d_gu)) CAD_TRY(weight_gradient(m, v, d_gu, visit, gu));
+    return multiply(m, block, w, v, visit, gu, CAD_ROLE_EXPERT_GATE_UP, true);
 }
 
 cad_status cadp_experts_backward(cad_model *m, int block, cad_unit_view w, void *grads, cadp_visits *v, cad_tensor x, cad_tensor dy, cad_tensor dx)

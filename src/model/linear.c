@@ -82,16 +82,23 @@ cad_status cadp_linears_build(cad_model *m)
     return CAD_OK;
 }
 
+cad_coded cadp_codes(const cad_model *m, cad_unit_view w, int row)
+{
+    const cad_param *p = &m->params->row[row];
+
+    return p->code ? cad_coded_view((char *)w.frozen + p->at, p->code, p->nested, p->rows, p->cols) : (cad_coded){0};
+}
+
+void cadp_put_weight(const cad_model *m, cad_unit_view w, int row, cad_matmul_args *x)
+{
+    x->codes = cadp_codes(m, w, row);
+    if (!x->codes.code) x->b = cadp_weight(m, w, row);
+}
+
 /* The tensors of a member, or of all members when they are one product. */
 static void put_weight(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i, cad_matmul_args *x)
 {
-    const cad_param *p = &m->params->row[l->part[i].weight];
-
-    if (p->code) {
-        x->codes = cad_coded_view((char *)w.frozen + p->at, p->code, p->nested, p->rows, p->cols);
-        return;
-    }
-    x->b = cadp_weight(m, w, l->part[i].weight);
+    cadp_put_weight(m, w, l->part[i].weight, x);
     if (l->fused) x->b.rows = l->out;
 }
 
@@ -175,12 +182,17 @@ static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, cad_unit
 static cad_status dropped_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor v, cad_tensor dy, cad_tensor dz, cad_tensor dx, int i)
 {
     const cadp_part *p = &l->part[i];
-    bool stretched = p->magnitude >= 0;
-    cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols), weight = stretched ? cadp_weight(m, w, p->weight) : (cad_tensor){0};
+    cad_tensor t = cad_view(m->drop.data, m->act, dx.rows, dx.cols);
 
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = v, .b = cadp_weight(m, w, p->a), .alpha = p->scale}));
-    if (stretched) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = dz, .b = weight, .alpha = 1, .beta = 1}));
-    if (stretched) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = t, .a = dy, .b = weight, .alpha = -1, .beta = 1}));
+    if (p->magnitude >= 0) {
+        cad_matmul_args more = {.c = t, .a = dz, .alpha = 1, .beta = 1};
+        cadp_put_weight(m, w, p->weight, &more);
+        CAD_TRY(cad_matmul(m->device, &more));
+        more.a = dy;
+        more.alpha = -1;
+        CAD_TRY(cad_matmul(m->device, &more));
+    }
     return cad_dropout(m->device, &(cad_dropout_args){.y = dx, .x = t, .p = m->method.dropout, .seed = m->method.seed, .index = m->seed_index, .site = l->site + (uint32_t)i, .accumulate = true});
 }
 

@@ -98,6 +98,8 @@ CAD_CHECKED cad_status cadp_read_quantization(cad_arch *out, const cad_node *n, 
 /* A parameter in the unit's view; its gradient in the unit's flat gradient. `row` -1: none. */
 cad_tensor cadp_weight(const cad_model *m, cad_unit_view w, int row);
 cad_tensor cadp_grad(const cad_model *m, void *grads, int row); /* none for a frozen one */
+cad_coded cadp_codes(const cad_model *m, cad_unit_view w, int row); /* none for one that is not held as codes */
+void cadp_put_weight(const cad_model *m, cad_unit_view w, int row, cad_matmul_args *x); /* b or codes */
 static inline int cadp_find(const cad_model *m, int unit, cad_role role, cad_piece piece) { return m->params->find[unit][role][piece]; }
 static inline cadp_linear *cadp_pooler(const cad_model *m) { return &m->linear[m->arch->layers * CADP_LINEARS]; } /* parts 0: none */
 CAD_CHECKED cad_status cadp_copy(cad_model *m, cad_tensor to, cad_tensor from, double beta); /* to = from + beta to */

@@ -461,6 +461,7 @@ cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_met
     if (arch->nested) name_outer(p, arch);
     p->stored = arch->code;
     p->stored_nested = arch->code_nested;
+    p->compute = method->compute;
     if (!(status = cad_alloc(&p->train_elems, units, sizeof *p->train_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_elems, units, sizeof *p->frozen_elems, "the parameter table")) &&
         !(status = cad_alloc(&p->frozen_bytes, units, sizeof *p->frozen_bytes, "the parameter table")) &&

@@ -1,18 +1,18 @@
 /* How a parameter lies in memory. */
 #include "model_priv.h"
 
-/* What Transformers hands to bitsandbytes: every linear layer but the heads (families 11.7). Tables of embeddings and norms are none; a router is read by
- * its weight alone and stays as it is. */
-static bool is_linear_weight(const cad_param *p)
+/* What Transformers hands to bitsandbytes: every linear layer but the heads (families 11.7); and, unless told otherwise, matrices of routed experts, which are
+ * none to it. Tables of embeddings and norms are none; a router is read by its weight alone and stays as it is. */
+static bool takes_codes(const cad_param *p, const cad_method *m)
 {
     static const bool other[CAD_ROLES] = {[CAD_ROLE_EMBED] = true, [CAD_ROLE_EMBED_POSITION] = true, [CAD_ROLE_EMBED_TYPE] = true, [CAD_ROLE_HEAD] = true, [CAD_ROLE_LM_HEAD] = true, [CAD_ROLE_ROUTER] = true, [CAD_ROLE_COLUMNS] = true};
 
-    return p->piece == CAD_PIECE_WEIGHT && p->dims == 2 && !other[p->role];
+    return p->piece == CAD_PIECE_WEIGHT && (p->dims == 2 || (p->dims == 3 && !m->plain_experts)) && !other[p->role];
 }
 
 void cadp_choose_storage(cad_param *p, const cad_method *m)
 {
-    if (m->code == CAD_PLAIN || !is_linear_weight(p) || (m->lora && p->trains)) return;
+    if (m->code == CAD_PLAIN || !takes_codes(p, m) || (m->lora && p->trains)) return;
     p->code = m->code;
     p->nested = m->nested && m->code != CAD_INT8;
     p->trains = false;

@@ -1,5 +1,5 @@
 /* Matrices that bitsandbytes saved as codes: NAME.weight (U8, or I8 with NAME.SCB beside it), NAME.weight.absmax, .quant_map, .nested_absmax,
- * .nested_quant_map and .quant_state.bitsandbytes__nf4, whose bytes are JSON. */
+ * .nested_quant_map and .quant_state.bitsandbytes__nf4, whose bytes are JSON. Routed experts (its nn.parametrize) have no ".weight" and three dimensions. */
 #include "model_priv.h"
 
 #include <stdio.h>
@@ -36,14 +36,23 @@ static cad_status check_map(const place *at, const char *end, const float *map, 
     return memcmp(t->data, map, (size_t)n * 4) ? wrong(at, end, "the values of bitsandbytes", "others") : CAD_OK;
 }
 
+static bool has_shape(const cad_param *p, const cad_node *shape)
+{
+    int64_t want[3];
+    int dims = cad_param_shape(p, want), i = 0;
+
+    if (!shape || shape->kind != CAD_LIST || shape->children != dims) return false;
+    for (const cad_node *n = shape->child; n; n = n->next, i++)
+        if (n->kind != CAD_INT || n->integer != want[i]) return false;
+    return true;
+}
+
 static cad_status check_numbers(const place *at, const char *end, const cad_node *root, float *offset)
 {
-    const cad_node *shape = cad_get(root, "shape");
     int64_t block, block2;
     double mean = 0;
-    bool fits = shape && shape->kind == CAD_LIST && shape->children == 2 && shape->child->integer == at->p->rows && shape->child->next->integer == at->p->cols;
 
-    if (!fits) return wrong(at, end, "the shape of the layer", "another");
+    if (!has_shape(at->p, cad_get(root, "shape"))) return wrong(at, end, "the shape of the layer", "another");
     if (!cad_get_int(root, "blocksize", &block, 0) || block != CAD_QUANT_BLOCK) return wrong(at, end, "blocks of 64", "others");
     if (!at->p->nested) return CAD_OK;
     if (!cad_get_int(root, "nested_blocksize", &block2, 0) || block2 != CAD_SCALE_BLOCK) return wrong(at, end, "nested blocks of 256", "others");
@@ -107,7 +116,7 @@ cad_status cadp_stored_match(cadp_stored **out, const cad_st *st, const cad_para
     return status;
 }
 
-bool cadp_is_stored_code(const cad_param *p, const cad_st_tensor *t) { return p->code && t->dtype == (p->code == CAD_INT8 ? CAD_I8 : CAD_U8); }
+bool cadp_is_stored_code(const cad_param *p, const cad_st_tensor *t) { return p->code && t->dtype == (p->code == CAD_INT8 ? CAD_I8 : CAD_U8) && !(p->code == CAD_INT8 && p->dims == 3); }
 
 /* What of [at, at + n) belongs to a part of `size` bytes that begins at `begin`. */
 static void give(char *out, int64_t at, int64_t n, int64_t begin, const void *part_data, int64_t size)

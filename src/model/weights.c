@@ -124,7 +124,7 @@ static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *row
     return CAD_OK;
 }
 
-/* A checkpoint whose layers are codes in part: what is not would have to stay as it is. */
+/* A checkpoint whose layers are codes in part: what is not would have to stay as it is. Matrices of experts may be either. */
 static cad_status check_codes(const cad_source *s)
 {
     const cad_st_tensor *plain = NULL;
@@ -132,7 +132,7 @@ static cad_status check_codes(const cad_source *s)
 
     for (int i = 0; i < s->params->count; i++) {
         some |= s->stored[i] != NULL;
-        if (s->params->row[i].code && s->tensor[i] && !s->stored[i]) plain = s->tensor[i];
+        if (s->params->row[i].code && s->params->row[i].dims == 2 && s->tensor[i] && !s->stored[i]) plain = s->tensor[i];
     }
     if (!some || !plain) return CAD_OK;
     return cad_fail(CAD_EMODEL, "tensor %s in %s: expected codes as in the other layers, found %s", plain->name, cad_st_file(s->model, plain->file), cad_dtype_name(plain->dtype));
@@ -233,22 +233,55 @@ static float drawn(const cad_source *s, int row, const cad_param *p, int64_t i)
     return (float)(s->head_sd * cad_rng_normal(s->seed, CAD_RNG_INIT, (uint32_t)row, (uint64_t)i));
 }
 
-/* A new magnitude: the norm of its row of the weight, to which B = 0 adds nothing (families 11.8). */
-static cad_status magnitude(const cad_source *s, const cad_param *p, int64_t from, int64_t n, float *out)
+static float length_of(const float *row, int64_t n)
+{
+    double sum = 0;
+
+    for (int64_t j = 0; j < n; j++) sum += (double)row[j] * (double)row[j];
+    return (float)sqrt(sum);
+}
+
+/* A matrix that will be held as codes, as it comes back from them. */
+static cad_status read_through_codes(const cad_source *s, int row, float *w)
+{
+    const cad_param *p = &s->params->row[row];
+    uint16_t *half = (uint16_t *)(void *)w + p->elems;
+    bool narrow = s->params->compute == CAD_BF16;
+
+    CAD_TRY(cad_source_read(s, row, 0, p->elems, narrow ? CAD_BF16 : CAD_F32, narrow ? (void *)half : (void *)w));
+    for (int64_t i = 0; i < p->elems && narrow; i++) w[i] = cad_bf16_to_f32(half[i]);
+    return cad_through_codes(p, s->params->compute, w);
+}
+
+/* New magnitudes: the norms of rows of the weight, to which B = 0 adds nothing (families 11.8). */
+static cad_status magnitudes(const cad_source *s, const cad_param *p, int64_t from, int64_t n, float *out)
 {
     int weight = s->params->find[p->unit][p->role][CAD_PIECE_WEIGHT];
-    int64_t cols = s->params->row[weight].cols;
+    const cad_param *q = &s->params->row[weight];
+    bool whole = q->code && !s->stored[weight];
     float *w;
-    cad_status status = CAD_OK;
+    cad_status status;
 
-    CAD_TRY(cad_alloc(&w, (size_t)cols, sizeof *w, "a row of a weight"));
+    CAD_TRY(cad_alloc(&w, (size_t)(whole ? q->elems : q->cols), sizeof *w, "rows of a weight"));
+    status = whole ? read_through_codes(s, weight, w) : CAD_OK;
     for (int64_t i = 0; i < n && !status; i++) {
-        double sum = 0;
-        status = cad_source_read(s, weight, (from + i) * cols, cols, CAD_F32, w);
-        for (int64_t j = 0; j < cols; j++) sum += (double)w[j] * (double)w[j];
-        out[i] = (float)sqrt(sum);
+        if (!whole) status = cad_source_read(s, weight, (from + i) * q->cols, q->cols, CAD_F32, w);
+        out[i] = length_of(whole ? w + (from + i) * q->cols : w, q->cols);
     }
     cad_free(&w);
+    return status;
+}
+
+static cad_status read_magnitudes(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out)
+{
+    float *wide = out;
+    cad_status status;
+
+    if (as == CAD_F32) return magnitudes(s, &s->params->row[row], from, n, out);
+    CAD_TRY(cad_alloc(&wide, (size_t)n, sizeof *wide, "magnitudes"));
+    status = magnitudes(s, &s->params->row[row], from, n, wide);
+    for (int64_t i = 0; i < n && !status; i++) ((uint16_t *)out)[i] = cad_f32_to_bf16(wide[i]);
+    cad_free(&wide);
     return status;
 }
 
@@ -263,10 +296,9 @@ cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n
     }
     if (s->experts[row] && !s->tensor[row]) return cadp_experts_read(s->experts[row], from, n, as, out);
     if (s->tensor[row]) return cad_st_read(s->tensor[row], from, n, as, out);
+    if (s->params->row[row].piece == CAD_PIECE_MAGNITUDE) return read_magnitudes(s, row, from, n, as, out);
     for (int64_t i = 0; i < n; i++) {
-        float x;
-        if (s->params->row[row].piece == CAD_PIECE_MAGNITUDE) CAD_TRY(magnitude(s, &s->params->row[row], from + i, 1, &x));
-        else x = drawn(s, row, &s->params->row[row], from + i);
+        float x = drawn(s, row, &s->params->row[row], from + i);
         if (as == CAD_F32) wide[i] = x;
         else half[i] = cad_f32_to_bf16(x);
     }

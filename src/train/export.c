@@ -154,7 +154,7 @@ cad_status cad_export(const cad_options *o, const char *checkpoint, const char *
     form f = FORM_CLASSIFIER;
     cad_status status = find_source(&source, checkpoint);
 
-    if (!status) status = choose_form(&f, source.data, format, merge, o->model.load_in_4bit);
+    if (!status) status = choose_form(&f, source.data, format, merge, o->model.load_in_4bit || o->model.load_in_8bit);
     if (!status) status = check_target(output);
     if (!status) status = write_aside(f, o, source.data, format, output, merge);
     if (!status) cad_info("Written to %s", output);

@@ -35,7 +35,24 @@ cad_status cadp_plan_with(const cad_run *r, const cadp_place_to *p, const cadp_s
         t.facts.sequences = s->batch;
         t.facts.tokens = s->batch * t.facts.longest;
     }
+    t.pages = false;
+    CAD_TRY(cadp_plan_total(&t, p->device, p->threads, p->world, total));
+    if (*total <= p->memory || !cadp_may_page(r)) return CAD_OK;
+    t.pages = true;
     return cadp_plan_total(&t, p->device, p->threads, p->world, total);
+}
+
+bool cadp_may_page(const cad_run *r) { return r->o->training.optim == CAD_OPTIM_PAGED_32BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT; }
+
+cad_status cadp_decide_paging(cad_run *r, const cadp_place_to *p)
+{
+    int64_t total;
+
+    r->pages = false;
+    if (!cadp_may_page(r)) return CAD_OK;
+    CAD_TRY(cadp_plan_total(r, p->device, p->threads, p->world, &total));
+    r->pages = total > p->memory;
+    return CAD_OK;
 }
 
 cadp_setting cadp_setting_of(const cad_run *r)
@@ -117,24 +134,6 @@ cad_status cadp_print_alternatives(cad_run *r, const cadp_place_to *p)
 
 /* ---- before a run loads anything ---- */
 
-/* What a rank's device offers: of the host's memory its share, as far as the control group allows. */
-int64_t cadp_memory_here(const cad_run *r, int ranks)
-{
-    int64_t bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), limit = 0, left, all;
-    char *text;
-    size_t n;
-
-    if (r->o->runtime.device_memory) return r->o->runtime.device_memory;
-    if (r->device) cad_device_memory(r->device, &left, &all);
-    if (r->device && all) return all;
-    if (cad_is_file("/sys/fs/cgroup/memory.max") && !cad_read_file(&text, &n, "/sys/fs/cgroup/memory.max", 64, CAD_ERESOURCE)) {
-        if (sscanf(text, "%" SCNd64, &limit) == 1 && limit > 0) bytes = cad_min(bytes, limit);
-        cad_free(&text);
-    }
-    cad_clear();
-    return bytes / cad_max(1, ranks);
-}
-
 static cad_status try_one(const cad_run *r, const cadp_place_to *p, const cadp_setting *s, int *found)
 {
     int64_t total;
@@ -207,20 +206,19 @@ static cad_status refuse(const cad_run *r, const cadp_place_to *p, int64_t total
 
 cad_status cadp_settle_memory(cad_run *r)
 {
-    cadp_place_to p = {r->device ? cad_device_name(r->device) : "cpu", cadp_threads(r), r->size, cadp_memory_here(r, cad_comm_local_size(r->comm))};
+    cadp_place_to p = {.device = r->device ? cad_device_name(r->device) : "cpu", .threads = cadp_threads(r), .world = r->size};
     bool chooses = r->o->runtime.gradient_checkpointing == CAD_CHECKPOINT_AUTO;
     cadp_setting s = cadp_setting_of(r);
     int64_t total = 0;
-    int64_t left, all;
     char needs[32], most[32];
 
-    if (r->device) cad_device_memory(r->device, &left, &all);
-    if (r->device && all) p.memory = left; /* a GPU's own, less what the driver took */
+    CAD_TRY(cadp_memory_of_all(r, &p.memory));
     for (int k = 0; k < (chooses ? 3 : 1); k++) {
         if (chooses) s.recompute = recomputes[k];
         CAD_TRY(cadp_plan_with(r, &p, &s, &total));
         r->method.recompute = s.recompute;
         if (total > p.memory) continue;
+        CAD_TRY(cadp_decide_paging(r, &p));
         if (chooses && !r->rank) cad_info("gradient_checkpointing: %s, the fastest whose plan of %s fits %s", cadp_recompute_name(s.recompute), cadp_size_text(needs, total), cadp_size_text(most, p.memory));
         return CAD_OK;
     }

@@ -70,7 +70,8 @@ static cad_status find_codes(merge *m, const cad_options *o)
     if (!status && cad_is_file(path.data)) status = cad_json_read(&run, path.data, 16 << 20, CAD_ECHECKPOINT);
     if (!status && run) model = cad_get(cad_get(run->root, "config"), "model");
     if (model && cad_get_bool(model, "load_in_4bit", &trained.model.load_in_4bit, false) && cad_get_bool(model, "load_in_8bit", &trained.model.load_in_8bit, false) &&
-        cad_get_bool(model, "bnb_4bit_use_double_quant", &trained.model.bnb_4bit_use_double_quant, false) && cad_get_string(model, "bnb_4bit_quant_type", &type, "nf4"))
+        cad_get_bool(model, "bnb_4bit_use_double_quant", &trained.model.bnb_4bit_use_double_quant, false) && cad_get_bool(model, "quantize_experts", &trained.model.quantize_experts, true) &&
+        cad_get_string(model, "bnb_4bit_quant_type", &type, "nf4"))
         trained.model.bnb_4bit_quant_type = strcmp(type, "fp4") ? CAD_BNB_NF4 : CAD_BNB_FP4;
     if (model && (!cad_get_bool(cad_get(cad_get(run->root, "config"), "training"), "bf16", &trained.training.bf16, false) || !cad_get_string(model, "bnb_4bit_compute_dtype", &type, NULL)))
         type = NULL;
@@ -201,7 +202,7 @@ static cad_status bring_through_codes(merge *m, int row)
     half = (uint16_t *)(void *)m->whole + p->elems;
     CAD_TRY(cad_source_read(m->source, row, 0, p->elems, m->computed, m->computed == CAD_BF16 ? (void *)half : m->whole));
     for (int64_t i = 0; i < p->elems && m->computed == CAD_BF16; i++) m->whole[i] = cad_bf16_to_f32(half[i]);
-    return cadp_through_codes(p, m->computed, m->whole);
+    return cad_through_codes(p, m->computed, m->whole);
 }
 
 static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)

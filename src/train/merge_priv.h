@@ -13,11 +13,6 @@ CAD_CHECKED cad_status cadp_merge(const cad_options *o, const char *adapter_dir,
 typedef struct cadp_probed { const cad_arch *arch; const cad_method *method; const char *dir, *adapter_dir; } cadp_probed;
 CAD_CHECKED cad_status cadp_probe(const cad_options *o, const cadp_probed *a, const cadp_probed *b, double *off, double *largest);
 
-/* export_codes.c: a copy of a model directory whose linear weights are codes of 4 bits, as the options say. */
+/* export_codes.c: a copy of a model directory whose linear weights are codes of 4 or 8 bits, as the options say. */
 CAD_CHECKED cad_status cadp_write_codes(const cad_options *o, const char *from, const char *to);
-
-/* through_codes.c: by all threads, as cad_quantise_4bit; */
-void cadp_to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales);
-/* The matrix of a row that is held as codes, in place: quantised and turned back, rounded to the dtype it computes in. */
-CAD_CHECKED cad_status cadp_through_codes(const cad_param *p, cad_dtype compute, float *x);
 #endif

@@ -29,7 +29,7 @@ static cad_status open_shadow(cad_run *s, const cad_run *r, const char *device, 
 {
     char name[64], ranks[32];
 
-    *s = (cad_run){.o = r->o, .what = r->what, .link = r->link, .arch = r->arch, .method = r->method, .facts = r->facts, .exact = r->exact, .size = world, .lock = -1};
+    *s = (cad_run){.o = r->o, .what = r->what, .link = r->link, .arch = r->arch, .method = r->method, .facts = r->facts, .exact = r->exact, .pages = r->pages, .size = world, .lock = -1};
     snprintf(name, sizeof name, "plan:%s", device);
     snprintf(ranks, sizeof ranks, "plan:%d", world);
     s->facts.micros = cad_max(1, cad_ceil_div(s->facts.atoms_per_step, world));
@@ -150,7 +150,7 @@ static int64_t host_bytes(const cad_run *s)
     const cadp_facts *f = &s->facts;
     int64_t batch = (int64_t)cad_batch_bytes(f->tokens, f->sequences, f->beside), piece = CAD_STATE_PIECE * (4 + (s->method.compute == CAD_BF16 ? 2 : 0));
 
-    return 2 * batch * f->micros * s->size + piece + cad_comm_scratch_bytes(s->comm);
+    return 2 * batch * f->micros * s->size + piece + cad_comm_scratch_bytes(s->comm) + cad_zero_host_bytes(s->zero);
 }
 
 /* Rank 0 of the world has the largest parts (zero's cut), so that its sums are the worst rank's. */
@@ -261,6 +261,7 @@ cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, co
     int64_t batch, trainable, all;
     double flop;
 
+    CAD_TRY(cadp_decide_paging(r, &p));
     CAD_TRY(plan_sums(r, p.device, threads, world, &s));
     CAD_TRY(count_parameters(r, &trainable, &all, &flop));
     CAD_TRY(cad_json_begin(j, key, '{'));
@@ -286,6 +287,7 @@ static cad_status print_table(cad_run *r, int world, int64_t memory)
     double flop;
     sums s;
 
+    CAD_TRY(cadp_decide_paging(r, &p));
     CAD_TRY(plan_sums(r, p.device, threads, world, &s));
     CAD_TRY(count_parameters(r, &trainable, &all, &flop));
     CAD_TRY(largest_batch(r, &p, &batch));

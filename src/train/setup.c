@@ -67,7 +67,6 @@ static cad_status method_from_options(cad_run *r)
     CAD_TRY(cadp_choose_codes(r));
     if (r->adapter.r) cad_method_take_adapter(m, &r->adapter); /* the adapter's own file decides its shape */
     else if (o->model.lora.enabled) cadp_lora_from_options(o, m);
-    if (m->dora && m->code) return cad_fail(CAD_EUSAGE, "use_dora: expected false over a base of %s, found true: this version measures magnitudes of plain weights only", cad_code_name(m->code));
     m->dropout = o->model.lora.lora_dropout;
     m->causal = r->what.purpose == CAD_RUN_SCORE || r->what.purpose == CAD_RUN_GENERATE || cadp_is_sft(r);
     if (m->causal) m->train_head = false;
@@ -142,17 +141,25 @@ int cadp_threads(const cad_run *r)
     return (int)cad_max(1, cores / (r->comm ? cad_comm_local_size(r->comm) : 1));
 }
 
-static cad_limits limits_of(const cad_run *r)
-{
-    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_EXPLAIN, r->size == 1 || r->o->runtime.zero_stage < 3, r->facts.kept};
-}
-
 static cad_zero_options zero_options(const cad_run *r)
 {
     int stage = (int)r->o->runtime.zero_stage;
 
     return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute, .link = r->link,
-                              .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT};
+                              .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT, .paged = r->pages,
+                              .host_states = r->o->runtime.offload_optimizer == CAD_OFFLOAD_CPU, .host_frozen = r->o->runtime.offload_param == CAD_OFFLOAD_CPU};
+}
+
+/* A unit that visits leaves: its view does not last. */
+static bool views_last(const cad_run *r)
+{
+    if (r->o->runtime.zero_stage < 3) return true;
+    return r->size == 1 && (r->o->runtime.offload_param != CAD_OFFLOAD_CPU || cad_device_is_host(r->device));
+}
+
+static cad_limits limits_of(const cad_run *r)
+{
+    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_EXPLAIN, views_last(r), r->facts.kept};
 }
 
 static cad_status open_params(cad_run *r)

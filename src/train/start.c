@@ -46,7 +46,7 @@ static void say_plan(const cad_run *r)
 /* How the frozen weights and the moments are held, and what was asked for that means nothing on this device. */
 static void say_storage(const cad_run *r)
 {
-    int64_t count = 0, bytes = 0;
+    int64_t count = 0, bytes = 0, experts = 0;
     int optim = r->o->training.optim;
     bool paged = optim == CAD_OPTIM_PAGED_32BIT || optim == CAD_OPTIM_PAGED_8BIT;
 
@@ -54,11 +54,20 @@ static void say_storage(const cad_run *r)
         if (r->params->row[i].code) {
             count += r->params->row[i].elems;
             bytes += r->params->row[i].bytes;
+            if (r->params->row[i].dims == 3) experts += r->params->row[i].elems;
         }
     if (count)
         cad_info("Frozen weights: %.1f million numbers as %s%s, %.3f bits each with their scales", (double)count / 1e6, cad_code_name(r->method.code), r->method.nested && r->method.code != CAD_INT8 ? " under nested scales" : "",
                  8.0 * (double)bytes / (double)count);
+    if (experts)
+        cad_info("Routed experts: %.1f million of them; model.quantize_experts false would leave these as numbers, as Transformers does", (double)experts / 1e6);
     if (optim == CAD_OPTIM_8BIT || optim == CAD_OPTIM_PAGED_8BIT) cad_info("Optimizer: moments in 8 bits, a scale for every 256; tensors of fewer than 4096 elements in fp32");
+    if (r->pages && !cad_device_is_host(r->device))
+        cad_info("Optimizer: device memory is short, so %.1f MiB of moments lie in host memory and visit the device in pages", (double)cad_zero_host_bytes(r->zero) / 0x1p20);
+    else if (cad_zero_host_bytes(r->zero))
+        cad_info("Offload: %.1f MiB lie in host memory:%s%s", (double)cad_zero_host_bytes(r->zero) / 0x1p20, r->o->runtime.offload_optimizer ? " masters and moments, the host makes the step;" : "",
+                 r->o->runtime.offload_param ? " frozen weights" : "");
+    if (r->o->runtime.offload_param && r->o->runtime.zero_stage < 3) cad_warn("offload", "runtime.offload_param: expected zero_stage 3, found %d; weights stay on the device", (int)r->o->runtime.zero_stage);
     if (cad_device_on_host(r->device) && (paged || r->o->runtime.offload_optimizer || r->o->runtime.offload_param))
         cad_info("Paging and offload: device %s is the host itself, so nothing moves and the numbers are the same", cad_device_name(r->device));
 }

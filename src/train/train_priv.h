@@ -63,6 +63,7 @@ struct cad_run {
     cad_model *model;
     cadp_facts facts;
     bool exact;
+    bool pages;                  /* optim paged_…, and the plan without pages does not fit the device */
     char *model_dir, *tokenizer_dir, *adapter_dir; /* resolved */
     char *source_config;         /* text of config.json of model_dir */
     char *demo_dir;              /* rank 0: the demo's files when nothing may be left behind */

@@ -62,7 +62,7 @@ cadp_span cadp_span_of(const cad_zero *z, int row, cad_state what)
     return is_scale(what) ? (cadp_span){p->at / CAD_SCALE_BLOCK, CAD_SCALE_BLOCK} : (cadp_span){p->at, 1};
 }
 
-typedef struct local { char *data; uint8_t *codes; float *scales; int64_t first; bool is_signed; } local;
+typedef struct local { cad_device *at; char *data; uint8_t *codes; float *scales; int64_t first; bool is_signed; } local;
 
 /* Numbers [at, at + n) of the span: where they lie in this rank's memory. */
 static local find(const cad_zero *z, int row, cad_state what, int64_t at)
@@ -72,12 +72,12 @@ static local find(const cad_zero *z, int row, cad_state what, int64_t at)
     char *moments = is_square(what) ? u->v : u->m;
     cadp_place p;
 
-    if (what == CAD_STATE_PARAM) return (local){.data = (char *)(u->master + (at - u->own))};
+    if (what == CAD_STATE_PARAM) return (local){.at = cadp_masters_at(z), .data = (char *)(u->master + (at - u->own))};
     CAD_ASSERT(cadp_place_of(z, row, &p));
-    if (is_scale(what)) return (local){.data = (char *)(scales + p.scale + (at - p.at / CAD_SCALE_BLOCK))};
-    if (!p.coded) return (local){.data = moments + p.byte + (at - p.at) * 4};
+    if (is_scale(what)) return (local){.at = cadp_moments_at(z), .data = (char *)(scales + p.scale + (at - p.at / CAD_SCALE_BLOCK))};
+    if (!p.coded) return (local){.at = cadp_moments_at(z), .data = moments + p.byte + (at - p.at) * 4};
     at -= p.at;
-    return (local){.codes = (uint8_t *)moments + p.byte + at, .scales = scales + p.scale + (p.first + at) / CAD_SCALE_BLOCK, .first = (p.first + at) % CAD_SCALE_BLOCK, .is_signed = !is_square(what)};
+    return (local){.at = cadp_moments_at(z), .codes = (uint8_t *)moments + p.byte + at, .scales = scales + p.scale + (p.first + at) / CAD_SCALE_BLOCK, .first = (p.first + at) % CAD_SCALE_BLOCK, .is_signed = !is_square(what)};
 }
 
 static int64_t blocks_of(const local *l, int64_t n) { return cad_ceil_div(l->first + n, CAD_SCALE_BLOCK); }
@@ -87,9 +87,9 @@ cad_status cadp_state_get(cad_zero *z, int row, cad_state what, int64_t at, int6
     local l = find(z, row, what, at);
     const float *map = cad_dynamic_map(l.is_signed);
 
-    if (l.data) return cad_device_download(z->device, out, l.data, n * 4);
-    CAD_TRY(cad_device_download(z->device, z->codes, l.codes, n));
-    CAD_TRY(cad_device_download(z->device, z->scales, l.scales, blocks_of(&l, n) * 4));
+    if (l.data) return cad_device_download(l.at, out, l.data, n * 4);
+    CAD_TRY(cad_device_download(l.at, z->codes, l.codes, n));
+    CAD_TRY(cad_device_download(l.at, z->scales, l.scales, blocks_of(&l, n) * 4));
     for (int64_t i = 0; i < n; i++) out[i] = map[z->codes[i]] * z->scales[(l.first + i) / CAD_SCALE_BLOCK];
     return CAD_OK;
 }
@@ -113,11 +113,11 @@ cad_status cadp_state_put(cad_zero *z, int row, cad_state what, int64_t at, int6
     local l = find(z, row, what, at);
     const float *map = cad_dynamic_map(l.is_signed);
 
-    if (l.data) return cad_device_upload(z->device, l.data, values, n * 4);
-    CAD_TRY(cad_device_download(z->device, z->scales, l.scales, blocks_of(&l, n) * 4));
+    if (l.data) return cad_device_upload(l.at, l.data, values, n * 4);
+    CAD_TRY(cad_device_download(l.at, z->scales, l.scales, blocks_of(&l, n) * 4));
     for (int64_t i = 0; i < n; i++) {
         float scale = z->scales[(l.first + i) / CAD_SCALE_BLOCK];
         z->codes[i] = scale > 0 ? nearest(map, values[i] / scale) : 0;
     }
-    return cad_device_upload(z->device, l.codes, z->codes, n);
+    return cad_device_upload(l.at, l.codes, z->codes, n);
 }

@@ -37,7 +37,7 @@ static cad_status load_frozen(filler *f, const cad_param *p, int64_t from, int64
     int64_t low = cadp_frozen_low(z, u), at, bytes;
 
     if (!cadp_common(p->at + from * z->each, n * z->each, low, cadp_frozen_high(z, u), &at, &bytes)) return CAD_OK;
-    return fill(f, (at - p->at) / z->each, bytes / z->each, z->o.compute, u->frozen + (at - low));
+    return fill(z->o.host_frozen ? &(filler){z, f->read, f->with, f->row, NULL} : f, (at - p->at) / z->each, bytes / z->each, z->o.compute, u->frozen + (at - low));
 }
 
 static cad_status load_piece(filler *f, const cad_param *p, int64_t from, int64_t n)
@@ -48,8 +48,8 @@ static cad_status load_piece(filler *f, const cad_param *p, int64_t from, int64_
 
     if (!p->trains) return load_frozen(f, p, from, n);
     if (cadp_common(p->at + from, n, low, high, &at, &count)) CAD_TRY(fill(f, at - p->at, count, z->o.compute, u->train + (at - low) * z->each));
-    if (!z->o.train || z->o.compute == CAD_F32 || !cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count)) return CAD_OK;
-    return fill(f, at - p->at, count, CAD_F32, u->master + (at - u->own));
+    if (!z->o.train || (z->o.compute == CAD_F32 && !z->o.host_states) || !cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count)) return CAD_OK;
+    return fill(z->o.host_states ? &(filler){z, f->read, f->with, f->row, NULL} : f, at - p->at, count, CAD_F32, u->master + (at - u->own));
 }
 
 /* The reason of a failure is the thread's own and is carried over. */

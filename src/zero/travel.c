@@ -1,15 +1,14 @@
 /* Units come and go (stage 3), gradients leave for their owners (stage 2, 3). */
 #include "zero_priv.h"
 
-static bool visits(const cad_zero *z) { return z->o.stage == 3 && z->size > 1; }
-
-/* This rank's part into its place, then everybody's parts over the wire. */
-static cad_status gather(cad_zero *z, char *buffer, const char *part, const int64_t *cut, cad_num type, int64_t each, cad_request *r)
+/* This rank's part into its place (up from the host, where it lies there), then everybody's parts over the wire. */
+static cad_status gather(cad_zero *z, char *buffer, const char *part, bool goes_up, const int64_t *cut, cad_num type, int64_t each, cad_request *r)
 {
     int64_t at = cut[z->rank], n = cut[z->rank + 1] - at;
 
     if (!cut[z->size]) return CAD_OK;
-    if (n) CAD_TRY(cad_device_copy(z->device, buffer + at * each, part, n * each));
+    if (n) CAD_TRY((goes_up ? cad_device_upload : cad_device_copy)(z->device, buffer + at * each, part, n * each));
+    if (z->size == 1) return CAD_OK;
     return cad_link_gather(z->link, buffer, cut, type, r);
 }
 
@@ -18,13 +17,13 @@ cad_status cad_zero_fetch(cad_zero *z, int unit)
     cadp_visit *v = &z->visit[unit % 2];
     cadp_unit *u = &z->unit[unit];
 
-    if (!visits(z)) return CAD_OK;
+    if (!cadp_visits(z)) return CAD_OK;
     CAD_ASSERT(v->unit == -1 || v->unit == unit);
     if (v->unit == unit) return CAD_OK;
     v->unit = unit;
     v->waiting = true;
-    CAD_TRY(gather(z, v->memory, u->train, u->cut, cadp_compute_num(z), z->each, &v->train));
-    return gather(z, v->memory + cadp_visit_frozen(z, u), u->frozen, u->fcut, CAD_NUM_U8, 1, &v->frozen);
+    CAD_TRY(gather(z, v->memory, u->train, false, u->cut, cadp_compute_num(z), z->each, &v->train));
+    return gather(z, v->memory + cadp_visit_frozen(z, u), u->frozen, z->o.host_frozen, u->fcut, CAD_NUM_U8, 1, &v->frozen);
 }
 
 cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
@@ -33,11 +32,11 @@ cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
     cadp_unit *u = &z->unit[unit];
 
     *out = (cad_unit_view){u->train, u->frozen};
-    if (!visits(z)) return CAD_OK;
+    if (!cadp_visits(z)) return CAD_OK;
     CAD_ASSERT(v->unit == unit);
     if (v->waiting) {
-        CAD_TRY(cad_link_wait(z->link, &v->train));
-        CAD_TRY(cad_link_wait(z->link, &v->frozen));
+        if (z->size > 1) CAD_TRY(cad_link_wait(z->link, &v->train));
+        if (z->size > 1) CAD_TRY(cad_link_wait(z->link, &v->frozen));
         v->waiting = false;
     }
     *out = (cad_unit_view){v->memory, v->memory + cadp_visit_frozen(z, u)};
@@ -46,7 +45,7 @@ cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
 
 cad_status cad_zero_release(cad_zero *z, int unit)
 {
-    if (visits(z)) z->visit[unit % 2].unit = -1;
+    if (cadp_visits(z)) z->visit[unit % 2].unit = -1;
     cad_comm_progress(z->comm);
     return CAD_OK;
 }

@@ -25,26 +25,28 @@ static cad_status take_zeroed(cad_zero *z, cad_arena *a, cad_category c, const c
     void *p;
 
     CAD_TRY(cad_arena_take(a, c, name, bytes, out));
+    (void)z;
     memcpy(&p, out, sizeof p);
-    return p ? cad_device_zero(z->device, p, bytes) : CAD_OK;
+    return p ? cad_device_zero(a->device, p, bytes) : CAD_OK;
 }
 
 static cad_status hold_unit(cad_zero *z, cad_arena *a, cadp_unit *u)
 {
     bool adapters = z->params->trainable < z->params->all;
     int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_frozen_high(z, u) - cadp_frozen_low(z, u), bytes, scales;
+    cad_arena *moments = z->o.paged || z->o.host_states ? &z->host_arena : a, *masters = z->o.host_states ? &z->host_arena : a, *still = z->o.host_frozen ? &z->host_arena : a;
 
     CAD_TRY(cad_arena_take(a, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
-    CAD_TRY(cad_arena_take(a, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
-    cad_arena_share(a, CAD_MEM_QUANTISATION, cadp_scale_bytes(z, (int)(u - z->unit)));
+    CAD_TRY(cad_arena_take(still, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
+    cad_arena_share(still, CAD_MEM_QUANTISATION, cadp_scale_bytes(z, (int)(u - z->unit)));
     if (!z->o.train || !u->own_n) return CAD_OK;
-    if (z->o.compute == CAD_F32) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
-    else CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "master parameters", u->own_n * 4, &u->master));
+    if (z->o.compute == CAD_F32 && !z->o.host_states) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
+    else CAD_TRY(cad_arena_take(masters, CAD_MEM_OPTIMIZER, "master parameters", u->own_n * 4, &u->master));
     cadp_moment_sizes(z, (int)(u - z->unit), &bytes, &scales);
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "first moments", bytes, &u->m));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "second moments", bytes, &u->v));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "scales of first moments", scales * 4, &u->scale_m));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_OPTIMIZER, "scales of second moments", scales * 4, &u->scale_v));
+    CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "first moments", bytes, &u->m));
+    CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "second moments", bytes, &u->v));
+    CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "scales of first moments", scales * 4, &u->scale_m));
+    CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "scales of second moments", scales * 4, &u->scale_v));
     return cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient sums", u->own_n * (int64_t)cadp_sum_bytes(z), &u->sum);
 }
 
@@ -66,12 +68,32 @@ static cad_status take_travel(cad_zero *z, cad_arena *a, int parity)
     int64_t train, all, part, sum = (int64_t)cadp_sum_bytes(z);
 
     largest_of(z, parity, &train, &all, &part);
-    if (z->size > 1 && z->o.stage == 3) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "visiting unit", all, &z->visit[parity].memory));
+    if (cadp_visits(z)) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "visiting unit", all, &z->visit[parity].memory));
     if (!z->o.train || z->direct) return CAD_OK;
     CAD_TRY(cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient of a unit", train * 4, &t->grad));
     if (z->size > 1) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "summed part", part * sum, &t->part));
     if (z->cut_grads && z->fixed) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "gradient in fixed point", train * sum, &t->fixed));
     return CAD_OK;
+}
+
+/* Room for a page of the step, where moments lie on the host. */
+static cad_status take_pages(cad_zero *z, cad_arena *a)
+{
+    enum { SCALES = CADP_PAGE / CAD_SCALE_BLOCK + 1 };
+    int64_t most = 0;
+
+    for (int i = 0; i < z->units; i++) most = cad_max(most, z->unit[i].own_n);
+    most = cad_min(most, CADP_PAGE);
+    if (!z->o.train || !most || !z->host) return CAD_OK;
+    if (z->o.host_states) {
+        CAD_TRY(cad_arena_take(&z->host_arena, CAD_MEM_WORK, "a page of gradients", most * 4, &z->page_m));
+        return z->o.compute == CAD_F32 ? CAD_OK : cad_arena_take(&z->host_arena, CAD_MEM_WORK, "a page of parameters", most * 2, &z->page_copy);
+    }
+    if (!z->o.paged) return CAD_OK;
+    CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "a page of moments", most * 4, &z->page_m));
+    CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "a page of moments", most * 4, &z->page_v));
+    CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "a page of scales", z->o.coded ? SCALES * 4 : 0, &z->page_scale_m));
+    return cad_arena_take(a, CAD_MEM_OPTIMIZER, "a page of scales", z->o.coded ? SCALES * 4 : 0, &z->page_scale_v);
 }
 
 static cad_status take_step(cad_zero *z, cad_arena *a)
@@ -115,6 +137,7 @@ static cad_status build(cad_zero *z, cad_arena *a)
         z->visit[i].unit = z->travel[i].unit = -1;
         CAD_TRY(take_travel(z, a, i));
     }
+    CAD_TRY(take_pages(z, a));
     return take_step(z, a);
 }
 
@@ -125,6 +148,28 @@ static cad_status agreed_room(cad_zero **out, cad_comm *comm)
 
     if (status) cad_free(out);
     return status;
+}
+
+/* The host beside the device: where that is the host itself, nothing moves. */
+static cad_status open_host(cad_zero *z)
+{
+    bool is_host = cad_device_is_host(z->device);
+
+    z->o.host_states = z->o.host_states && z->o.train && !is_host;
+    z->o.paged = z->o.paged && z->o.train && !is_host && !z->o.host_states;
+    z->o.host_frozen = z->o.host_frozen && z->o.stage == 3 && !is_host;
+    if (!z->o.host_states && !z->o.paged && !z->o.host_frozen) return CAD_OK;
+    CAD_TRY(cad_device_open(&z->host, cad_device_pretends(z->device) ? "plan:cpu" : "cpu", 0));
+    z->host_arena.device = z->host;
+    return CAD_OK;
+}
+
+int64_t cad_zero_host_bytes(const cad_zero *z)
+{
+    int64_t sum = 0;
+
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) sum += z->host_arena.total[c];
+    return sum;
 }
 
 cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *comm, cad_arena *arena, const cad_zero_options *o)
@@ -148,6 +193,7 @@ cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *com
     z->direct = z->size == 1 && o->atoms_per_step == 1;
     z->cut_grads = z->size > 1 && o->stage >= 2;
     status = cad_link_open(&z->link, comm, z->device, o->link ? o->link : "host");
+    if (!status) status = cad_comm_agree(comm, open_host(z));
     if (!status) status = cad_comm_agree(comm, build(z, arena)); /* a link is left by all ranks together */
     if (status) cad_zero_close(out);
     return status;
@@ -164,6 +210,8 @@ void cad_zero_close(cad_zero **z)
         cad_free(&(*z)->unit[i].fcut);
     }
     cad_link_close(&(*z)->link);
+    if ((*z)->host) cad_arena_close(&(*z)->host_arena);
+    if (cad_device_close(&(*z)->host)) cad_clear();
     cad_free(&(*z)->unit);
     cad_free(&(*z)->offsets);
     cad_free(&(*z)->piece);

@@ -17,7 +17,7 @@ typedef struct cadp_unit {
     bool fresh;            /* nothing in sum yet */
 } cadp_unit;
 
-enum { CADP_FROZEN_CHUNK = 1024 };
+enum { CADP_FROZEN_CHUNK = 1024, CADP_PAGE = 1 << 20 }; /* elements of a page */
 
 /* Room for a unit that visits (stage 3), by the unit's parity: neighbours never share. */
 typedef struct cadp_visit { char *memory; int unit; cad_request train, frozen; bool waiting; } cadp_visit;
@@ -28,6 +28,10 @@ struct cad_zero {
     const cad_params *params;
     cad_comm *comm;
     cad_device *device;
+    cad_device *host;      /* what lies and is computed beside the device; NULL: nothing is */
+    cad_arena host_arena;
+    char *page_m, *page_v, *page_copy; /* a page: paged, on the device; host_states, page_m is the gradient on the host, page_copy the parameters in BF16 */
+    float *page_scale_m, *page_scale_v;
     cad_link *link;        /* how units and gradients travel */
     cad_zero_options o;
     int rank, size, units;
@@ -60,6 +64,10 @@ static inline size_t cadp_sum_bytes(const cad_zero *z) { return z->fixed ? 8 : 4
 static inline cad_num cadp_sum_num(const cad_zero *z) { return z->fixed ? CAD_NUM_I64 : CAD_NUM_F32; }
 static inline cad_num cadp_compute_num(const cad_zero *z) { return z->o.compute == CAD_BF16 ? CAD_NUM_BF16 : CAD_NUM_F32; }
 static inline bool cadp_whole(const cad_zero *z) { return z->o.stage < 3; }
+static inline bool cadp_visits(const cad_zero *z) { return z->o.stage == 3 && (z->size > 1 || z->o.host_frozen); }
+/* Where moments, and where masters lie. */
+static inline cad_device *cadp_moments_at(const cad_zero *z) { return z->o.paged || z->o.host_states ? z->host : z->device; }
+static inline cad_device *cadp_masters_at(const cad_zero *z) { return z->o.host_states ? z->host : z->device; }
 static inline cad_tensor cadp_flat(void *data, cad_dtype dtype, int64_t n) { return cad_view(data, dtype, 1, n); }
 CAD_CHECKED cad_status cadp_finish_travel(cad_zero *z, int parity);
 CAD_CHECKED cad_status cadp_add_to_sum(cad_zero *z, cadp_unit *u, const void *part);

@@ -98,27 +98,92 @@ static cad_status global_norm(cad_zero *z, double *out)
     return CAD_OK;
 }
 
+/* Elements [done, done + n) of the own part of a row, as a call of AdamW takes them. */
+typedef struct piece { const cad_zero_step_args *a; cad_tensor p, m, v, scale_m, scale_v, g, copy; double decay, clip; int64_t first; bool coded; } piece;
+
+static cad_status move(cad_device *d, const piece *x)
+{
+    const cad_zero_step_args *a = x->a;
+
+    if (x->coded)
+        return cad_adamw8(d, &(cad_adamw8_args){.p = x->p, .m = x->m, .v = x->v, .scale_m = x->scale_m, .scale_v = x->scale_v, .g = x->g, .copy = x->copy, .lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2,
+                                                .eps = a->eps, .decay = x->decay, .clip = x->clip, .step = a->step, .first = x->first});
+    return cad_adamw(d, &(cad_adamw_args){.p = x->p, .m = x->m, .v = x->v, .g = x->g, .copy = x->copy, .lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = x->decay, .clip = x->clip,
+                                          .step = a->step});
+}
+
+static int64_t bytes_of(cad_tensor t) { return t.rows * t.cols * (int64_t)cad_dtype_bytes(t.dtype); }
+
+/* A tensor that lies on the host goes up into a page, or comes down from there again. */
+static cad_status bring(cad_zero *z, cad_tensor *t, void *page)
+{
+    CAD_TRY(cad_device_upload(z->device, page, t->data, bytes_of(*t)));
+    t->data = page;
+    return CAD_OK;
+}
+
+/* What lies on the host has no numbers where a device only counts. */
+static cad_status down(cad_zero *z, void *to, const void *from, int64_t bytes) { return cad_device_pretends(z->device) ? CAD_OK : cad_device_download(z->device, to, from, bytes); }
+
+static cad_status move_page(cad_zero *z, const piece *x)
+{
+    piece y = *x;
+
+    CAD_TRY(bring(z, &y.m, z->page_m));
+    CAD_TRY(bring(z, &y.v, z->page_v));
+    if (x->coded) CAD_TRY(bring(z, &y.scale_m, z->page_scale_m));
+    if (x->coded) CAD_TRY(bring(z, &y.scale_v, z->page_scale_v));
+    CAD_TRY(move(z->device, &y));
+    CAD_TRY(down(z, x->m.data, y.m.data, bytes_of(x->m)));
+    CAD_TRY(down(z, x->v.data, y.v.data, bytes_of(x->v)));
+    if (x->coded) CAD_TRY(down(z, x->scale_m.data, y.scale_m.data, bytes_of(x->scale_m)));
+    return x->coded ? down(z, x->scale_v.data, y.scale_v.data, bytes_of(x->scale_v)) : CAD_OK;
+}
+
+/* The gradient comes to the host, the parameters go back: `to` on the device. */
+static cad_status move_on_host(cad_zero *z, const piece *x, char *to)
+{
+    piece y = *x;
+
+    y.g = cadp_flat(z->page_m, CAD_F32, x->g.cols);
+    y.copy = z->o.compute == CAD_BF16 ? cadp_flat(z->page_copy, CAD_BF16, x->g.cols) : (cad_tensor){0};
+    CAD_TRY(down(z, y.g.data, x->g.data, bytes_of(x->g)));
+    CAD_TRY(move(z->host, &y));
+    return cad_device_upload(z->device, to, z->o.compute == CAD_BF16 ? y.copy.data : y.p.data, x->g.cols * z->each);
+}
+
+static cad_status move_piece(cad_zero *z, const cadp_unit *u, const cadp_place *s, cad_tensor g, piece x, int64_t done, int64_t n)
+{
+    int64_t in = s->at - u->own + done, each = s->coded ? 1 : 4, scale = s->scale + (s->first + done) / CAD_SCALE_BLOCK;
+    char *to = u->train + ((cadp_whole(z) ? s->at + done : in)) * z->each;
+    cad_dtype dtype = s->coded ? CAD_U8 : CAD_F32;
+
+    x.coded = s->coded;
+    x.first = (s->first + done) % CAD_SCALE_BLOCK;
+    x.p = cadp_flat(u->master + in, CAD_F32, n);
+    x.g = cadp_flat((float *)g.data + in, CAD_F32, n);
+    x.m = cadp_flat(u->m + s->byte + done * each, dtype, n);
+    x.v = cadp_flat(u->v + s->byte + done * each, dtype, n);
+    if (s->coded) x.scale_m = cadp_flat(u->scale_m + scale, CAD_F32, cad_ceil_div(x.first + n, CAD_SCALE_BLOCK));
+    if (s->coded) x.scale_v = cadp_flat(u->scale_v + scale, CAD_F32, cad_ceil_div(x.first + n, CAD_SCALE_BLOCK));
+    if (z->o.host_states) return move_on_host(z, &x, to);
+    if (z->o.compute == CAD_BF16) x.copy = cadp_flat(to, CAD_BF16, n);
+    return z->o.paged ? move_page(z, &x) : move(z->device, &x);
+}
+
+/* Pages end where blocks of coded moments do. */
 static cad_status update_row(cad_zero *z, int row, cadp_unit *u, cad_tensor g, const cad_zero_step_args *a, double clip)
 {
     const cad_param *p = &z->params->row[row];
-    double decay = p->decays ? a->weight_decay : 0;
-    cad_tensor master, grad, copy = {0};
+    piece x = {.a = a, .decay = p->decays ? a->weight_decay : 0, .clip = clip};
     cadp_place s;
-    int64_t in;
 
     if (!cadp_place_of(z, row, &s)) return CAD_OK;
-    in = s.at - u->own;
-    master = cadp_flat(u->master + in, CAD_F32, s.n);
-    grad = cadp_flat((float *)g.data + in, CAD_F32, s.n);
-    if (z->o.compute == CAD_BF16) copy = cadp_flat(u->train + (cadp_whole(z) ? s.at : in) * 2, CAD_BF16, s.n);
-    if (s.coded) {
-        int64_t blocks = cad_ceil_div(s.first + s.n, CAD_SCALE_BLOCK);
-        return cad_adamw8(z->device, &(cad_adamw8_args){.p = master, .m = cadp_flat(u->m + s.byte, CAD_U8, s.n), .v = cadp_flat(u->v + s.byte, CAD_U8, s.n), .scale_m = cadp_flat(u->scale_m + s.scale, CAD_F32, blocks),
-                                                        .scale_v = cadp_flat(u->scale_v + s.scale, CAD_F32, blocks), .g = grad, .copy = copy, .lr = a->lr, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps,
-                                                        .decay = decay, .clip = clip, .step = a->step, .first = s.first});
+    for (int64_t done = 0, n; done < s.n; done += n) {
+        n = z->o.paged || z->o.host_states ? cad_min(s.n - done, CADP_PAGE - (done ? 0 : s.first)) : s.n;
+        CAD_TRY(move_piece(z, u, &s, g, x, done, n));
     }
-    return cad_adamw(z->device, &(cad_adamw_args){.p = master, .m = cadp_flat(u->m + s.byte, CAD_F32, s.n), .v = cadp_flat(u->v + s.byte, CAD_F32, s.n), .g = grad, .copy = copy, .lr = a->lr, .beta1 = a->beta1,
-                                                  .beta2 = a->beta2, .eps = a->eps, .decay = decay, .clip = clip, .step = a->step});
+    return CAD_OK;
 }
 
 static cad_status update(cad_zero *z, const cad_zero_step_args *a, double clip)

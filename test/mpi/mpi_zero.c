@@ -12,10 +12,26 @@ static const char CONFIG[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\":
 /* With tensors large enough for moments of 8 bits, which begin in the middle of a block. */
 static const char WIDE[] = "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2, \"hidden_size\": 32, \"intermediate_size\": 144, \"num_attention_heads\": 4, "
                            "\"num_key_value_heads\": 2, \"vocab_size\": 197, \"max_position_embeddings\": 64, \"pad_token_id\": 3}";
+/* Every family: head_dim 8, 97 words. */
+#define SIZES "\"hidden_size\": 32, \"intermediate_size\": 48, \"num_attention_heads\": 4, \"vocab_size\": 97, \"max_position_embeddings\": 64, \"pad_token_id\": 3"
+#define SIZES_KV SIZES ", \"num_key_value_heads\": 2, \"head_dim\": 8"
+#define BANDED "{\"factor\": 8.0, \"high_freq_factor\": 4.0, \"low_freq_factor\": 1.0, \"original_max_position_embeddings\": 16, \"rope_theta\": 500000.0, \"rope_type\": \"llama3\"}"
+static const char *const families[] = {
+    "{\"model_type\": \"llama\", \"num_hidden_layers\": 2, " SIZES_KV "}",
+    "{\"model_type\": \"llama\", \"num_hidden_layers\": 1, \"tie_word_embeddings\": true, \"rope_parameters\": " BANDED ", " SIZES_KV "}",
+    "{\"model_type\": \"mistral\", \"num_hidden_layers\": 2, \"sliding_window\": 4, " SIZES_KV "}",
+    "{\"model_type\": \"qwen2\", \"num_hidden_layers\": 2, " SIZES ", \"num_key_value_heads\": 2}",
+    "{\"model_type\": \"qwen3\", \"num_hidden_layers\": 2, " SIZES_KV "}",
+    "{\"model_type\": \"gemma2\", \"num_hidden_layers\": 2, \"query_pre_attn_scalar\": 8, \"sliding_window\": 4, " SIZES_KV "}",
+    "{\"model_type\": \"gemma3_text\", \"num_hidden_layers\": 3, \"query_pre_attn_scalar\": 8, \"sliding_window\": 4, " SIZES_KV "}",
+    "{\"model_type\": \"llama4_text\", \"num_hidden_layers\": 2, \"intermediate_size_mlp\": 40, \"num_local_experts\": 3, \"num_experts_per_tok\": 1, \"attention_chunk_size\": 8, "
+    "\"interleave_moe_layer_step\": 1, \"no_rope_layers\": [1, 0], \"use_qk_norm\": true, \"rope_parameters\": " BANDED ", " SIZES_KV "}",
+    "{\"model_type\": \"bert\", \"num_hidden_layers\": 2, \"type_vocab_size\": 2, \"hidden_act\": \"gelu\", " SIZES "}"};
+enum { FAMILIES = sizeof families / sizeof *families, LLAMA4 = 8 };
 enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 197 * 32 };
 static const double FIRST_NORM = 0.5;
 
-typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; cad_code code; bool nested, coded; } setting;
+typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; cad_code code; bool nested, coded, dora, paged, host_states, host_frozen; int family; } setting; /* family: from 1; 0: a config of its own */
 typedef struct rig {
     setting s;
     cad_comm *comm;
@@ -62,14 +78,15 @@ static cad_status value(void *with, int row, int64_t from, int64_t n, cad_dtype 
 static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *device)
 {
     cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score, false, 0};
-    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded};
+    const char *config = s->family ? families[s->family - 1] : s->coded ? WIDE : CONFIG;
+    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded, s->paged, s->host_states, s->host_frozen};
 
     *r = (rig){.s = *s, .comm = comm, .loud = 1};
     CHECK_OK(cad_device_open(&r->device, device, 1));
     r->arena.device = r->device;
-    CHECK_OK(cad_arch_parse(&r->arch, s->coded ? WIDE : CONFIG, s->coded ? sizeof WIDE - 1 : sizeof CONFIG - 1, "config.json"));
+    CHECK_OK(cad_arch_parse(&r->arch, config, strlen(config), "config.json"));
     r->method = (cad_method){.lora = s->lora, .r = 3, .alpha = 6, .dropout = s->lora ? 0.2 : 0, .train_head = true, .train_bias = true, .num_labels = 2, .compute = s->compute,
-                             .code = s->code, .nested = s->nested, .recompute = s->recompute, .seed = 4};
+                             .code = s->code, .nested = s->nested, .dora = s->dora, .recompute = s->recompute, .seed = 4};
     CHECK_OK(cad_params_open(&r->params, &r->arch, &r->method));
     for (int i = 0; i < r->params->count; i++) r->params->row[i].decays = r->params->row[i].dims == 2;
     CHECK_OK(cad_zero_open(&r->zero, r->params, comm, &r->arena, &z));
@@ -215,13 +232,13 @@ static int64_t counted_work(const setting *s, int ranks)
 /* The same, counted once. */
 static int64_t work_of(const setting *s, int ranks)
 {
-    static struct { int64_t key, bytes; } known[64];
+    static struct { int64_t key, bytes; } known[160];
     static int n;
-    int64_t key = (((((*device_name * 64 + (int64_t)ranks) * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 128 + (int64_t)s->code * 16 + s->coded * 8 + s->nested * 4 + s->lora * 2 + s->recompute;
+    int64_t key = (((((*device_name * 64 + (int64_t)ranks) * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 128 * 256 + (s->paged * 128 + s->host_states * 64 + s->host_frozen * 32 + s->dora * 16 + s->family) * 128 + (int64_t)s->code * 16 + s->coded * 8 + s->nested * 4 + s->lora * 2 + s->recompute;
 
     for (int i = 0; i < n; i++)
         if (known[i].key == key) return known[i].bytes;
-    CHECK(n < 64);
+    CHECK(n < 160);
     known[n].key = key;
     known[n].bytes = counted_work(s, ranks);
     return known[n++].bytes;
@@ -290,6 +307,7 @@ static void expect_same(const char *mine, const char *want, const char *what, co
 }
 
 static void wire_is_what_theory_says(const setting *s);
+static int64_t the_plan_is_what_is_held(const setting *s);
 static void nothing_is_allocated_after_the_first_step(const setting *s);
 
 static void every_stage_has_the_bits_of_one_rank(setting s)
@@ -385,6 +403,30 @@ static void wire_is_what_theory_says(const setting *s)
     CHECK((size > 1) == (w.scatter_per_micro + w.scatter_per_step > 0));
     close_rig(&r);
 }
+/* Where the device's memory is not the host's: moments, masters and frozen weights on the host change no bit, and the device holds less. */
+static void what_lies_on_the_host_has_the_same_bits(setting s)
+{
+    const setting plain = s;
+    const char *before = device_name;
+    char want[65], mine[65];
+
+    device_name = "emulated";
+    alone(&s, want);
+    for (int turn = 0; turn < 3; turn++)
+        for (int i = 0; i < 3; i++) {
+            s = plain;
+            s.stage = stages[i];
+            s.link = size > 1 ? "staged" : NULL;
+            s.paged = turn == 0;
+            s.host_states = turn == 1;
+            s.host_frozen = turn == 2;
+            if (s.host_frozen && s.stage < 3) continue;
+            run(&s, world, mine);
+            expect_same(mine, want, "on the host: other bits", &s);
+            (void)the_plan_is_what_is_held(&s);
+        }
+    device_name = before;
+}
 
 /* A gather of all units, forward and backward: the bytes of what trains, of plain numbers, and of codes with their scales, which is less than a sixth
  * of what the same matrices weigh in fp32. */
@@ -398,7 +440,7 @@ static void codes_travel_as_codes(setting s)
     for (int i = 0; i < r.params->count; i++) {
         const cad_param *p = &r.params->row[i];
         int64_t n = p->elems, scales = s.nested ? cad_round_up(cad_ceil_div(n, 64), 64) + 64 + 64 : cad_round_up(cad_ceil_div(n, 64) * 4, 64);
-        bool linear = p->dims == 2 && p->piece == CAD_PIECE_WEIGHT && p->role != CAD_ROLE_EMBED && p->role != CAD_ROLE_HEAD;
+        bool linear = p->dims >= 2 && p->piece == CAD_PIECE_WEIGHT && p->role != CAD_ROLE_EMBED && p->role != CAD_ROLE_HEAD && p->role != CAD_ROLE_ROUTER;
         CHECK(linear == (p->code == s.code) && (!linear || !p->trains));
         want += p->trains ? n * 4 : linear ? n / 2 + scales : n * 4;
         matrices += linear ? n : 0;
@@ -487,6 +529,25 @@ static void later_stages_hold_less(setting s)
         CHECK(!i || (size > 1 ? bytes < before : bytes == before));
         before = bytes;
     }
+}
+
+static void every_family_is_held_as_planned(void)
+{
+    const setting methods[] = {
+        {.compute = CAD_F32}, {.compute = CAD_BF16, .recompute = true}, {.compute = CAD_F32, .coded = true}, {.lora = true, .compute = CAD_BF16}, {.lora = true, .dora = true, .compute = CAD_F32},
+        {.lora = true, .code = CAD_NF4, .compute = CAD_F32}, {.lora = true, .code = CAD_FP4, .nested = true, .compute = CAD_BF16, .recompute = true}, {.lora = true, .code = CAD_INT8, .compute = CAD_F32},
+        {.lora = true, .dora = true, .code = CAD_NF4, .nested = true, .compute = CAD_BF16}};
+
+    for (int f = 1; f <= FAMILIES; f++)
+        for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
+            for (int i = 0; i < 3; i++) {
+                setting s = methods[m];
+                s.family = f;
+                s.stage = stages[i];
+                s.exact = true;
+                s.atoms = size + 1;
+                (void)the_plan_is_what_is_held(&s);
+            }
 }
 
 /* ---- gradients that do not fit ---- */
@@ -657,7 +718,7 @@ static void choose_device(void)
 
 int main(void)
 {
-    setting full = {.exact = true, .compute = CAD_F32, .atoms = ATOMS}, lora = full, half = full, half_lora = full, one = full, prime = full, codes = full, nested = full, bytes = full, moments = full;
+    setting full = {.exact = true, .compute = CAD_F32, .atoms = ATOMS}, lora = full, half = full, half_lora = full, one = full, prime = full, codes = full, nested = full, bytes = full, moments = full, experts = full, dora = full;
 
     CHECK_OK(cad_comm_open(&world, "mpi"));
     rank = cad_comm_rank(world);
@@ -672,6 +733,10 @@ int main(void)
     nested.nested = true;
     nested.compute = CAD_BF16;
     bytes.code = CAD_INT8;
+    experts.lora = dora.lora = dora.dora = true;
+    experts.code = dora.code = CAD_NF4;
+    experts.nested = true;
+    experts.family = LLAMA4;
     one.atoms = 1;
     prime.atoms = 7;
     every_stage_has_the_bits_of_one_rank(full);
@@ -690,6 +755,14 @@ int main(void)
     a_run_goes_on_at_another_stage(moments, 2, 1024);
     every_stage_has_the_bits_of_one_rank(nested);
     every_stage_has_the_bits_of_one_rank(bytes);
+    every_stage_has_the_bits_of_one_rank(experts);
+    every_stage_has_the_bits_of_one_rank(dora);
+    codes_travel_as_codes(experts);
+    if (!SLOW && size < 4) {
+        what_lies_on_the_host_has_the_same_bits(lora);
+        what_lies_on_the_host_has_the_same_bits(nested);
+    }
+    if (size < 4 && (!SLOW || size == 2)) every_family_is_held_as_planned();
     later_stages_hold_less(codes);
     later_stages_hold_less(nested);
     codes_travel_as_codes(codes);

@@ -17,7 +17,7 @@ static void fill_codes(const ops_case *c, ops_sheet *s, int64_t rows, int64_t co
 
 static cad_coded codes_of(const ops_case *c, const ops_sheet *s, int64_t rows, int64_t cols)
 {
-    return (cad_coded){(cad_code)c->kind, rows, cols, ops_t(s, "codes"), ops_t(s, "scales"), ops_t(s, "scales2"), ops_t(s, "offset")};
+    return (cad_coded){(cad_code)c->kind, rows, cols, ops_t(s, "codes"), ops_t(s, "scales"), ops_t(s, "scales2"), ops_t(s, "offset"), 0};
 }
 
 static void fill_coded_matmul(const ops_case *c, ops_sheet *s)
@@ -38,6 +38,24 @@ static cad_status call_coded_matmul(cad_device *d, const ops_case *c, const ops_
 
 static const ops_op coded_matmul = {"matmul of codes", fill_coded_matmul, call_coded_matmul, NULL, true};
 
+/* m rows in k2 groups, each with its own part of the codes. */
+static int64_t coded_group_rows(const ops_case *c) { return c->k2 * (c->flags & TB ? c->n : c->k); }
+
+static void fill_coded_groups(const ops_case *c, ops_sheet *s)
+{
+    ops_add(s, (ops_slot){.name = "c", .dtype = c->out, .rows = c->m, .cols = c->n, .use = OPS_OUT});
+    ops_add(s, (ops_slot){.name = "a", .dtype = c->in, .rows = c->m, .cols = c->k, .use = OPS_IN});
+    ops_add(s, (ops_slot){.name = "starts", .dtype = CAD_I32, .rows = 1, .cols = c->k2 + 1, .use = OPS_IN, .fill = OPS_STARTS, .fixed = true, .dense = true});
+    fill_codes(c, s, coded_group_rows(c), c->flags & TB ? c->k : c->n);
+}
+
+static cad_status call_coded_groups(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    return cad_matmul_groups(d, &(cad_groups_args){.c = ops_t(s, "c"), .a = ops_t(s, "a"), .starts = ops_t(s, "starts"), .tb = c->flags & TB, .groups = c->k2, .codes = codes_of(c, s, coded_group_rows(c), c->flags & TB ? c->k : c->n)});
+}
+
+static const ops_op coded_groups = {"matmul_groups of codes", fill_coded_groups, call_coded_groups, NULL, true};
+
 static void fill_dequantise(const ops_case *c, ops_sheet *s)
 {
     ops_add(s, (ops_slot){.name = "y", .dtype = c->out, .rows = c->m, .cols = c->n, .use = OPS_OUT});
@@ -47,6 +65,20 @@ static void fill_dequantise(const ops_case *c, ops_sheet *s)
 static cad_status call_dequantise(cad_device *d, const ops_case *c, const ops_sheet *s) { return cad_dequantise(d, &(cad_dequantise_args){ops_t(s, "y"), codes_of(c, s, c->m, c->n)}); }
 
 static const ops_op dequantise = {"dequantise", fill_dequantise, call_dequantise, NULL, false};
+
+/* The last m of k rows. */
+static void fill_dequantise_rows(const ops_case *c, ops_sheet *s)
+{
+    ops_add(s, (ops_slot){.name = "y", .dtype = c->out, .rows = c->m, .cols = c->n, .use = OPS_OUT});
+    fill_codes(c, s, c->k, c->n);
+}
+
+static cad_status call_dequantise_rows(cad_device *d, const ops_case *c, const ops_sheet *s)
+{
+    return cad_dequantise(d, &(cad_dequantise_args){ops_t(s, "y"), cad_coded_rows(codes_of(c, s, c->k, c->n), c->k - c->m, c->m)});
+}
+
+static const ops_op dequantise_rows = {"dequantise, rows of a matrix", fill_dequantise_rows, call_dequantise_rows, NULL, false};
 
 /* From numbers that stay in fp32 everywhere: a code has no tolerance. */
 static void fill_quantise(const ops_case *c, ops_sheet *s)
@@ -93,6 +125,9 @@ static const ops_op nest = {"nest", fill_nest, call_nest, NULL, false};
     CODED(coded_matmul, 1, 40, 1100, F32, F32, .kind = CAD_INT8, .alpha = 1, .flags = TB), CODED(coded_matmul, 1, 3, 32832, F32, F32, .kind = CAD_NF4, .alpha = 1, .flags = TB),           \
     CODED(dequantise, 1, 1, 1, F32, F32, .kind = CAD_NF4), CODED(dequantise, 3, 33, 1, F32, F32, .kind = CAD_NF4), CODED(dequantise, 9, 31, 1, F32, BF16, .kind = CAD_FP4, .flags = MORE), CODED(dequantise, 300, 192, 1, F32, BF16, .kind = CAD_NF4, .flags = MORE), \
     CODED(dequantise, 5, 70, 1, F32, F32, .kind = CAD_INT8), CODED(dequantise, 7, 5000, 1, F32, BF16, .kind = CAD_INT8), CODED(dequantise, 2, 20001, 1, F32, F32, .kind = CAD_FP4),                    \
+    CODED(coded_groups, 1, 1, 1, F32, F32, .kind = CAD_NF4, .k2 = 1), CODED(coded_groups, 40, 24, 16, F32, F32, .kind = CAD_NF4, .k2 = 5), CODED(coded_groups, 40, 9, 7, F32, F32, .kind = CAD_FP4, .k2 = 5, .flags = TB | MORE), \
+    CODED(coded_groups, 130, 96, 64, BF16, BF16, .kind = CAD_NF4, .k2 = 16, .flags = MORE), CODED(coded_groups, 130, 96, 64, BF16, F32, .kind = CAD_NF4, .k2 = 16, .flags = TB), CODED(coded_groups, 20, 30, 11, BF16, BF16, .kind = CAD_INT8, .k2 = 4), \
+    CODED(dequantise_rows, 3, 33, 8, F32, F32, .kind = CAD_NF4), CODED(dequantise_rows, 7, 100, 40, F32, BF16, .kind = CAD_FP4, .flags = MORE), CODED(dequantise_rows, 2, 70, 5, F32, F32, .kind = CAD_INT8), \
     CODED(quantise, 1, 1, 1, F32, F32, .kind = CAD_NF4), CODED(quantise, 3, 33, 1, F32, F32, .kind = CAD_FP4), CODED(quantise, 300, 192, 1, BF16, F32, .kind = CAD_NF4), CODED(quantise, 1, 50001, 1, F32, F32, .kind = CAD_NF4), \
     CODED(quantise, 5, 70, 1, F32, F32, .kind = CAD_INT8), CODED(quantise, 3, 2500, 1, BF16, F32, .kind = CAD_INT8),                                                                    \
     CODED(nest, 1, 1, 1, F32, F32, .kind = CAD_NF4), CODED(nest, 1, 1000, 1, F32, F32, .kind = CAD_NF4)

@@ -130,17 +130,17 @@ CAD_CLONES static void whole32(const int8_t *codes, float scale, int64_t n, floa
 
 void cadp_decode16(const cad_coded *q, int64_t row, int64_t col, int64_t n, uint16_t *out)
 {
-    int64_t at = row * q->cols + col;
+    int64_t at = (q->above + row) * q->cols + col;
 
-    if (q->code == CAD_INT8) whole16((const int8_t *)q->codes.data + at, ((const float *)q->scales.data)[row], n, out);
+    if (q->code == CAD_INT8) whole16((const int8_t *)q->codes.data + at, ((const float *)q->scales.data)[q->above + row], n, out);
     else run16(q, cad_dynamic_map(true), at, n, out);
 }
 
 void cadp_decode32(const cad_coded *q, int64_t row, int64_t col, int64_t n, float *out)
 {
-    int64_t at = row * q->cols + col;
+    int64_t at = (q->above + row) * q->cols + col;
 
-    if (q->code == CAD_INT8) whole32((const int8_t *)q->codes.data + at, ((const float *)q->scales.data)[row], n, out);
+    if (q->code == CAD_INT8) whole32((const int8_t *)q->codes.data + at, ((const float *)q->scales.data)[q->above + row], n, out);
     else run32(q, cad_dynamic_map(true), at, n, out);
 }
 

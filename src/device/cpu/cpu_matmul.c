@@ -105,8 +105,8 @@ int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x)
     path way = x->a.dtype == CAD_F32 ? DIRECT : own->native ? PACKED : CONVERTED;
     int64_t rows = cad_min(cad_round_up(x->c.rows, 16), TILE_ROWS), cols = cad_min(cad_round_up(x->c.cols, 16), TILE_COLS) + BLOCK_COLS;
     int64_t k = x->ta ? x->a.rows : x->a.cols, k2 = cad_some(x->a2) ? x->ta2 ? x->a2.rows : x->a2.cols : 0;
-    bool coded = x->codes.code != CAD_PLAIN;
-    int64_t shared = (way != DIRECT || x->tb || coded ? most_shared(x->c.cols, k, cols, way) : 0) + (k2 && (way != DIRECT || x->tb2) ? most_shared(x->c.cols, k2, cols, way) : 0);
+    bool coded = x->codes.code != CAD_PLAIN, few = way != PACKED && !coded && x->c.rows < 2 * FEW_ROWS; /* surely one row of tiles: nothing is shared */
+    int64_t shared = few ? 0 : (way != DIRECT || x->tb || coded ? most_shared(x->c.cols, k, cols, way) : 0) + (k2 && (way != DIRECT || x->tb2) ? most_shared(x->c.cols, k2, cols, way) : 0);
     int64_t tiles = way == DIRECT && x->c.dtype == CAD_F32 ? 0 : 4 * rows * cols * (k2 ? 2 : 1), terms = cad_min(most_terms(cad_max(k, k2), way), PIECE + 32);
     int64_t left = way == DIRECT ? 0 : 4 * terms * (cad_max(rows, cols) + (way == CONVERTED ? cols : 0)); /* with few rows tiles hold their part of op(B) too */
 

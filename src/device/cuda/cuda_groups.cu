@@ -175,12 +175,30 @@ static cadp_dim blocks_of(const cad_groups_args *x, int down, int across)
     return dim(tiles, cad_ceil_div(x->c.cols, across), 1);
 }
 
+extern "C" int64_t GRID(matmul_groups_work)(const cad_device *d, const cad_groups_args *x)
+{
+    (void)d;
+    return x->codes.code ? x->codes.rows * x->codes.cols * (int64_t)cad_dtype_bytes(x->a.dtype) : 0;
+}
+
+/* Codes of all groups are turned back into work space, each element rounded to A's dtype. */
+static cad_status multiply_codes(cad_device *d, const cad_groups_args *x, void *work)
+{
+    cad_groups_args plain = *x;
+    cad_dequantise_args back = {cad_view(work, x->a.dtype, x->codes.rows, x->codes.cols), x->codes};
+
+    plain.codes = {};
+    plain.b = back.y;
+    CAD_TRY(GRID(dequantise)(d, &back, work));
+    return GRID(matmul_groups)(d, &plain, work);
+}
+
 extern "C" cad_status GRID(matmul_groups)(cad_device *d, const cad_groups_args *x, void *work)
 {
     groups p = {x->c, x->a, x->b, (const int32_t *)x->starts.data, (int)x->groups, x->tb, x->ta, lies_wide(x->a) && lies_wide(x->b)};
     cadp_dim blocks = blocks_of(x, TILE_M, TILE_N);
 
-    (void)work;
+    if (x->codes.code) return multiply_codes(d, x, work);
     if (x->a.dtype != CAD_BF16) WITH_TYPE(x->c.dtype, C, return launch(stream_of(d), "matmul_groups", multiply_groups_plainly<C>, blocks_of(x, SIDE, SIDE), OWN_THREADS,
                                                                        2 * SIDE * (SIDE + 1) * (int64_t)sizeof(float), p));
     if (x->ta) WITH_TYPE(x->c.dtype, C, return run_bf16<C, true, false>(d, &p, blocks));

@@ -7,7 +7,7 @@ extern "C" {
 enum { CODE_THREADS = CAD_SCALE_BLOCK, CODE_ROOM = CODE_THREADS / 32 * (int)sizeof(float) };
 
 /* A matrix of codes with the values that they stand for. */
-typedef struct coded { const uint8_t *codes, *nested; const float *scales, *scales2, *offset; int64_t cols; bool bytes; float book[16], map[256]; } coded;
+typedef struct coded { const uint8_t *codes, *nested; const float *scales, *scales2, *offset; int64_t cols, above; bool bytes; float book[16], map[256]; } coded;
 
 static coded coded_of(const cad_coded *q)
 {
@@ -15,6 +15,7 @@ static coded coded_of(const cad_coded *q)
 
     c.codes = (const uint8_t *)q->codes.data;
     c.cols = q->cols;
+    c.above = q->above;
     c.bytes = q->code == CAD_INT8;
     if (!c.bytes) memcpy(c.book, cad_code_book(q->code), sizeof c.book);
     if (q->scales.dtype == CAD_F32) c.scales = (const float *)q->scales.data;
@@ -67,8 +68,10 @@ template <class Y> KERNEL(EIGHTS, 4) turn_back(cad_tensor y, coded q, bool wide)
     block_barrier();
     if (col >= y.cols) return;
     for (int64_t row = here_block().y; row < y.rows; row += here_blocks().y) {
-        if (q.bytes) bytes_of(v, q, row, row * q.cols + col, n);
-        else values_of(v, q, book, row * q.cols + col, n);
+        int64_t first = (q.above + row) * q.cols + col;
+
+        if (q.bytes) bytes_of(v, q, q.above + row, first, n);
+        else values_of(v, q, book, first, n);
         put8(at<Y>(y, row, col), v, n, wide && n == 8);
     }
 }

@@ -23,6 +23,7 @@ int64_t GRID(sum_rows_work)(const cad_device *d, const cad_sum_rows_args *x);
 int64_t GRID(layernorm_bwd_work)(const cad_device *d, const cad_layernorm_bwd_args *x);
 int64_t GRID(dot_cols_work)(const cad_device *d, const cad_dot_cols_args *x);
 int64_t GRID(route_fwd_work)(const cad_device *d, const cad_route_args *x);
+int64_t GRID(matmul_groups_work)(const cad_device *d, const cad_groups_args *x);
 int64_t GRID(fixed_add_work)(const cad_device *d, const cad_fixed_args *x);
 
 #define CADP_GRID_ROW(op, args) .op = GRID(op),
@@ -32,5 +33,6 @@ int64_t GRID(fixed_add_work)(const cad_device *d, const cad_fixed_args *x);
         .sync = GRID(sync), .lanes = &GRID(lanes), .ramps = &GRID(ramps), .memory = GRID(memory), CADP_OPS(CADP_GRID_ROW).matmul_work = GRID(matmul_work), .attention_bwd_work = GRID(attention_bwd_work),     \
         .rmsnorm_bwd_work = GRID(rmsnorm_bwd_work), .sum_rows_work = GRID(sum_rows_work), .fixed_add_work = GRID(fixed_add_work),        \
         .layernorm_bwd_work = GRID(layernorm_bwd_work), .dot_cols_work = GRID(dot_cols_work), .route_fwd_work = GRID(route_fwd_work),    \
+        .matmul_groups_work = GRID(matmul_groups_work),                                                                                  \
     }
 #endif

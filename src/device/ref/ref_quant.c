@@ -10,10 +10,10 @@ static float scale_of(const cad_coded *q, int64_t block)
 
 float cadp_coded_value(const cad_coded *q, int64_t i, int64_t j)
 {
-    int64_t at = i * q->cols + j;
+    int64_t at = (q->above + i) * q->cols + j;
     uint8_t pair;
 
-    if (q->code == CAD_INT8) return cad_int8_value(((const int8_t *)q->codes.data)[at], scale_of(q, i));
+    if (q->code == CAD_INT8) return cad_int8_value(((const int8_t *)q->codes.data)[at], scale_of(q, q->above + i));
     pair = ((const uint8_t *)q->codes.data)[at / 2];
     return cad_code_book(q->code)[at % 2 ? pair & 15 : pair >> 4] * scale_of(q, at / CAD_QUANT_BLOCK);
 }

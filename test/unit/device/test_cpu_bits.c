@@ -122,8 +122,8 @@ static cad_status experts(world *w)
 
     CAD_TRY(cad_route_fwd(w->d, &(cad_route_args){in32(w, TOKENS, E), token, slot, first, score}));
     CAD_TRY(cad_gather(w->d, &(cad_gather_args){seen, x, token, score, false}));
-    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){y, seen, in(w, E * 96, 64), first, false, false, E}));
-    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){out32(w, E * 96, 64), seen, y, first, true, false, E}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){y, seen, in(w, E * 96, 64), first, false, false, E, {0}}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){out32(w, E * 96, 64), seen, y, first, true, false, E, {0}}));
     CAD_TRY(cad_gather(w->d, &(cad_gather_args){out32(w, TOKENS, 64), y, slot, {0}, true}));
     return cad_route_bwd(w->d, &(cad_route_bwd_args){out32(w, TOKENS, 96), out(w, TOKENS, E), seen, x, slot, first, score});
 }

@@ -1,9 +1,9 @@
 /* Numbers as they come back from codes: what a layer held as codes computes with. */
-#include "merge_priv.h"
+#include "model_priv.h"
 
 enum { SPAN = 1 << 16 }; /* of blocks' elements, one thread's at a time */
 
-void cadp_to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales)
+void cad_to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales)
 {
 #pragma omp parallel for schedule(static)
     for (int64_t at = 0; at < n; at += SPAN) cad_quantise_4bit(code, x + at, cad_min(SPAN, n - at), codes + at / 2, scales + at / CAD_QUANT_BLOCK);
@@ -39,7 +39,7 @@ static cad_status through_4bit(cad_code code, bool nested, int64_t n, float *x)
     cad_status status = cad_alloc(&codes, (size_t)(n + 1) / 2, 1, "codes");
 
     if (!status) status = cad_alloc(&scales, (size_t)blocks, sizeof *scales, "scales");
-    if (!status) cadp_to_codes(code, x, n, codes, scales);
+    if (!status) cad_to_codes(code, x, n, codes, scales);
     if (!status && nested) status = nest(scales, blocks);
     if (!status) from_codes(code, codes, scales, n, x);
     cad_free(&codes);
@@ -61,7 +61,7 @@ static cad_status through_int8(int64_t rows, int64_t cols, float *x)
     return CAD_OK;
 }
 
-cad_status cadp_through_codes(const cad_param *p, cad_dtype compute, float *x)
+cad_status cad_through_codes(const cad_param *p, cad_dtype compute, float *x)
 {
     CAD_TRY(p->code == CAD_INT8 ? through_int8(p->rows, p->cols, x) : through_4bit(p->code, p->nested, p->elems, x));
     for (int64_t i = 0; i < p->elems && compute == CAD_BF16; i++) x[i] = cad_bf16_to_f32(cad_f32_to_bf16(x[i]));
