@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* One round: a batch for each rank. `first` is where the next row of the set stands. */
-typedef struct scorer { cad_run *run; const cadp_set *set; cad_batch batch; int64_t count, first, each; int64_t *rows; int64_t *took; int64_t *offsets; char *all; } scorer; /* each: bytes of a row's result */
+typedef struct scorer { cad_run *run; const cadp_set *set; const cadp_asked *asked; cad_batch batch; int64_t count, first; int64_t *rows; int64_t *took; int64_t *offsets; char *mine, *all; } scorer;
 
 static cad_status scorer_open(scorer *s)
 {
@@ -15,8 +15,8 @@ static cad_status scorer_open(scorer *s)
     CAD_TRY(cad_alloc(&s->rows, (size_t)r->facts.sequences, sizeof *s->rows, "a batch"));
     CAD_TRY(cad_alloc(&s->took, (size_t)r->size, sizeof *s->took, "a batch"));
     CAD_TRY(cad_alloc(&s->offsets, (size_t)r->size + 1, sizeof *s->offsets, "a batch"));
-    s->each = cadp_is_sft(r) ? 2 * (int64_t)sizeof(double) : r->method.num_labels * (int64_t)sizeof(float);
-    return cad_alloc(&s->all, (size_t)(r->size * r->facts.sequences * s->each), sizeof *s->all, "logits");
+    CAD_TRY(cad_alloc(&s->mine, (size_t)(r->facts.sequences * s->asked->each), sizeof *s->mine, "results"));
+    return cad_alloc(&s->all, (size_t)(r->size * r->facts.sequences * s->asked->each), sizeof *s->all, "results");
 }
 
 static void scorer_close(scorer *s)
@@ -25,6 +25,7 @@ static void scorer_close(scorer *s)
     cad_free(&s->rows);
     cad_free(&s->took);
     cad_free(&s->offsets);
+    cad_free(&s->mine);
     cad_free(&s->all);
 }
 
@@ -34,7 +35,7 @@ static int64_t next_rows(scorer *s)
     cad_run *r = s->run;
     int64_t n = 0, tokens = 0;
 
-    while (s->first < s->count && n < r->facts.predict_batch) {
+    while (s->first < s->count && n < s->asked->most) {
         int64_t row = s->set->rows[s->first], more = s->set->data->starts[row + 1] - s->set->data->starts[row];
         if (n && tokens + more > r->facts.tokens) break;
         s->rows[n++] = row;
@@ -77,65 +78,62 @@ static cad_status take(scorer *s)
     return cad_batch_layout(&s->batch, s->batch.head->tokens, s->batch.head->sequences);
 }
 
-/* The sum of each record's losses, and how many they are. */
-static cad_status sums(scorer *s)
+cad_status cadp_loss_sums(cad_run *r, const cad_batch *b, void *out)
 {
-    cad_run *r = s->run;
-    const cad_batch *b = &s->batch;
-    double *out = (double *)(void *)r->logits;
+    double *sum = out;
     const double *nll = r->nll;
 
+    if (!b->head->sequences) return CAD_OK;
     CAD_TRY(cad_model_nll(r->model, r->nll));
-    for (int32_t i = 0; i < b->head->sequences; i++, out += 2) {
-        out[0] = out[1] = 0;
+    for (int32_t i = 0; i < b->head->sequences; i++, sum += 2) {
+        sum[0] = sum[1] = 0;
         for (int32_t t = b->starts[i]; t < b->starts[i + 1]; t++) {
             if (r->targets[t] < 0) continue;
-            out[0] += *nll++;
-            out[1]++;
+            sum[0] += *nll++;
+            sum[1]++;
         }
     }
     return CAD_OK;
 }
 
+static cad_status logits_of(cad_run *r, const cad_batch *b, void *out) { return b->head->sequences ? cad_model_logits(r->model, out) : CAD_OK; }
+
 static cad_status compute(scorer *s)
 {
-    cad_run *r = s->run;
     int32_t *labels = s->batch.labels;
     cad_status status;
 
     s->batch.labels = NULL; /* no loss: it is computed from the logits on rank 0 */
-    status = cadp_forward(r, &s->batch, false);
+    status = cadp_forward(s->run, &s->batch, false);
     s->batch.labels = labels;
-    if (status || !s->batch.head->sequences) return status;
-    return cadp_is_sft(r) ? sums(s) : cad_model_logits(r->model, r->logits);
+    return status ? status : s->asked->compute(s->run, &s->batch, s->mine);
 }
 
-static cad_status gather(scorer *s, char *results)
+static cad_status gather(scorer *s)
 {
     cad_run *r = s->run;
-    int64_t each = s->each, begin = s->first;
+    int64_t each = s->asked->each, begin = s->first;
     int64_t *at = s->offsets;
 
     CAD_TRY(cad_comm_bcast(r->comm, s->took, (size_t)r->size * sizeof *s->took, 0));
     for (int k = 0; k < r->size; k++) at[k + 1] = at[k] + s->took[k] * each;
-    CAD_TRY(cad_comm_collect(r->comm, r->logits, s->all, at, 0));
+    CAD_TRY(cad_comm_collect(r->comm, s->mine, s->all, at, 0));
     if (r->rank) return CAD_OK;
     for (int k = 0; k < r->size; k++) begin -= s->took[k];
     for (int k = 1; k <= r->size; k++) { /* rank 0 had the last rows of the round */
         int from = k % r->size;
-        memcpy(results + begin * each, s->all + at[from], (size_t)(s->took[from] * each));
-        begin += s->took[from];
+        for (int64_t i = 0; i < s->took[from]; i++) CAD_TRY(s->asked->tell(s->asked->to, begin++, s->all + at[from] + i * each));
     }
     return CAD_OK;
 }
 
-static cad_status score_all(scorer *s, char *results, const char *what)
+static cad_status score_all(scorer *s, const char *said)
 {
     cad_run *r = s->run;
     cad_progress bar = {0};
     int64_t left;
 
-    if (!r->rank) cad_progress_begin(&bar, what, s->count);
+    if (!r->rank) cad_progress_begin(&bar, said, s->count);
     for (;;) {
         left = s->count - s->first;
         CAD_TRY(cad_comm_bcast(r->comm, &left, sizeof left, 0));
@@ -143,21 +141,39 @@ static cad_status score_all(scorer *s, char *results, const char *what)
         cad_watchdog_beat("scoring", r->step);
         CAD_TRY(r->rank ? take(s) : deal(s));
         CAD_TRY(compute(s));
-        CAD_TRY(gather(s, results));
+        CAD_TRY(gather(s));
         if (!r->rank) cad_progress_at(&bar, s->first);
     }
     if (!r->rank) cad_progress_end(&bar);
     return CAD_OK;
 }
 
-cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, void *logits, const char *what)
+cad_status cadp_ask(cad_run *r, const cadp_set *set, int64_t count, const cadp_asked *asked, const char *said)
 {
-    scorer s = {.run = r, .set = set, .count = r->rank ? 0 : count};
+    scorer s = {.run = r, .set = set, .asked = asked, .count = r->rank ? 0 : count};
     cad_status status;
 
-    if (!(status = scorer_open(&s))) status = score_all(&s, logits, what);
+    if (!(status = scorer_open(&s))) status = score_all(&s, said);
     scorer_close(&s);
     return status;
+}
+
+typedef struct shelf { char *results; int64_t each; } shelf;
+
+static cad_status keep(void *to, int64_t i, const void *result)
+{
+    const shelf *s = to;
+
+    memcpy(s->results + i * s->each, result, (size_t)s->each);
+    return CAD_OK;
+}
+
+cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, void *results, const char *said)
+{
+    bool sft = cadp_is_sft(r);
+    shelf s = {results, sft ? 2 * (int64_t)sizeof(double) : r->method.num_labels * (int64_t)sizeof(float)};
+
+    return cadp_ask(r, set, count, &(cadp_asked){s.each, r->facts.predict_batch, sft ? cadp_loss_sums : logits_of, keep, &s}, said);
 }
 
 /* ---- numbers ---- */

@@ -22,7 +22,10 @@ typedef struct work {
     double *path;                         /* [spans + 1]: of the integral; the last: what no field says */
 } work;
 
-/* ---- the model, forward and back to the first block's input ---- */
+/* ---- the model, forward and back to the first block's input ----
+ * Rank 0 alone has the records. The others hold their parts of the parameters: they are told each walk and go along with the same batch. */
+
+typedef enum walk { WALK_END, WALK_FORWARD, WALK_FROM_INPUT, WALK_BACK } walk;
 
 static cad_model_batch of_batch(const cad_batch *b)
 {
@@ -32,7 +35,25 @@ static cad_model_batch of_batch(const cad_batch *b)
     return (cad_model_batch){.tokens = b->head->tokens, .sequences = b->head->sequences, .longest = longest, .ids = b->ids, .starts = b->starts, .beside = b->beside, .scale = 1, .margin = true};
 }
 
-static cad_status forward(cad_run *r, const cad_batch *b, const float *input)
+/* Rank 0 tells the others what it does next. */
+static cad_status share(cad_run *r, walk what, const cad_batch *b, float *input)
+{
+    int64_t told = what;
+
+    if (r->size == 1) return CAD_OK;
+    CAD_TRY(cad_comm_bcast(r->comm, &told, sizeof told, 0));
+    if (what == WALK_FORWARD || what == WALK_FROM_INPUT) {
+        const cad_batch_head *h = b->head;
+        int64_t size[2] = {h->tokens, h->sequences};
+        CAD_TRY(cad_comm_bcast(r->comm, size, sizeof size, 0));
+        CAD_TRY(cad_comm_bcast(r->comm, b->ids, (size_t)size[0] * sizeof *b->ids, 0));
+        CAD_TRY(cad_comm_bcast(r->comm, b->starts, (size_t)(size[1] + 1) * sizeof *b->starts, 0));
+        if (b->width) CAD_TRY(cad_comm_bcast(r->comm, b->beside, (size_t)(size[1] * b->width) * sizeof *b->beside, 0));
+    }
+    return what == WALK_FROM_INPUT ? cad_comm_bcast(r->comm, input, (size_t)(b->head->tokens * r->arch.hidden) * sizeof *input, 0) : CAD_OK;
+}
+
+static cad_status walk_forward(cad_run *r, const cad_batch *b, const float *input)
 {
     cad_model_batch m = of_batch(b);
 
@@ -48,7 +69,7 @@ static cad_status forward(cad_run *r, const cad_batch *b, const float *input)
     return CAD_OK;
 }
 
-static cad_status backward(cad_run *r)
+static cad_status walk_back(cad_run *r)
 {
     for (int i = r->params->units - 1; i > 0; i--) {
         cad_unit_view w;
@@ -62,8 +83,41 @@ static cad_status backward(cad_run *r)
 
 cad_status cadp_explain_walk(cad_run *s, const cad_batch *b)
 {
-    CAD_TRY(forward(s, b, NULL));
-    return backward(s);
+    CAD_TRY(walk_forward(s, b, NULL));
+    return walk_back(s);
+}
+
+static cad_status forward(cad_run *r, const cad_batch *b, float *input)
+{
+    CAD_TRY(share(r, input ? WALK_FROM_INPUT : WALK_FORWARD, b, input));
+    return walk_forward(r, b, input);
+}
+
+static cad_status backward(cad_run *r)
+{
+    CAD_TRY(share(r, WALK_BACK, NULL, NULL));
+    return walk_back(r);
+}
+
+/* One walk of rank 0's. */
+static cad_status go_along(work *w, walk *what)
+{
+    cad_run *r = w->r;
+    int64_t told, size[2];
+
+    CAD_TRY(cad_comm_bcast(r->comm, &told, sizeof told, 0));
+    *what = (walk)told;
+    if (*what == WALK_END) return CAD_OK;
+    if (*what == WALK_BACK) return walk_back(r);
+    CAD_TRY(cad_comm_bcast(r->comm, size, sizeof size, 0));
+    CAD_TRY(cad_batch_layout(&w->batch, size[0], size[1]));
+    w->batch.head->tokens = (int32_t)size[0];
+    w->batch.head->sequences = (int32_t)size[1];
+    CAD_TRY(cad_comm_bcast(r->comm, w->batch.ids, (size_t)size[0] * sizeof *w->batch.ids, 0));
+    CAD_TRY(cad_comm_bcast(r->comm, w->batch.starts, (size_t)(size[1] + 1) * sizeof *w->batch.starts, 0));
+    if (w->batch.width) CAD_TRY(cad_comm_bcast(r->comm, w->batch.beside, (size_t)(size[1] * w->batch.width) * sizeof *w->batch.beside, 0));
+    if (*what == WALK_FROM_INPUT) CAD_TRY(cad_comm_bcast(r->comm, w->input, (size_t)(size[0] * r->arch.hidden) * sizeof *w->input, 0));
+    return walk_forward(r, &w->batch, *what == WALK_FROM_INPUT ? w->input : NULL);
 }
 
 static cad_status margins(work *w, double *out)
@@ -370,7 +424,19 @@ static cad_status explain_all(work *w, int64_t count, const char *dir)
     }
     cad_progress_end(&bar);
     cadp_record_explained_close(&one);
+    if (!st) st = share(w->r, WALK_END, NULL, NULL);
     return st ? st : cadp_explained_write(w->e, dir);
+}
+
+static cad_status follow(work *w)
+{
+    walk what = WALK_FORWARD;
+
+    while (what != WALK_END) {
+        cad_watchdog_beat("explaining", 0);
+        CAD_TRY(go_along(w, &what));
+    }
+    return CAD_OK;
 }
 
 cad_status cad_run_explain(cad_run *r, const char *output, int64_t rows)
@@ -381,10 +447,11 @@ cad_status cad_run_explain(cad_run *r, const char *output, int64_t rows)
     work w = {.r = r, .e = &e};
     cad_status st;
 
-    if (r->size > 1) return cad_fail(CAD_EUSAGE, "explain: expected one rank, found %d", r->size);
     if (r->method.num_labels != 2) return cad_fail(CAD_EUSAGE, "explain: expected a model of two labels, found %d", r->method.num_labels);
     if (!dir) return cad_fail(CAD_EUSAGE, "explain: expected --output DIR");
-    if (!(st = cadp_explained_open(&e, r)) && !(st = open_work(&w))) st = explain_all(&w, count, dir);
+    st = open_work(&w);
+    if (!st && !r->rank) st = cadp_explained_open(&e, r);
+    if (!(st = cad_comm_agree(r->comm, st))) st = r->rank ? follow(&w) : explain_all(&w, count, dir);
     close_work(&w);
     cadp_explained_close(&e);
     return st;

@@ -91,6 +91,7 @@ struct cad_run {
 
     cadp_feed *feed;
     float *logits;               /* host, [sequences * labels] of one micro-batch */
+    cad_pooling embed_how;
     double *nll;
     int32_t *targets;            /* of a language model: what each token of the micro-batch is to predict, and with what weight */
     float *target_weights;
@@ -189,7 +190,17 @@ CAD_CHECKED cad_status cadp_settle_memory(cad_run *r);
 
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */
-CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, void *logits, const char *what); /* sft: two doubles a row, the sum of its losses and how many */
+/* What is asked about each row of a set: `each` bytes, computed on all ranks for batches of at most `most` rows (also for empty ones: parameters may
+ * be gathered there), told on rank 0 in the set's order. */
+typedef struct cadp_asked {
+    int64_t each, most;
+    cad_status (*compute)(cad_run *r, const cad_batch *b, void *out);
+    cad_status (*tell)(void *to, int64_t i, const void *result);
+    void *to;
+} cadp_asked;
+CAD_CHECKED cad_status cadp_ask(cad_run *r, const cadp_set *set, int64_t count, const cadp_asked *asked, const char *said); /* collective */
+CAD_CHECKED cad_status cadp_loss_sums(cad_run *r, const cad_batch *b, void *out); /* a cadp_asked.compute: two doubles a row, the sum of its losses and how many */
+CAD_CHECKED cad_status cadp_predict(cad_run *r, const cadp_set *set, int64_t count, void *results, const char *said); /* logits; sft: cadp_loss_sums */
 typedef struct cadp_scores { cad_metrics metrics; float *logits; double *prob1; double *logit, *weights; int32_t *labels, *predictions; int64_t n, tokens; double seconds; } cadp_scores; /* sft: metrics.loss and tokens alone */
 CAD_CHECKED cad_status cadp_score(cad_run *r, const cadp_set *set, int64_t count, bool deep, cadp_scores *out); /* collective; filled on rank 0 */
 void cadp_scores_close(cadp_scores *s);

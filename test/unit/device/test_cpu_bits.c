@@ -101,8 +101,8 @@ static cad_status norm(world *w)
 {
     cad_tensor x = in32(w, TOKENS, COLS), g = in(w, 1, COLS), y = out(w, TOKENS, COLS), rstd = out32(w, TOKENS, 1), dy = in(w, TOKENS, COLS);
 
-    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){y, x, g, rstd, 1e-6, false, 0}));
-    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){out(w, TOKENS, 128), in(w, TOKENS, 128), in(w, 1, 32), out32(w, TOKENS, 4), 1e-6, true, 32}));
+    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){y, x, g, rstd, 1e-6, false, 0, {0}}));
+    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){out(w, TOKENS, 128), in(w, TOKENS, 128), in(w, 1, 32), out32(w, TOKENS, 4), 1e-6, true, 32, {0}}));
     return cad_rmsnorm_bwd(w->d, &(cad_rmsnorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), dy, x, g, rstd, false, true, true, 0});
 }
 
