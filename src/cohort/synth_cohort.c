@@ -227,7 +227,7 @@ static cad_status make_all(making *m)
 {
     CAD_TRY(choose_dialects(m));
     CAD_TRY(cadp_dictionary_open(&m->dictionary, NULL));
-    CAD_TRY(cadp_make_offset(&m->maker, m->plan->incidence > 0 ? m->plan->incidence : 0.03));
+    CAD_TRY(cadp_make_offset(&m->maker, m->plan->incidence));
     CAD_TRY(cad_mkdirs(m->plan->output));
     CAD_TRY(cad_alloc(&m->ranked, (size_t)m->plan->people, sizeof *m->ranked, "true risks"));
     name_files(m);
@@ -247,7 +247,7 @@ cad_status cad_synth_cohort(const cad_synth_plan *plan)
 
     CAD_TRY(cad_alloc(&m, 1, sizeof *m, "synthetic people"));
     m->plan = plan;
-    m->maker = (cadp_maker){plan->seed, plan->people, 0, plan->strength > 0 ? plan->strength : 1};
+    m->maker = (cadp_maker){plan->seed, plan->people, 0, 0, plan->strength > 0 ? plan->strength : 1};
     st = close_files(m, make_all(m));
     if (!st) st = write_truth(m);
     if (!st) st = write_censoring(m);

@@ -266,7 +266,7 @@ static cadp_fate fate_of(const lots *l, const cadp_made *p, bool prevalent, bool
 static void make_fate(const cadp_maker *m, const lots *l, cadp_made *p)
 {
     static const char *const causes[] = {"C349", "J449", "I639", "C259", "I251", "G309"};
-    bool prevalent = u(l, PREVALENT) < sigmoid(p->linear + m->offset + .35), unknown = !prevalent && u(l, UNKNOWN) < .002;
+    bool prevalent = u(l, PREVALENT) < sigmoid(p->linear + m->early), unknown = !prevalent && u(l, UNKNOWN) < .002;
     int32_t event, death;
 
     p->death = p->event = CADP_NO_DAY;
@@ -299,11 +299,32 @@ void cadp_make_person(const cadp_maker *m, int64_t i, cadp_made *out)
     make_fate(m, &l, out);
 }
 
-/* Bisection on the mean risk of those free of the event. */
+enum { USUAL = 60000 }; /* people whose risks say where the offset lies */
+
+/* Bisection on the mean risk of those free of the event. `early` moves along when it is to. */
+static void find_offset(cadp_maker *m, const double *linear, int64_t n, double incidence, bool moves)
+{
+    double low = -6, high = 6;
+
+    for (int turn = 0; turn < 50; turn++) {
+        double sum = 0, weight = 0;
+        m->offset = (low + high) / 2;
+        if (moves) m->early = m->offset + .35;
+        for (int64_t i = 0; i < n; i++) {
+            double free = 1 - sigmoid(linear[i] + m->early);
+            sum += free * sigmoid(linear[i] + m->offset);
+            weight += free;
+        }
+        if (sum / weight < incidence) low = m->offset;
+        else high = m->offset;
+    }
+}
+
 cad_status cadp_make_offset(cadp_maker *m, double incidence)
 {
-    int64_t n = cad_min(m->people, 60000);
-    double *linear = NULL, low = -6, high = 6;
+    static const double usual = 0.03; /* of UK Biobank: events before the assessment are as many as there, whatever follows */
+    int64_t n = cad_min(m->people, USUAL);
+    double *linear = NULL;
 
     CAD_TRY(cad_alloc(&linear, (size_t)n, sizeof *linear, "risks"));
     for (int64_t i = 0; i < n; i++) {
@@ -311,17 +332,8 @@ cad_status cadp_make_offset(cadp_maker *m, double incidence)
         cadp_make_person(m, i, &p);
         linear[i] = p.linear;
     }
-    for (int turn = 0; turn < 50; turn++) {
-        double sum = 0, weight = 0;
-        m->offset = (low + high) / 2;
-        for (int64_t i = 0; i < n; i++) {
-            double free = 1 - sigmoid(linear[i] + m->offset + .35);
-            sum += free * sigmoid(linear[i] + m->offset);
-            weight += free;
-        }
-        if (sum / weight < incidence) low = m->offset;
-        else high = m->offset;
-    }
+    find_offset(m, linear, n, usual, true);
+    if (incidence > 0 && fabs(incidence - usual) > 1e-9) find_offset(m, linear, n, incidence, false);
     cad_free(&linear);
     return CAD_OK;
 }

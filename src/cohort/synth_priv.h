@@ -24,7 +24,7 @@ typedef struct cadp_made {
     cadp_fate fate;
 } cadp_made;
 
-typedef struct cadp_maker { uint64_t seed; int64_t people; double offset, strength; } cadp_maker;
+typedef struct cadp_maker { uint64_t seed; int64_t people; double offset, early, strength; } cadp_maker; /* early: the offset of events before the assessment */
 enum { CADP_RISK_FIELDS = 14 };
 extern const char *const cadp_risk_fields[CADP_RISK_FIELDS];
 void cadp_measure_importance(const cadp_maker *m, double out[CADP_RISK_FIELDS]);

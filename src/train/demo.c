@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PEOPLE = 8000 };
+enum { PEOPLE = 4000 };
 /* More events and a risk that shows more than in UK Biobank: few people and a minute must do. */
 static const double incidence = 0.2, strength = 2.5;
 static const char home[] = "outputs/demo";
