@@ -50,5 +50,5 @@ void cadp_checklist(cadp_page *p, const cad_report *r);
 void cadp_table_of_facts(cadp_page *p, const cad_number *facts, int count);
 /* A count of people, or "<10". */
 void cadp_people_text(char out[32], int64_t n);
-extern const char cadp_style[];
+extern const char cadp_style[], cadp_style_on_paper[];
 #endif

@@ -44,7 +44,10 @@ const char cadp_style[] =
     "details{margin-top:8px;font-size:13px}summary{cursor:pointer;color:var(--soft)}details th,details td{padding:3px 8px}\n"
     "ul{margin:0;padding-left:20px}li{margin:4px 0}\n"
     "footer{margin-top:40px;color:var(--soft);font-size:13px;border-top:1px solid var(--line);padding-top:12px}\n"
-    "@media(max-width:35em){.text.soft,th[style]{display:none}}\n"
+    "@media(max-width:35em){.text.soft,th[style]{display:none}}\n";
+
+const char cadp_style_on_paper[] =
     "@media print{:root{color-scheme:light;" LIGHT "}body{font-size:10pt}main{max-width:none;padding:0}h2{break-after:avoid;margin-top:22px}\n"
     "figure,.tile,tr{break-inside:avoid}.grid2{grid-template-columns:1fr 1fr;gap:10px}.tiles{grid-template-columns:repeat(5,1fr)}\n"
+    ".scroll{overflow:visible}table{font-size:8.5pt}thead th{font-size:8pt}th,td{padding:4px 6px}td:not(.text):not([colspan]){white-space:normal}\n"
     ".tile b{font-size:17px}@page{margin:14mm}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";

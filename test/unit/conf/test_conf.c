@@ -124,7 +124,7 @@ static void nothing_given_is_the_demo_that_the_program_carries(void **state)
     assert_true(cad_config_options(c)->demo);
     assert_int_equal(cad_config_options(c)->training.max_steps, 3);
     assert_int_equal(cad_config_options(c)->training.per_device_train_batch_size, 16);
-    assert_int_equal(cad_config_options(c)->dataset.class_weights.mode, CAD_WEIGHTS_BALANCED);
+    assert_int_equal(cad_config_options(c)->dataset.class_weights.mode, CAD_WEIGHTS_NONE);
     assert_true(cad_config_options(c)->training.overwrite_output_dir);
     assert_null(cad_config_options(c)->model.model_name_or_path);
     expect_in(cad_config_says(c), "embedded demo");
