@@ -54,7 +54,7 @@ cad_status cadp_describe_matmul_groups(cadp_call *c, const cad_groups_args *x)
     unsigned same = cadp_as(x->a, CADP_REAL);
 
     CAD_TRY(cadp_need(c, x->groups >= 1, "at least one group", (double)x->groups));
-    cadp_write(c, "c", x->c, CADP_REAL, x->ta ? x->groups * k : rows, n);
+    (x->accumulate ? cadp_update : cadp_write)(c, "c", x->c, CADP_REAL, x->ta ? x->groups * k : rows, n);
     cadp_read(c, "a", x->a, CADP_REAL, rows, k);
     if (x->ta)
         cadp_read(c, "b", x->b, same, rows, n);

@@ -7,6 +7,8 @@
 static cad_tensor factors(const cad_model *m, const cadp_part *p) { return cad_columns(cad_slice(m->stretch, 0, 1), p->factors, p->out); }
 static cad_tensor inverses(const cad_model *m, const cadp_part *p) { return cad_columns(cad_slice(m->stretch, 1, 1), p->factors, p->out); }
 
+static cad_tensor sums(const cad_model *m, const cadp_part *p) { return cad_columns(cad_slice(m->stretch, 2, 1), p->factors, p->out); }
+
 /* 1 / n of rows [from, from + n): rms(row) sqrt(in) is its norm. */
 static cad_status measure(cad_model *m, const cadp_linear *l, const cadp_part *p, cad_unit_view w, int64_t from, int64_t n)
 {
@@ -63,6 +65,6 @@ cad_status cadp_dora_magnitude(cad_model *m, const cadp_part *p, cad_unit_view w
     cad_tensor z = room(m, p, dy.rows);
 
     CAD_TRY(inner(m, p, w, z, seen, low));
-    CAD_TRY(cad_dot_cols(m->device, &(cad_dot_cols_args){.w = d, .x = dy, .y = z}));
-    return cad_scale_cols(m->device, &(cad_scale_cols_args){.y = d, .x = d, .w = inverses(m, p)});
+    CAD_TRY(cad_dot_cols(m->device, &(cad_dot_cols_args){.w = sums(m, p), .x = dy, .y = z}));
+    return cad_scale_cols(m->device, &(cad_scale_cols_args){.y = d, .x = sums(m, p), .w = inverses(m, p), .accumulate = m->add});
 }

@@ -151,8 +151,8 @@ static cad_status base_gradients(cad_model *m, const cadp_linear *l, void *grads
         dw.rows = l->out;
         db.cols = db.ld = l->out;
     }
-    if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dy, .ta = true, .b = x, .alpha = 1}));
-    if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dy}));
+    if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dy, .ta = true, .b = x, .alpha = 1, .beta = m->add}));
+    if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dy, .accumulate = m->add}));
     return CAD_OK;
 }
 
@@ -167,8 +167,8 @@ static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, cad_unit
         CAD_TRY(cadp_dora_magnitude(m, p, w, cadp_grad(m, grads, p->magnitude), seen, u_of(l, u, i), dy));
         CAD_TRY(cadp_dora_gradient(m, p, dy, &dy));
     }
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(l, u, i), .alpha = p->scale}));
-    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v, .ta = true, .b = seen, .alpha = p->scale});
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(l, u, i), .alpha = p->scale, .beta = m->add}));
+    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v, .ta = true, .b = seen, .alpha = p->scale, .beta = m->add});
 }
 
 /* dx += the gradient through the adapter when dropout stands before it; with a magnitude (dz) the weight sees the dropped input too. */

@@ -52,6 +52,7 @@ struct cad_model {
     cad_tensor labels, weights;
 
     cad_packing packing, chunks, places, kinds; /* of the batch; cut at chunks; with positions, with zeros in place of ids */
+    bool add;            /* gradients of what trains are added to what is there */
     int64_t predicted;   /* tokens with a target */
 
     /* Generation: keys and values of what came before, [sequences * kept, kv width] for each layer; where each sequence has its own; and the rotation of each new token. */

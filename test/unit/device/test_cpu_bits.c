@@ -101,8 +101,8 @@ static cad_status norm(world *w)
 {
     cad_tensor x = in32(w, TOKENS, COLS), g = in(w, 1, COLS), y = out(w, TOKENS, COLS), rstd = out32(w, TOKENS, 1), dy = in(w, TOKENS, COLS);
 
-    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){y, x, g, rstd, 1e-6, false, 0}));
-    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){out(w, TOKENS, 128), in(w, TOKENS, 128), in(w, 1, 32), out32(w, TOKENS, 4), 1e-6, true, 32}));
+    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){y, x, g, rstd, 1e-6, false, 0, {0}}));
+    CAD_TRY(cad_rmsnorm_fwd(w->d, &(cad_rmsnorm_args){out(w, TOKENS, 128), in(w, TOKENS, 128), in(w, 1, 32), out32(w, TOKENS, 4), 1e-6, true, 32, {0}}));
     return cad_rmsnorm_bwd(w->d, &(cad_rmsnorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), dy, x, g, rstd, false, true, true, 0});
 }
 
@@ -111,7 +111,7 @@ static cad_status centred_norm(world *w)
     cad_tensor x = in32(w, TOKENS, COLS), g = in(w, 1, COLS), mean = out32(w, TOKENS, 1), rstd = out32(w, TOKENS, 1);
 
     CAD_TRY(cad_layernorm_fwd(w->d, &(cad_layernorm_args){out(w, TOKENS, COLS), x, g, in(w, 1, COLS), mean, rstd, 1e-12}));
-    return cad_layernorm_bwd(w->d, &(cad_layernorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), out32(w, 1, COLS), in(w, TOKENS, COLS), x, g, mean, rstd});
+    return cad_layernorm_bwd(w->d, &(cad_layernorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), out32(w, 1, COLS), in(w, TOKENS, COLS), x, g, mean, rstd, false});
 }
 
 static cad_status experts(world *w)
@@ -122,8 +122,8 @@ static cad_status experts(world *w)
 
     CAD_TRY(cad_route_fwd(w->d, &(cad_route_args){in32(w, TOKENS, E), token, slot, first, score}));
     CAD_TRY(cad_gather(w->d, &(cad_gather_args){seen, x, token, score, false}));
-    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){y, seen, in(w, E * 96, 64), first, false, false, E}));
-    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){out32(w, E * 96, 64), seen, y, first, true, false, E}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){y, seen, in(w, E * 96, 64), first, false, false, E, false}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){out32(w, E * 96, 64), seen, y, first, true, false, E, false}));
     CAD_TRY(cad_gather(w->d, &(cad_gather_args){out32(w, TOKENS, 64), y, slot, {0}, true}));
     return cad_route_bwd(w->d, &(cad_route_bwd_args){out32(w, TOKENS, 96), out(w, TOKENS, E), seen, x, slot, first, score});
 }
