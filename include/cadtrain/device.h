@@ -64,6 +64,7 @@ const char *cad_device_identity(const cad_device *d);
 /* What the whole device has, and what is free of it now, other programs' and the driver's share taken off. 0, 0: not known. */
 void cad_device_memory(const cad_device *d, int64_t *left, int64_t *all);
 bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
+bool cad_device_adds_apart(const cad_device *d);         /* a product's second pair of factors is a product of its own, rounded once more: nothing is won by giving both at once */
 
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
 CAD_CHECKED cad_status cad_device_alloc(cad_device *d, void *out, int64_t bytes, const char *what);

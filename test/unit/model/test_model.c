@@ -301,6 +301,7 @@ static void adapters_have_the_logits_and_gradients_of_peft(void **state)
     for (size_t i = 0; i < WITH_ADAPTER; i += 5) check_family(families[i], "check:cpu", false, true);
     check_family("llama31", "ref", false, true);
     check_family(families[0], "emulated", false, true);
+    check_family("qwen2", "emulated", false, true);
 }
 
 static void recomputing_changes_nothing(void **state)
