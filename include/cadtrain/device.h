@@ -72,6 +72,7 @@ const char *cad_device_identity(const cad_device *d);
 /* What the whole device has, and what is free of it now, other programs' and the driver's share taken off. 0, 0: not known. */
 void cad_device_memory(const cad_device *d, int64_t *left, int64_t *all);
 bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
+bool cad_device_adds_apart(const cad_device *d);         /* a product's second pair of factors is a product of its own, rounded once more: nothing is won by giving both at once */
 
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
 CAD_CHECKED cad_status cad_device_alloc(cad_device *d, void *out, int64_t bytes, const char *what);
@@ -150,8 +151,8 @@ CAD_CHECKED cad_status cad_rmsnorm_bwd(cad_device *d, const cad_rmsnorm_bwd_args
 /* y = w (x - mean(x)) / sqrt(var(x) + eps) + b, variance over n. y, x, w [1, cols], b [1, cols] real; mean, rstd [rows, 1] F32 (F64). */
 typedef struct cad_layernorm_args { cad_tensor y, x, w, b, mean, rstd; double eps; } cad_layernorm_args;
 CAD_CHECKED cad_status cad_layernorm_fwd(cad_device *d, const cad_layernorm_args *x);
-/* dx real (may be dy); dw, db [1, cols] F32 (F64), each may be none. All overwritten. */
-typedef struct cad_layernorm_bwd_args { cad_tensor dx, dw, db, dy, x, w, mean, rstd; } cad_layernorm_bwd_args;
+/* dx real (may be dy); overwritten; dw, db [1, cols] F32 (F64) += or =, each may be none. */
+typedef struct cad_layernorm_bwd_args { cad_tensor dx, dw, db, dy, x, w, mean, rstd; bool accumulate_dw; } cad_layernorm_bwd_args;
 CAD_CHECKED cad_status cad_layernorm_bwd(cad_device *d, const cad_layernorm_bwd_args *x);
 
 /* Rotates each head of x [tokens, heads * head_dim] in place by its position in its sequence; inverse for gradients.
@@ -240,8 +241,9 @@ typedef struct cad_route_bwd_args { cad_tensor dx, dlogits, dv, x, slot, starts,
 CAD_CHECKED cad_status cad_route_bwd(cad_device *d, const cad_route_bwd_args *x);
 /* Products of groups of rows: group g has rows [starts[g], starts[g + 1]) of a; starts [1, groups + 1] I32 on the device, all rows of a. b holds the groups'
  * matrices one below the other: c[rows of g] = a[rows of g] op(b_g). ta: c holds them, c_g = a[rows of g]' b[rows of g] (0 for a group without rows).
- * Dtypes as in matmul. codes, where given (not with ta), is the matrix b: each group's part is turned into numbers once, or not at all where it has no rows. */
-typedef struct cad_groups_args { cad_tensor c, a, b, starts; bool ta, tb; int64_t groups; cad_coded codes; } cad_groups_args;
+ * accumulate: c += instead. Dtypes as in matmul. codes, where given (not with ta), is the matrix b: each group's part is turned into numbers once, or not at
+ * all where it has no rows. */
+typedef struct cad_groups_args { cad_tensor c, a, b, starts; bool ta, tb; int64_t groups; cad_coded codes; bool accumulate; } cad_groups_args;
 CAD_CHECKED cad_status cad_matmul_groups(cad_device *d, const cad_groups_args *x);
 
 /* ---- flat operations on shards (n elements) ---- */

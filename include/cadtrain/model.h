@@ -177,8 +177,8 @@ typedef struct cad_model_batch {
 CAD_CHECKED cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training);
 /* Unit by unit in order 0 … units - 1. */
 CAD_CHECKED cad_status cad_model_forward(cad_model *m, int unit, cad_unit_view w);
-/* Unit by unit in reverse order. Writes the whole flat gradient of the unit (F32, or F64 with compute F64). */
-CAD_CHECKED cad_status cad_model_backward(cad_model *m, int unit, cad_unit_view w, void *grads);
+/* Unit by unit in reverse order. Writes the whole flat gradient of the unit (F32, or F64 with compute F64); add: adds it to what is there. */
+CAD_CHECKED cad_status cad_model_backward(cad_model *m, int unit, cad_unit_view w, void *grads, bool add);
 /* After the tail's forward: logits [sequences * num_labels] (host). */
 CAD_CHECKED cad_status cad_model_logits(cad_model *m, float *out);
 /* After the tail's forward with labels: nll [sequences], unweighted (host); causal: of each target, in the order of the tokens. */

@@ -38,9 +38,9 @@ CAD_CHECKED cad_status cad_zero_fetch(cad_zero *z, int unit);
 /* Waits for a fetched unit. The view lasts until release. */
 CAD_CHECKED cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out);
 CAD_CHECKED cad_status cad_zero_release(cad_zero *z, int unit);
-/* Where to write a unit's gradient (NULL: nothing in it trains); then hand it over, which may start its reduction. Collective at stage 2, 3.
- * `empty`: this rank has no atom in this micro-step; its gradient counts as zero. */
-CAD_CHECKED cad_status cad_zero_grads(cad_zero *z, int unit, void **out);
+/* Where to write a unit's gradient (NULL: nothing in it trains), add: to add it to; then hand it over, which may start its reduction. Collective at
+ * stage 2, 3. `empty`: this rank has no atom in this micro-step; its gradient counts as zero. */
+CAD_CHECKED cad_status cad_zero_grads(cad_zero *z, int unit, void **out, bool *add);
 CAD_CHECKED cad_status cad_zero_grads_done(cad_zero *z, int unit, bool empty);
 /* Before the first micro-step of a step (and before it is done again); micro-steps since the last step count for nothing. Collective at stage 2, 3. */
 CAD_CHECKED cad_status cad_zero_begin(cad_zero *z);

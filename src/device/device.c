@@ -76,6 +76,8 @@ bool cad_device_on_host(const cad_device *d) { return d->table == &cadp_device_c
 int cad_device_gpus(void) { return cadp_cuda_count(); }
 const char *cad_device_identity(const cad_device *d) { return d->identity; }
 bool cad_device_pretends(const cad_device *d) { return d->table == &cadp_device_plan; }
+
+bool cad_device_adds_apart(const cad_device *d) { return (d->inner ? d->inner : d->table)->apart; }
 int64_t cad_device_bytes(const cad_device *d) { return d->bytes; }
 int64_t cad_device_peak(const cad_device *d) { return d->peak; }
 int64_t cad_device_allocs(const cad_device *d) { return d->allocs; }

@@ -55,7 +55,7 @@ cad_status cadp_describe_matmul_groups(cadp_call *c, const cad_groups_args *x)
 
     CAD_TRY(cadp_need(c, x->groups >= 1, "at least one group", (double)x->groups));
     CAD_TRY(cadp_need(c, !x->codes.code || !(x->ta || cad_some(x->b)), "codes in place of b", x->codes.code));
-    cadp_write(c, "c", x->c, CADP_REAL, x->ta ? x->groups * k : rows, n);
+    (x->accumulate ? cadp_update : cadp_write)(c, "c", x->c, CADP_REAL, x->ta ? x->groups * k : rows, n);
     cadp_read(c, "a", x->a, CADP_REAL, rows, k);
     if (x->codes.code)
         CAD_TRY(cadp_coded(c, &x->codes, CADP_READ, x->groups * (x->tb ? n : k), x->tb ? k : n));

@@ -56,8 +56,8 @@ cad_status cadp_describe_layernorm_bwd(cadp_call *c, const cad_layernorm_bwd_arg
 
     cadp_write(c, "dx", x->dx, CADP_REAL, rows, cols);
     cadp_twin(c, "dy");
-    if (cad_some(x->dw)) cadp_write(c, "dw", x->dw, CADP_WIDE, 1, cols);
-    if (cad_some(x->db)) cadp_write(c, "db", x->db, CADP_WIDE, 1, cols);
+    if (cad_some(x->dw)) (x->accumulate_dw ? cadp_update : cadp_write)(c, "dw", x->dw, CADP_WIDE, 1, cols);
+    if (cad_some(x->db)) (x->accumulate_dw ? cadp_update : cadp_write)(c, "db", x->db, CADP_WIDE, 1, cols);
     cadp_read(c, "dy", x->dy, CADP_REAL, rows, cols);
     cadp_read(c, "x", x->x, CADP_REAL, rows, cols);
     cadp_read(c, "w", x->w, CADP_REAL, 1, cols);

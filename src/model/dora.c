@@ -16,6 +16,7 @@ static cad_status bring_rows(cad_model *m, const cadp_part *p, cad_unit_view w, 
     CAD_TRY(cad_dequantise(m->device, &(cad_dequantise_args){scratch, cad_coded_rows(q, from, n)}));
     return cadp_copy(m, sum, scratch, 0);
 }
+static cad_tensor sums(const cad_model *m, const cadp_part *p) { return cad_columns(cad_slice(m->stretch, 2, 1), p->factors, p->out); }
 
 /* 1 / n of rows [from, from + n): rms(row) sqrt(in) is its norm. */
 static cad_status measure(cad_model *m, const cadp_linear *l, const cadp_part *p, cad_unit_view w, int64_t from, int64_t n)
@@ -79,6 +80,6 @@ cad_status cadp_dora_magnitude(cad_model *m, const cadp_part *p, cad_unit_view w
     cad_tensor z = room(m, p, dy.rows);
 
     CAD_TRY(inner(m, p, w, z, seen, low));
-    CAD_TRY(cad_dot_cols(m->device, &(cad_dot_cols_args){.w = d, .x = dy, .y = z}));
-    return cad_scale_cols(m->device, &(cad_scale_cols_args){.y = d, .x = d, .w = inverses(m, p)});
+    CAD_TRY(cad_dot_cols(m->device, &(cad_dot_cols_args){.w = sums(m, p), .x = dy, .y = z}));
+    return cad_scale_cols(m->device, &(cad_scale_cols_args){.y = d, .x = sums(m, p), .w = inverses(m, p), .accumulate = m->add});
 }

@@ -48,8 +48,8 @@ static cad_status table_back(cad_model *m, void *grads, cad_role role, cad_tenso
     cad_tensor d = cadp_grad(m, grads, cadp_find(m, 0, role, CAD_PIECE_WEIGHT));
 
     if (!cad_some(d)) return CAD_OK;
-    if (role == CAD_ROLE_EMBED && cad_some(m->dtied)) CAD_TRY(cadp_copy(m, d, m->dtied, 0)); /* the same table gave the logits */
-    else CAD_TRY(zero(m, d));
+    if (role == CAD_ROLE_EMBED && cad_some(m->dtied)) CAD_TRY(cadp_copy(m, d, m->dtied, m->add)); /* the same table gave the logits */
+    else if (!m->add) CAD_TRY(zero(m, d));
     return cad_embed_bwd(m->device, &(cad_embed_args){.h = dh, .table = d, .scale = scale, .skip = skip, .packing = packing});
 }
 
@@ -61,9 +61,9 @@ static cad_status adapter_back(cad_model *m, cad_unit_view w, void *grads, cad_t
         dy = cadp_rows(m, m->dcast);
         CAD_TRY(cadp_copy(m, dy, dh, 0));
     }
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = db, .a = dy, .ta = true, .b = cadp_rows(m, m->words_cast), .alpha = adapter_scale(m)}));
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = db, .a = dy, .ta = true, .b = cadp_rows(m, m->words_cast), .alpha = adapter_scale(m), .beta = m->add}));
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dwords, .a = dy, .b = cadp_weight(m, w, adapter(m, CAD_PIECE_B)), .alpha = adapter_scale(m)}));
-    CAD_TRY(zero(m, da));
+    if (!m->add) CAD_TRY(zero(m, da));
     return cad_embed_bwd(m->device, &(cad_embed_args){.h = dwords, .table = da, .scale = 1, .skip = m->arch->pad_id, .packing = &m->packing, .turned = true});
 }
 

@@ -25,7 +25,7 @@ static cad_status multiply(cad_model *m, int block, cad_unit_view w, const cadp_
 
 static cad_status weight_gradient(cad_model *m, const cadp_visits *v, cad_tensor dw, cad_tensor a, cad_tensor b)
 {
-    return cad_matmul_groups(m->device, &(cad_groups_args){.c = dw, .a = a, .b = b, .starts = v->starts, .ta = true, .groups = m->arch->experts});
+    return cad_matmul_groups(m->device, &(cad_groups_args){.c = dw, .a = a, .b = b, .starts = v->starts, .ta = true, .groups = m->arch->experts, .accumulate = m->add});
 }
 
 cad_status cadp_experts_visit(cad_model *m, int block, cad_unit_view w, cadp_visits *v, cad_tensor x)
@@ -70,6 +70,6 @@ cad_status cadp_experts_backward(cad_model *m, int block, cad_unit_view w, void 
 
     CAD_TRY(inside_backward(m, block, w, grads, v, x, dy));
     CAD_TRY(cad_route_bwd(m->device, &(cad_route_bwd_args){.dx = dx, .dlogits = dlogits, .dv = visits(m, m->visit), .x = x, .slot = cadp_rows(m, v->slot), .starts = v->starts, .score = visits(m, v->score)}));
-    if (cad_some(d_router)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = d_router, .a = dlogits, .ta = true, .b = x, .alpha = 1}));
+    if (cad_some(d_router)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = d_router, .a = dlogits, .ta = true, .b = x, .alpha = 1, .beta = m->add}));
     return cad_matmul(m->device, &(cad_matmul_args){.c = dx, .a = dlogits, .b = weight(m, block, w, CAD_ROLE_ROUTER), .alpha = 1, .beta = 1});
 }

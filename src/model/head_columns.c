@@ -51,5 +51,5 @@ cad_status cadp_columns_backward(cad_model *m, void *grads)
     cad_tensor dw = m->method.columns ? cadp_grad(m, grads, weight_row(m)) : (cad_tensor){0};
 
     if (!cad_some(dw)) return CAD_OK;
-    return cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = cadp_seqs(m, m->dlogits), .ta = true, .b = cadp_seqs(m, m->columns), .alpha = 1});
+    return cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = cadp_seqs(m, m->dlogits), .ta = true, .b = cadp_seqs(m, m->columns), .alpha = 1, .beta = m->add});
 }

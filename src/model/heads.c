@@ -92,7 +92,7 @@ static cad_status norm_heads_back(cad_model *m, int block, cad_unit_view w, void
         cad_tensor dx = cad_columns(dqkv, r[i].from, r[i].width);
         int row = row_of(m, block, &r[i]);
         CAD_TRY(cad_rmsnorm_bwd(m->device, &(cad_rmsnorm_bwd_args){.dx = dx, .dy = dx, .dw = cadp_grad(m, grads, row), .x = cad_columns(raw, r[i].from, r[i].width), .w = cadp_weight(m, w, row),
-                                                                   .rstd = cad_columns(rstd, r[i].heads, r[i].width / d), .plus_one = m->arch->gain_plus_one, .width = d}));
+                                                                   .rstd = cad_columns(rstd, r[i].heads, r[i].width / d), .plus_one = m->arch->gain_plus_one, .width = d, .accumulate_dw = m->add}));
     }
     return CAD_OK;
 }

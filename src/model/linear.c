@@ -45,18 +45,27 @@ static void add_part(cad_model *m, cadp_linear *l, int unit, cad_role role)
 /* Where the row behind it would begin. */
 static int64_t end_of(const cad_param *p) { return p->at + (p->trains ? p->elems : p->bytes); }
 
-static bool one_product(const cad_model *m, const cadp_linear *l)
+static bool lies_together(const cad_model *m, const cadp_linear *l)
 {
     const cad_param *row = m->params->row;
 
     for (int i = 0; i < l->parts; i++) {
         const cadp_part *p = &l->part[i], *q = &l->part[i ? i - 1 : 0];
-        if (p->a >= 0 || row[p->weight].code || row[p->weight].trains != row[q->weight].trains) return false;
+        if (row[p->weight].code || row[p->weight].trains != row[q->weight].trains) return false;
         if (i && (row[p->weight].at != end_of(&row[q->weight]) || (p->bias >= 0) != (q->bias >= 0))) return false;
         if (i && p->bias >= 0 && row[p->bias].trains != row[q->bias].trains) return false;
         if (i && p->bias >= 0 && row[p->bias].at != end_of(&row[q->bias])) return false;
     }
     return true;
+}
+
+static void choose_products(const cad_model *m, cadp_linear *l)
+{
+    bool together = lies_together(m, l), stretched = false;
+
+    for (int i = 0; i < l->parts; i++) stretched |= l->part[i].magnitude >= 0;
+    l->fused = together && !l->u;
+    l->joined = together && l->u && l->parts > 1 && !stretched && cad_device_adds_apart(m->device);
 }
 
 cad_status cadp_linears_build(cad_model *m)
@@ -72,12 +81,12 @@ cad_status cadp_linears_build(cad_model *m)
         cadp_linear *l = &m->linear[i];
         for (int j = 0; j < members[i % CADP_LINEARS]; j++)
             if (cadp_find(m, i / CADP_LINEARS + 1, roles[i % CADP_LINEARS][j], CAD_PIECE_WEIGHT) >= 0) add_part(m, l, i / CADP_LINEARS + 1, roles[i % CADP_LINEARS][j]);
-        l->fused = one_product(m, l);
+        choose_products(m, l);
         l->site = (uint32_t)i * 4;
     }
     if (cadp_find(m, m->arch->layers + 1, CAD_ROLE_POOLER, CAD_PIECE_WEIGHT) < 0 || m->method.custom_head) return CAD_OK;
     add_part(m, cadp_pooler(m), m->arch->layers + 1, CAD_ROLE_POOLER);
-    cadp_pooler(m)->fused = one_product(m, cadp_pooler(m));
+    choose_products(m, cadp_pooler(m));
     cadp_pooler(m)->site = (uint32_t)blocks * 4;
     return CAD_OK;
 }
@@ -99,14 +108,14 @@ void cadp_put_weight(const cad_model *m, cad_unit_view w, int row, cad_matmul_ar
 static void put_weight(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i, cad_matmul_args *x)
 {
     cadp_put_weight(m, w, l->part[i].weight, x);
-    if (l->fused) x->b.rows = l->out;
+    if (l->fused || l->joined) x->b.rows = l->out;
 }
 
 static cad_tensor bias_of(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i)
 {
     cad_tensor t = cadp_weight(m, w, l->part[i].bias);
 
-    if (l->fused && cad_some(t)) t.cols = t.ld = l->out;
+    if ((l->fused || l->joined) && cad_some(t)) t.cols = t.ld = l->out;
     return t;
 }
 
@@ -144,8 +153,28 @@ static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_vi
     return cad_matmul(m->device, &args);
 }
 
+/* One product of all members, then what each adapter adds. */
+static cad_status joined_forward(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor x, cad_tensor y, double beta, cad_tensor u)
+{
+    cad_matmul_args all = {.c = y, .a = x, .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, 0)};
+
+    put_weight(m, l, w, 0, &all);
+    CAD_TRY(cad_matmul(m->device, &all));
+    for (int i = 0; i < l->parts; i++) {
+        const cadp_part *p = &l->part[i];
+        cad_tensor seen, low;
+        if (p->a < 0) continue;
+        low = u_of(l, u, i);
+        CAD_TRY(adapter_input(m, l, i, x, &seen));
+        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = low, .a = seen, .b = cadp_weight(m, w, p->a), .tb = true, .alpha = 1}));
+        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cad_columns(y, p->from, p->out), .a = low, .b = cadp_weight(m, w, p->b), .tb = true, .alpha = p->scale, .beta = 1}));
+    }
+    return CAD_OK;
+}
+
 cad_status cadp_linear_forward(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor x, cad_tensor y, double beta, cad_tensor u)
 {
+    if (l->joined) return joined_forward(m, l, w, x, y, beta, u);
     for (int i = 0; i < (l->fused ? 1 : l->parts); i++) CAD_TRY(member_forward(m, l, w, x, y, beta, u, i));
     return CAD_OK;
 }
@@ -158,8 +187,8 @@ static cad_status base_gradients(cad_model *m, const cadp_linear *l, void *grads
         dw.rows = l->out;
         db.cols = db.ld = l->out;
     }
-    if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dy, .ta = true, .b = x, .alpha = 1}));
-    if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dy}));
+    if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dy, .ta = true, .b = x, .alpha = 1, .beta = m->add}));
+    if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dy, .accumulate = m->add}));
     return CAD_OK;
 }
 
@@ -174,8 +203,8 @@ static cad_status adapter_gradients(cad_model *m, const cadp_linear *l, cad_unit
         CAD_TRY(cadp_dora_magnitude(m, p, w, cadp_grad(m, grads, p->magnitude), seen, u_of(l, u, i), dy));
         CAD_TRY(cadp_dora_gradient(m, p, dy, &dy));
     }
-    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(l, u, i), .alpha = p->scale}));
-    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v, .ta = true, .b = seen, .alpha = p->scale});
+    CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->b), .a = dy, .ta = true, .b = u_of(l, u, i), .alpha = p->scale, .beta = m->add}));
+    return cad_matmul(m->device, &(cad_matmul_args){.c = cadp_grad(m, grads, p->a), .a = v, .ta = true, .b = seen, .alpha = p->scale, .beta = m->add});
 }
 
 /* dx += the gradient through the adapter when dropout stands before it; with a magnitude (dz) the weight sees the dropped input too. */
@@ -222,8 +251,28 @@ static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view
     return p->a >= 0 && !direct ? dropped_input_gradient(m, l, w, v, dy, dz, dx, i) : CAD_OK;
 }
 
+static cad_status joined_input(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx)
+{
+    cad_matmul_args all = {.c = dx, .a = dy, .alpha = 1};
+
+    put_weight(m, l, w, 0, &all);
+    if (cad_some(dx)) CAD_TRY(cad_matmul(m->device, &all));
+    for (int i = 0; i < l->parts; i++) {
+        const cadp_part *p = &l->part[i];
+        cad_tensor mine = member_of(l, dy, i), v;
+        if (p->a < 0) continue;
+        v = v_of(m, l, dy, i);
+        CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = mine, .b = cadp_weight(m, w, p->b), .alpha = 1}));
+        if (!cad_some(dx)) continue;
+        if (drops(m)) CAD_TRY(dropped_input_gradient(m, l, w, v, mine, mine, dx, i));
+        else CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dx, .a = v, .b = cadp_weight(m, w, p->a), .alpha = p->scale, .beta = 1}));
+    }
+    return CAD_OK;
+}
+
 cad_status cadp_linear_input_gradient(cad_model *m, const cadp_linear *l, cad_unit_view w, cad_tensor dy, cad_tensor dx)
 {
+    if (l->joined) return joined_input(m, l, w, dy, dx);
     for (int i = 0; i < (l->fused ? 1 : l->parts); i++) CAD_TRY(member_input(m, l, w, member_of(l, dy, i), dx, i));
     return CAD_OK;
 }

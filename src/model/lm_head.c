@@ -11,6 +11,9 @@ static cad_tensor head_of(const cad_model *m, cad_unit_view w) { return m->arch-
 /* Where the head's gradient goes: none where it is frozen. */
 static cad_tensor head_grad(const cad_model *m, void *grads) { return m->arch->tied ? m->dtied : cadp_grad(m, grads, cadp_find(m, tail_unit(m), CAD_ROLE_LM_HEAD, CAD_PIECE_WEIGHT)); }
 
+/* The table's own place takes one micro-batch. */
+static bool adds(const cad_model *m) { return m->add && !m->arch->tied; }
+
 static bool head_trains(const cad_model *m)
 {
     int row = m->arch->tied ? cadp_find(m, 0, CAD_ROLE_EMBED, CAD_PIECE_WEIGHT) : cadp_find(m, tail_unit(m), CAD_ROLE_LM_HEAD, CAD_PIECE_WEIGHT);
@@ -28,7 +31,7 @@ static cad_status part(cad_model *m, cad_tensor head, int64_t from, int64_t n, b
     CAD_TRY(cad_xent(m->device, &(cad_xent_args){.logits = logits, .dlogits = d, .nll = cad_slice(m->nll, from, n), .labels = cad_slice(m->targets, from, n),
                                                  .weights = cad_slice(m->target_weights, from, n), .scale = m->scale, .softcap = m->arch->final_softcap}));
     if (!gradient) return CAD_OK;
-    if (cad_some(dhead)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dhead, .a = d, .ta = true, .b = x, .alpha = 1, .beta = from ? 1 : 0}));
+    if (cad_some(dhead)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dhead, .a = d, .ta = true, .b = x, .alpha = 1, .beta = from || adds(m) ? 1 : 0}));
     return cad_matmul(m->device, &(cad_matmul_args){.c = cad_slice(m->dpicked, from, n), .a = d, .b = head, .alpha = 1});
 }
 
@@ -55,7 +58,7 @@ cad_status cadp_lm_backward(cad_model *m, cad_unit_view w, void *grads)
     cad_tensor d = predicted(m, m->dpicked), dhead = head_grad(m, grads);
 
     if (head_trains(m)) CAD_TRY(all_parts(m, head_of(m, w), true, dhead));
-    if (cad_some(dhead) && !m->predicted) CAD_TRY(cad_device_zero(m->device, dhead.data, dhead.rows * dhead.cols * (int64_t)cad_dtype_bytes(dhead.dtype)));
+    if (cad_some(dhead) && !m->predicted && !adds(m)) CAD_TRY(cad_device_zero(m->device, dhead.data, dhead.rows * dhead.cols * (int64_t)cad_dtype_bytes(dhead.dtype)));
     CAD_TRY(cadp_norm_backward(m, tail_unit(m), CAD_ROLE_FINAL_NORM, w, grads, d, d, predicted(m, m->full), predicted(m, m->rstd), (cad_tensor){0}, false));
     return cad_gather(m->device, &(cad_gather_args){.y = cadp_rows(m, m->dh), .x = d, .index = cadp_rows(m, m->place)});
 }

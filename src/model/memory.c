@@ -152,7 +152,7 @@ static cad_status take_dora(cad_model *m, cad_arena *a)
         in = cad_max(in, m->linear[i].in);
     }
     CAD_TRY(cad_arena_tensor(a, WORK, "inner values of a stretched layer", m->act, m->limits.tokens, out, &m->dora));
-    CAD_TRY(cad_arena_tensor(a, WORK, "stretching factors", m->real, 2, m->factors, &m->stretch));
+    CAD_TRY(cad_arena_tensor(a, WORK, "stretching factors", m->real, 3, m->factors, &m->stretch));
     CAD_TRY(cad_arena_tensor(a, WORK, "rows of a weight with its adapter", m->real, 1, cad_max(in, MOST), &m->stretched));
     return cad_arena_tensor(a, WORK, "rows of a weight with its adapter", m->act, 1, cad_max(in, MOST), &m->stretched_norm);
 }

@@ -254,8 +254,9 @@ cad_status cad_model_forward(cad_model *m, int unit, cad_unit_view w)
     return unit <= m->arch->layers ? cadp_block_forward(m, unit - 1, w) : cadp_tail_forward(m, w);
 }
 
-cad_status cad_model_backward(cad_model *m, int unit, cad_unit_view w, void *grads)
+cad_status cad_model_backward(cad_model *m, int unit, cad_unit_view w, void *grads, bool add)
 {
+    m->add = add;
     if (unit == 0) return cadp_embed_backward(m, w, grads);
     return unit <= m->arch->layers ? cadp_block_backward(m, unit - 1, w, grads) : cadp_tail_backward(m, w, grads);
 }

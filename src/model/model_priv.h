@@ -9,9 +9,9 @@ enum { CADP_QKV, CADP_OUT, CADP_GATE_UP, CADP_DOWN, CADP_LINEARS };
 /* One member of a linear layer: rows of the parameter table (-1: none), its columns of the output, of the adapters' inner values, and of
  * DoRA's factors. */
 typedef struct cadp_part { int weight, bias, a, b, magnitude; int64_t from, out, u_from, r, factors; double scale; } cadp_part;
-/* A linear layer: one input, 1 to 3 members side by side in the output. Members whose weights lie next to each other and have no adapter are
- * one product. u: ranks of all adapters. */
-typedef struct cadp_linear { cadp_part part[3]; int parts; int64_t in, out, u; bool fused; uint32_t site; } cadp_linear;
+/* A linear layer: one input, 1 to 3 members side by side in the output. Members whose weights lie next to each other are one
+ * product: fused, without adapters; joined, with adapters that are added to it (where a device adds them apart anyway). u: ranks of all adapters. */
+typedef struct cadp_linear { cadp_part part[3]; int parts; int64_t in, out, u; bool fused, joined; uint32_t site; } cadp_linear;
 
 /* The norm round one half of a block: what its backward needs. kept: what the norm behind the half was taken of (its output, or with CAD_NORM_AFTER the sum). */
 typedef struct cadp_edge { cad_tensor rstd, mean, kept, rstd_out; } cadp_edge;
@@ -54,6 +54,7 @@ struct cad_model {
     void *columns_host;
 
     cad_packing packing, chunks, places, kinds; /* of the batch; cut at chunks; with positions, with zeros in place of ids */
+    bool add;            /* gradients of what trains are added to what is there */
     int64_t predicted;   /* tokens with a target */
 
     /* Generation: keys and values of what came before, [sequences * kept, kv width] for each layer; where each sequence has its own; and the rotation of each new token. */

@@ -27,8 +27,8 @@ cad_status cadp_norm_backward(cad_model *m, int unit, cad_role role, cad_unit_vi
 
     if (!m->arch->centred)
         return cad_rmsnorm_bwd(m->device, &(cad_rmsnorm_bwd_args){.dx = dx, .dw = cadp_grad(m, grads, gain), .dy = dy, .x = x, .w = cadp_weight(m, w, gain), .rstd = rstd,
-                                                                  .plus_one = m->arch->gain_plus_one, .accumulate = accumulate});
+                                                                  .plus_one = m->arch->gain_plus_one, .accumulate = accumulate, .accumulate_dw = m->add});
     CAD_ASSERT(!accumulate);
     return cad_layernorm_bwd(m->device, &(cad_layernorm_bwd_args){.dx = dx, .dw = cadp_grad(m, grads, gain), .db = cadp_grad(m, grads, shift), .dy = dy, .x = x, .w = cadp_weight(m, w, gain),
-                                                                  .mean = mean, .rstd = rstd});
+                                                                  .mean = mean, .rstd = rstd, .accumulate_dw = m->add});
 }

@@ -78,9 +78,9 @@ static cad_status head_backward(cad_model *m, cad_unit_view w, void *grads)
     cad_tensor dl = cadp_seqs(m, m->dlogits), df = cadp_seqs(m, m->dfeature);
     cad_tensor dw = cadp_grad(m, grads, weight), db = cadp_grad(m, grads, cadp_find(m, unit, CAD_ROLE_HEAD, CAD_PIECE_BIAS));
 
-    if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dl, .ta = true, .b = cadp_seqs(m, m->head_in), .alpha = 1}));
+    if (cad_some(dw)) CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = dw, .a = dl, .ta = true, .b = cadp_seqs(m, m->head_in), .alpha = 1, .beta = m->add}));
     CAD_TRY(cadp_columns_backward(m, grads));
-    if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dl}));
+    if (cad_some(db)) CAD_TRY(cad_sum_rows(m->device, &(cad_sum_rows_args){.y = db, .x = dl, .accumulate = m->add}));
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = df, .a = dl, .b = cadp_weight(m, w, weight), .alpha = 1}));
     return drop_feature(m, df);
 }
@@ -104,7 +104,7 @@ static cad_status norm_backward(cad_model *m, cad_unit_view w, void *grads, cad_
 static cad_status clear_idle(cad_model *m, void *grads)
 {
     for (int i = 0; i < m->params->count; i++) {
-        cad_tensor g = m->params->row[i].idle ? cadp_grad(m, grads, i) : (cad_tensor){0};
+        cad_tensor g = m->params->row[i].idle && !m->add ? cadp_grad(m, grads, i) : (cad_tensor){0};
         if (cad_some(g)) CAD_TRY(cad_device_zero(m->device, g.data, g.rows * g.cols * (int64_t)cad_dtype_bytes(g.dtype)));
     }
     return CAD_OK;

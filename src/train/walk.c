@@ -21,10 +21,11 @@ cad_status cad_walk_backward(cad_zero *z, cad_model *m, int units, bool empty)
     for (int i = units - 1; i >= 0; i--) {
         cad_unit_view w;
         void *grads;
+        bool add;
         if (i) CAD_TRY(cad_zero_fetch(z, i - 1));
         CAD_TRY(cad_zero_use(z, i, &w));
-        CAD_TRY(cad_zero_grads(z, i, &grads));
-        if (!empty) CAD_TRY(cad_model_backward(m, i, w, grads));
+        CAD_TRY(cad_zero_grads(z, i, &grads, &add));
+        if (!empty) CAD_TRY(cad_model_backward(m, i, w, grads, add));
         CAD_TRY(cad_zero_release(z, i));
         CAD_TRY(cad_zero_grads_done(z, i, empty));
     }

@@ -85,11 +85,12 @@ cad_status cad_zero_begin(cad_zero *z)
     return z->fixed ? cad_device_zero(z->device, z->largest_dev, (int64_t)z->units * 8) : CAD_OK;
 }
 
-cad_status cad_zero_grads(cad_zero *z, int unit, void **out)
+cad_status cad_zero_grads(cad_zero *z, int unit, void **out, bool *add)
 {
     cadp_unit *u = &z->unit[unit];
 
     *out = NULL;
+    *add = z->direct && !u->fresh;
     if (!u->n) return CAD_OK;
     CAD_TRY(cadp_finish_travel(z, unit % 2));
     *out = z->direct ? u->sum : z->travel[unit % 2].grad;
@@ -131,8 +132,9 @@ cad_status cad_zero_grads_done(cad_zero *z, int unit, bool empty)
 
     if (!u->n) return CAD_OK;
     if (z->direct) {
+        bool zero = empty && u->fresh;
         u->fresh = false;
-        return empty ? cad_device_zero(z->device, u->sum, u->n * 4) : CAD_OK;
+        return zero ? cad_device_zero(z->device, u->sum, u->n * 4) : CAD_OK;
     }
     return z->cut_grads ? send(z, unit, empty) : keep(z, unit, empty);
 }

@@ -190,7 +190,7 @@ cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *com
     z->units = params->units;
     z->each = (int64_t)cad_dtype_bytes(o->compute);
     z->fixed = o->exact && o->atoms_per_step > 1; /* the sum of one atom is the atom */
-    z->direct = z->size == 1 && o->atoms_per_step == 1;
+    z->direct = z->size == 1 && !z->fixed;
     z->cut_grads = z->size > 1 && o->stage >= 2;
     status = cad_link_open(&z->link, comm, z->device, o->link ? o->link : "host");
     if (!status) status = cad_comm_agree(comm, open_host(z));

@@ -37,7 +37,7 @@ struct cad_zero {
     int rank, size, units;
     int64_t each;          /* bytes of a compute element */
     bool fixed;            /* sums are I64 */
-    bool direct;           /* the model writes its gradient straight into sum */
+    bool direct;           /* the model adds its gradients straight to sum */
     bool cut_grads;        /* gradients travel at every micro-step */
     cadp_unit *unit;
     cadp_visit visit[2];

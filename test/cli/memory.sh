@@ -30,6 +30,7 @@ holds() {
 }
 
 holds full_alone 1
+holds full_fast_alone 1 --reduction fast
 for stage in 0 2 3; do holds "full_on_2_stage_$stage" 2 --zero-stage $stage; done
 holds full_on_3_stage_3_bf16 3 --zero-stage 3 --bf16 true
 holds full_recompute 1 --gradient-checkpointing true

@@ -162,10 +162,11 @@ static void backward(rig *r, const atom *x)
     for (int i = r->params->units - 1; i >= 0; i--) {
         cad_unit_view w;
         void *grads;
+        bool add;
         if (i) CHECK_OK(cad_zero_fetch(r->zero, i - 1));
         CHECK_OK(cad_zero_use(r->zero, i, &w));
-        CHECK_OK(cad_zero_grads(r->zero, i, &grads));
-        if (x) CHECK_OK(cad_model_backward(r->model, i, w, grads));
+        CHECK_OK(cad_zero_grads(r->zero, i, &grads, &add));
+        if (x) CHECK_OK(cad_model_backward(r->model, i, w, grads, add));
         if (x) sum += squares(r, grads, r->params->train_elems[i]);
         CHECK_OK(cad_zero_release(r->zero, i));
         CHECK_OK(cad_zero_grads_done(r->zero, i, !x));
@@ -708,6 +709,25 @@ static void at_stages(setting s, int from)
     }
 }
 
+/* One rank adds every atom to the sum straight away: as close however many there are, and no second place for a gradient. */
+static void alone_fast_sums_need_one_place(setting s)
+{
+    static const int64_t atoms[] = {1, 2, 4};
+    rig r;
+
+    for (int i = 0; i < 3; i++) {
+        s.atoms = atoms[i];
+        s.exact = true;
+        fast_sums_are_close_and_repeat(s);
+        s.exact = false;
+        a_gradient_that_is_not_finite_changes_nothing(&s);
+        nothing_is_allocated_after_the_first_step(&s);
+        start(&r, &s, world);
+        CHECK(r.arena.total[CAD_MEM_GRADIENTS] >= r.params->trainable * 4 && r.arena.total[CAD_MEM_GRADIENTS] < r.params->trainable * 4 + r.params->units * 64);
+        close_rig(&r);
+    }
+}
+
 static void choose_device(void)
 {
     cad_device *d = NULL;
@@ -774,6 +794,10 @@ int main(void)
     later_stages_hold_less(half);
     at_stages(full, 0);
     at_stages(half_lora, 2);
+    if (size == 1) {
+        alone_fast_sums_need_one_place(full);
+        alone_fast_sums_need_one_place(half_lora);
+    }
     scores_are_those_of_one_rank(full);
     scores_are_those_of_one_rank(half_lora);
     scores_are_those_of_one_rank(nested);

@@ -127,15 +127,14 @@ static void fill_layernorm_bwd(const ops_case *c, ops_sheet *s)
     in_as(s, "mean", wide(), c->m, 1, OPS_MADE);
     in_as(s, "rstd", wide(), c->m, 1, OPS_MADE);
     fill_dx(c, s);
-    if (!(c->flags & MORE)) out(s, "dw", wide(), 1, c->n, false);
-    if (!(c->flags & MORE)) out(s, "db", wide(), 1, c->n, false);
+    if (!(c->flags & MORE)) out(s, "dw", wide(), 1, c->n, c->flags & ADDW);
+    if (!(c->flags & MORE)) out(s, "db", wide(), 1, c->n, c->flags & ADDW);
 }
 
 static cad_status call_layernorm_bwd(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
-    (void)c;
     return cad_layernorm_bwd(d, &(cad_layernorm_bwd_args){.dx = ops_t(s, "dx"), .dw = ops_t(s, "dw"), .db = ops_t(s, "db"), .dy = ops_t(s, "dy"), .x = ops_t(s, "x"), .w = ops_t(s, "w"),
-                                                          .mean = ops_t(s, "mean"), .rstd = ops_t(s, "rstd")});
+                                                          .mean = ops_t(s, "mean"), .rstd = ops_t(s, "rstd"), .accumulate_dw = c->flags & ADDW});
 }
 
 static const ops_op layernorm_bwd = {"layernorm_bwd", fill_layernorm_bwd, call_layernorm_bwd, call_layernorm, false};
@@ -446,12 +445,13 @@ static void fill_groups(const ops_case *c, ops_sheet *s)
     if (weights) in(s, "b", c->in, c->m, c->n);
     else operand(s, "b", c->in, false, c->k2 * (c->flags & TB ? c->n : c->k), c->flags & TB ? c->k : c->n);
     whole(s, "starts", 1, c->k2 + 1, OPS_IN, OPS_STARTS);
-    out(s, "c", c->out, weights ? c->k2 * c->k : c->m, c->n, false);
+    out(s, "c", c->out, weights ? c->k2 * c->k : c->m, c->n, c->flags & ADD);
 }
 
 static cad_status call_groups(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
-    return cad_matmul_groups(d, &(cad_groups_args){.c = ops_t(s, "c"), .a = ops_t(s, "a"), .b = ops_t(s, "b"), .starts = ops_t(s, "starts"), .ta = c->flags & TA, .tb = c->flags & TB, .groups = c->k2});
+    return cad_matmul_groups(d, &(cad_groups_args){.c = ops_t(s, "c"), .a = ops_t(s, "a"), .b = ops_t(s, "b"), .starts = ops_t(s, "starts"), .ta = c->flags & TA, .tb = c->flags & TB, .groups = c->k2,
+                                                   .accumulate = c->flags & ADD});
 }
 
 static const ops_op groups = {"matmul_groups", fill_groups, call_groups, NULL, false};
@@ -668,7 +668,8 @@ const ops_case ops_table[] = {
     NORM(layernorm_fwd, 1, 1, F32, F32, .terms = 1), NORM(layernorm_fwd, 3, 577, F32, F32, .terms = 577), NORM(layernorm_fwd, 3, 768, F32, BF16, .terms = 768), NORM(layernorm_fwd, 1000, 16, BF16, BF16, .terms = 16),
     NORM(layernorm_fwd, 2, 5000, F32, F32, .terms = 5000), NORM(layernorm_fwd, 0, 8, F32, F32, .terms = 8), NORM(layernorm_bwd, 3, 11, F32, F32, .terms = 11, .flags = GRAD), NORM(layernorm_bwd, 4, 9, F32, F32, .terms = 9, .flags = GRAD | TWIN),
     NORM(layernorm_bwd, 33, 768, F32, BF16, .terms = 768), NORM(layernorm_bwd, 1000, 16, F32, F32, .terms = 1000, .flags = TWIN), NORM(layernorm_bwd, 2, 5000, F32, F32, .terms = 5000, .flags = MORE), NORM(layernorm_bwd, 5, 67, BF16, BF16, .terms = 67, .flags = TWIN | MORE),
-    NORM(layernorm_bwd, 0, 8, F32, F32, .terms = 1),
+    NORM(layernorm_bwd, 0, 8, F32, F32, .terms = 1), NORM(layernorm_bwd, 4, 9, F32, F32, .terms = 9, .flags = GRAD | ADDW), NORM(layernorm_bwd, 200, 768, F32, BF16, .terms = 768, .flags = TWIN | ADDW),
+    NORM(layernorm_bwd, 0, 8, F32, F32, .terms = 1, .flags = ADDW),
 
     HEADS(rope, 8, 7, 0, F32, TOKENS(5, 1, 17)), HEADS(rope, 64, 9, 0, BF16, TOKENS(1)), HEADS(rope, 128, 1, 0, BF16, TOKENS(40, 3), .flags = PAIRS),
     HEADS(rope, 2, 3, 0, F32, TOKENS(9), .flags = PAIRS | INVERSE), HEADS(rope, 64, 3, 0, BF16, TOKENS(33, 1, 1, 96), .flags = INVERSE),
@@ -739,6 +740,8 @@ const ops_case ops_table[] = {
     NORM(groups, 1, 1, F32, F32, .k = 1, .k2 = 1, .terms = 1), NORM(groups, 40, 24, F32, F32, .k = 16, .k2 = 5, .terms = 16), NORM(groups, 40, 24, F32, F32, .k = 16, .k2 = 5, .terms = 16, .flags = TB), NORM(groups, 40, 24, F32, F32, .k = 16, .k2 = 5, .terms = 40, .flags = TA),
     NORM(groups, 130, 96, BF16, BF16, .k = 64, .k2 = 16, .terms = 64), NORM(groups, 130, 96, BF16, F32, .k = 64, .k2 = 16, .terms = 64, .flags = TB), NORM(groups, 130, 96, BF16, F32, .k = 64, .k2 = 16, .terms = 130, .flags = TA),
     NORM(groups, 3, 5, F32, F32, .k = 7, .k2 = 9, .terms = 3, .flags = TA), NORM(groups, 700, 40, BF16, F32, .k = 30, .k2 = 3, .terms = 700, .flags = TA),
+    NORM(groups, 40, 24, F32, F32, .k = 16, .k2 = 5, .terms = 40, .flags = TA | ADD), NORM(groups, 3, 5, F32, F32, .k = 7, .k2 = 9, .terms = 3, .flags = TA | ADD), NORM(groups, 130, 96, BF16, F32, .k = 64, .k2 = 16, .terms = 130, .flags = TA | ADD),
+    NORM(groups, 130, 96, BF16, BF16, .k = 64, .k2 = 16, .terms = 64, .flags = ADD),
 
     NORM(axpby, 1, 1, F32, F32, .alpha = 1), NORM(axpby, 9, 67, F32, BF16, .alpha = 1), NORM(axpby, 9, 67, BF16, F32, .alpha = 1, .beta = 1), NORM(axpby, 3, 1000, BF16, BF16, .alpha = 0.5, .beta = -2),
     NORM(axpby, 1000, 3, F32, F32, .alpha = -1, .beta = 0.25), NORM(axpby, 0, 3, F32, F32, .alpha = 1),

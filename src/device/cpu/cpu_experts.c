@@ -173,7 +173,7 @@ cad_status cadp_cpu_route_bwd(cad_device *d, const cad_route_bwd_args *x, void *
 static cad_matmul_args group_of(const cad_groups_args *x, int64_t g, int64_t from, int64_t n)
 {
     int64_t k = x->a.cols, each = (x->codes.code ? x->codes.rows : x->b.rows) / x->groups;
-    cad_matmul_args one = {.a = cad_slice(x->a, from, n), .ta = x->ta, .tb = x->tb, .alpha = 1};
+    cad_matmul_args one = {.a = cad_slice(x->a, from, n), .ta = x->ta, .tb = x->tb, .alpha = 1, .beta = x->accumulate};
 
     one.c = x->ta ? cad_slice(x->c, g * k, k) : cad_slice(x->c, from, n);
     if (x->codes.code) one.codes = cad_coded_rows(x->codes, g * each, each);

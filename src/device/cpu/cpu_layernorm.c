@@ -176,7 +176,7 @@ cad_status cadp_cpu_layernorm_bwd(cad_device *d, const cad_layernorm_bwd_args *x
     back_args a = {x, work, (float *)work + tiles * x->x.cols};
 
     cadp_cpu_each(d, tiles, layernorm_rows_backwards, &a, NULL, 0);
-    if (cad_some(x->dw)) cadp_sum_partials(d, x->dw, a.dw, tiles, false);
-    if (cad_some(x->db)) cadp_sum_partials(d, x->db, a.db, tiles, false);
+    if (cad_some(x->dw)) cadp_sum_partials(d, x->dw, a.dw, tiles, x->accumulate_dw);
+    if (cad_some(x->db)) cadp_sum_partials(d, x->db, a.db, tiles, x->accumulate_dw);
     return CAD_OK;
 }

@@ -3,7 +3,7 @@
 #include "cuda_flash.h"
 
 /* op(A) [m, k] and op(B) [k, n] lie as views; C of group g. turned: C_g = A' B of the group's rows. */
-typedef struct groups { cad_tensor c, a, b; const int32_t *starts; int groups; bool tb, turned, wide; } groups;
+typedef struct groups { cad_tensor c, a, b; const int32_t *starts; int groups; bool tb, turned, wide, add; } groups;
 
 /* What a block does: rows [row, row + rows) and columns from `col` on of the group's C, `terms` terms. */
 typedef struct tile { cad_tensor c, a, b; int64_t row, col, rows, cols, terms; } tile;
@@ -81,7 +81,9 @@ template <bool TA, bool TB, int LDA, int LDB> ON_DEVICE void add_stage(float c[G
     }
 }
 
-template <class C> ON_DEVICE void put_tile(const tile &t, const float c[GROUP_MT][GROUP_NT][4], int row, int col)
+template <class C> ON_DEVICE void put_sum(const groups &p, C *to, float x) { put(to, p.add ? get(to) + x : x); }
+
+template <class C> ON_DEVICE void put_tile(const groups &p, const tile &t, const float c[GROUP_MT][GROUP_NT][4], int row, int col)
 {
     int64_t first = t.row + row + here_lane() / 4, left = t.col + col + 2 * (here_lane() % 4);
 
@@ -92,7 +94,7 @@ template <class C> ON_DEVICE void put_tile(const tile &t, const float c[GROUP_MT
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int64_t r = first + m * 16 + i / 2 * 8, j = left + n * 8 + i % 2;
-                if (r < t.rows && j < t.cols) put(at<C>(t.c, r, j), c[m][n][i]);
+                if (r < t.rows && j < t.cols) put_sum(p, at<C>(t.c, r, j), c[m][n][i]);
             }
 }
 
@@ -120,7 +122,7 @@ template <class C, bool TA, bool TB> KERNEL(FLASH_THREADS, 2) multiply_groups(gr
         block_barrier();
     }
     copy_wait<0>();
-    put_tile<C>(t, c, row, col);
+    put_tile<C>(p, t, c, row, col);
 }
 
 template <class C, bool TA, bool TB> static cad_status run_bf16(cad_device *d, const groups *p, cadp_dim blocks)
@@ -164,7 +166,7 @@ template <class C> KERNEL(OWN_THREADS, 2) multiply_groups_plainly(groups p)
             for (int i = 0; i < SIDE / DOWN; i++) sum[i] += left[(y + i * DOWN) * (SIDE + 1) + e] * right[e * (SIDE + 1) + x];
     }
     for (int i = 0; i < SIDE / DOWN; i++)
-        if (t.row + y + i * DOWN < t.rows && t.col + x < t.cols) put(at<C>(t.c, t.row + y + i * DOWN, t.col + x), sum[i]);
+        if (t.row + y + i * DOWN < t.rows && t.col + x < t.cols) put_sum(p, at<C>(t.c, t.row + y + i * DOWN, t.col + x), sum[i]);
 }
 
 /* Blocks for the tiles down all groups, at most, and across. */
@@ -195,7 +197,7 @@ static cad_status multiply_codes(cad_device *d, const cad_groups_args *x, void *
 
 extern "C" cad_status GRID(matmul_groups)(cad_device *d, const cad_groups_args *x, void *work)
 {
-    groups p = {x->c, x->a, x->b, (const int32_t *)x->starts.data, (int)x->groups, x->tb, x->ta, lies_wide(x->a) && lies_wide(x->b)};
+    groups p = {x->c, x->a, x->b, (const int32_t *)x->starts.data, (int)x->groups, x->tb, x->ta, lies_wide(x->a) && lies_wide(x->b), x->accumulate};
     cadp_dim blocks = blocks_of(x, TILE_M, TILE_N);
 
     if (x->codes.code) return multiply_codes(d, x, work);

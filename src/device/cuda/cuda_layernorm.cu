@@ -124,8 +124,8 @@ static cad_status weight_gradients(cad_device *d, const cad_layernorm_bwd_args *
     if (x->x.rows)
         WITH_TYPE(x->dy.dtype, G, WITH_TYPE(x->x.dtype, X,
             CAD_TRY(launch(stream_of(d), "layernorm_bwd, weights", weight_tile<G, X>, tile_blocks(x->x.rows, x->x.cols), TILE_COLS, 0, work, other, x->dy, x->x, x->mean, x->rstd))));
-    if (cad_some(x->dw)) CAD_TRY(GRID(sum_partials)(d, x->dw, work, tiles, false));
-    return cad_some(x->db) ? GRID(sum_partials)(d, x->db, other, tiles, false) : CAD_OK;
+    if (cad_some(x->dw)) CAD_TRY(GRID(sum_partials)(d, x->dw, work, tiles, x->accumulate_dw));
+    return cad_some(x->db) ? GRID(sum_partials)(d, x->db, other, tiles, x->accumulate_dw) : CAD_OK;
 }
 
 /* dx may be dy: weights first. */

@@ -92,7 +92,7 @@ cad_status cadp_ref_matmul_groups(cad_device *d, const cad_groups_args *x, void 
 
     for (int64_t g = 0; g < x->groups; g++) {
         int64_t from = *whole(x->starts, 0, g), n = *whole(x->starts, 0, g + 1) - from;
-        cad_matmul_args one = {.a = cad_slice(x->a, from, n), .ta = x->ta, .tb = x->tb, .alpha = 1};
+        cad_matmul_args one = {.a = cad_slice(x->a, from, n), .ta = x->ta, .tb = x->tb, .alpha = 1, .beta = x->accumulate};
         one.c = x->ta ? cad_slice(x->c, g * k, k) : cad_slice(x->c, from, n);
         if (x->codes.code) one.codes = cad_coded_rows(x->codes, g * each, each);
         else one.b = x->ta ? cad_slice(x->b, from, n) : cad_slice(x->b, g * each, each);

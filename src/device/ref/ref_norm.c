@@ -106,7 +106,7 @@ cad_status cadp_ref_layernorm_bwd(cad_device *d, const cad_layernorm_bwd_args *x
 {
     (void)d, (void)work;
     for (int64_t j = 0; j < x->x.cols; j++) {
-        double dw = 0, db = 0;
+        double dw = x->accumulate_dw && cad_some(x->dw) ? cadp_load(x->dw, 0, j) : 0, db = x->accumulate_dw && cad_some(x->db) ? cadp_load(x->db, 0, j) : 0;
         for (int64_t i = 0; i < x->x.rows; i++) {
             dw += cadp_load(x->dy, i, j) * normal(x, i, j);
             db += cadp_load(x->dy, i, j);

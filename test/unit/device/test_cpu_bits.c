@@ -111,7 +111,7 @@ static cad_status centred_norm(world *w)
     cad_tensor x = in32(w, TOKENS, COLS), g = in(w, 1, COLS), mean = out32(w, TOKENS, 1), rstd = out32(w, TOKENS, 1);
 
     CAD_TRY(cad_layernorm_fwd(w->d, &(cad_layernorm_args){out(w, TOKENS, COLS), x, g, in(w, 1, COLS), mean, rstd, 1e-12}));
-    return cad_layernorm_bwd(w->d, &(cad_layernorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), out32(w, 1, COLS), in(w, TOKENS, COLS), x, g, mean, rstd});
+    return cad_layernorm_bwd(w->d, &(cad_layernorm_bwd_args){out32(w, TOKENS, COLS), out32(w, 1, COLS), out32(w, 1, COLS), in(w, TOKENS, COLS), x, g, mean, rstd, false});
 }
 
 static cad_status experts(world *w)
@@ -122,8 +122,8 @@ static cad_status experts(world *w)
 
     CAD_TRY(cad_route_fwd(w->d, &(cad_route_args){in32(w, TOKENS, E), token, slot, first, score}));
     CAD_TRY(cad_gather(w->d, &(cad_gather_args){seen, x, token, score, false}));
-    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){y, seen, in(w, E * 96, 64), first, false, false, E, {0}}));
-    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){out32(w, E * 96, 64), seen, y, first, true, false, E, {0}}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){y, seen, in(w, E * 96, 64), first, false, false, E, {0}, false}));
+    CAD_TRY(cad_matmul_groups(w->d, &(cad_groups_args){out32(w, E * 96, 64), seen, y, first, true, false, E, {0}, false}));
     CAD_TRY(cad_gather(w->d, &(cad_gather_args){out32(w, TOKENS, 64), y, slot, {0}, true}));
     return cad_route_bwd(w->d, &(cad_route_bwd_args){out32(w, TOKENS, 96), out(w, TOKENS, E), seen, x, slot, first, score});
 }

@@ -68,7 +68,7 @@ static void compare(const char *device, int experts, int chosen, int last)
     cad_tensor score = tensor(&b, CAD_F32, ROWS * chosen, 1, NULL), seen = tensor(&b, CAD_F32, ROWS * chosen, WIDE, NULL), given = tensor(&b, CAD_F32, ROWS * chosen, OUT, NULL), y = tensor(&b, CAD_F32, ROWS, OUT, NULL);
     assert_int_equal(cad_route_fwd(b.d, &(cad_route_args){scores, token, slot, first, score}), CAD_OK);
     assert_int_equal(cad_gather(b.d, &(cad_gather_args){seen, rows, token, score, false}), CAD_OK);
-    assert_int_equal(cad_matmul_groups(b.d, &(cad_groups_args){given, seen, weights, first, false, false, experts, {0}}), CAD_OK);
+    assert_int_equal(cad_matmul_groups(b.d, &(cad_groups_args){given, seen, weights, first, false, false, experts, {0}, false}), CAD_OK);
     assert_int_equal(cad_gather(b.d, &(cad_gather_args){.y = y, .x = given, .index = slot}), CAD_OK);
     assert_int_equal(cad_device_download(b.d, got, y.data, sizeof got), CAD_OK);
     assert_int_equal(cad_device_download(b.d, starts, first.data, (experts + 1) * 4), CAD_OK);

@@ -96,6 +96,25 @@ static void check_recompute(const tiny *one, const tiny_batch *x, double loss, c
     tiny_close(&t);
 }
 
+/* Once more on top of what is there: twice the gradient. Sums of at most TINY_TOKENS terms, of which none is over 16 times the unit's largest gradient. */
+static void check_adding(tiny *t, const tiny_batch *x)
+{
+    for (int u = t->params->units - 1; u >= 0; u--) {
+        size_t n = (size_t)t->params->train_elems[u];
+        double *once = NULL, largest = 0, *twice = t->grad[u];
+        OK(cad_alloc(&once, n + 1, sizeof *once, "gradients"));
+        if (n) memcpy(once, twice, n * sizeof *once);
+        if (u == t->params->units - 1) (void)tiny_loss_from(t, &x->b, 0, true);
+        OK(cad_model_backward(t->model, u, t->view[u], t->grad[u], true));
+        for (size_t i = 0; i < n; i++) largest = fmax(largest, fabs(once[i]));
+        for (size_t i = 0; i < n; i++)
+            if (!(fabs(twice[i] - 2 * once[i]) <= TINY_TOKENS * 0x1p-52 * 16 * largest)) fail_msg("unit %d, element %zu: once %.17g, twice %.17g", u, i, once[i], twice[i]);
+        cad_free(&once);
+    }
+    (void)tiny_loss_from(t, &x->b, 0, true);
+    tiny_backward(t);
+}
+
 static void check(const char *family, int layers, const char *more, cad_method method, int directions, int64_t coordinates)
 {
     tiny t = {.method = method};
@@ -110,6 +129,7 @@ static void check(const char *family, int layers, const char *more, cad_method m
     tiny_backward(&t);
     check_recompute(&t, &x, loss, CAD_RECOMPUTE_BLOCKS);
     check_recompute(&t, &x, loss, CAD_RECOMPUTE_ATTENTION);
+    check_adding(&t, &x);
     check_directions(&t, &x, loss, directions);
     check_coordinates(&t, &x, loss, coordinates);
     tiny_close(&t);

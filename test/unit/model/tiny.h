@@ -143,7 +143,7 @@ static inline double tiny_loss_from(tiny *t, const cad_model_batch *b, int from,
 
 static inline void tiny_backward(tiny *t)
 {
-    for (int u = t->params->units - 1; u >= 0; u--) OK(cad_model_backward(t->model, u, t->view[u], t->grad[u]));
+    for (int u = t->params->units - 1; u >= 0; u--) OK(cad_model_backward(t->model, u, t->view[u], t->grad[u], false));
 }
 
 /* The gradient of element i of a trainable row. */
