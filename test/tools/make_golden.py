@@ -18,6 +18,7 @@ p.add_argument('--out', required=True)
 p.add_argument('--seed', type=int, default=1)
 p.add_argument('--max-length', type=int, default=80)
 p.add_argument('--gain', type=float, default=1.0)
+p.add_argument('--store', default='float32', choices=['float32', 'bfloat16'])  # dtype of the weights on disk; everything is computed from them in fp32
 p.add_argument('--set', nargs='*', default=[])
 a = p.parse_args()
 torch.manual_seed(a.seed)
@@ -115,7 +116,8 @@ def steps(model, lr, decay):
 G = dict(family=os.path.basename(a.out), max_length=a.max_length, pad_token_id=pad, class_weights=weights, labels=labels)
 base = (AutoModel if encoder else AutoModelForCausalLM).from_config(config, attn_implementation='eager').float()
 fill(base)
-base.save_pretrained(f'{a.out}/model')
+base.to(getattr(torch, a.store)).save_pretrained(f'{a.out}/model')
+raw['dtype'] = a.store
 json.dump(raw, open(f'{a.out}/model/config.json', 'w'), indent=1)
 model = classifier(f'{a.out}/model')
 head_name = 'classifier' if encoder else 'score'
