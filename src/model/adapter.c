@@ -63,6 +63,7 @@ static cad_status read_targets(cad_adapter_config *out, const cad_node *n, const
 
     if (!n || n->kind == CAD_NULL) return cad_fail(CAD_EMODEL, "%s: target_modules: expected a list or a word, found %s", path, n ? cad_kind_name(n->kind) : "nothing");
     CAD_TRY(read_words(n, "target_modules", path, &out->targets, &out->target_count, &word));
+    if (!out->target_count || !*out->targets[0]) return cad_fail(CAD_EMODEL, "%s:%d:%d: target_modules: expected at least one name, found none", path, n->line, n->column);
     out->target_is_regex = word && strcmp(n->text, "all-linear") != 0;
     return CAD_OK;
 }
@@ -111,26 +112,35 @@ static cad_status read_places(cad_adapter_config *out, const cad_node *root, con
     return read_targets(out, cad_get(root, "target_modules"), path);
 }
 
+static cad_status read_purpose(cad_adapter_config *out, const cad_node *root, const char *path)
+{
+    const char *task, *base;
+
+    if (!cad_get_string(root, "task_type", &task, NULL)) return cad_fail(CAD_EMODEL, "%s: task_type: expected a word", path);
+    if (!cad_get_string(root, "base_model_name_or_path", &base, NULL)) return cad_fail(CAD_EMODEL, "%s: base_model_name_or_path: expected a word", path);
+    out->causal = task && !strcmp(task, "CAUSAL_LM");
+    out->classifies = task && !strcmp(task, "SEQ_CLS");
+    return base && *base ? cad_strdup(&out->base_model, base) : CAD_OK;
+}
+
 static cad_status read_all(cad_adapter_config *out, const cad_node *root, const char *path)
 {
-    const char *type, *bias, *base, *task;
+    const char *type, *bias;
 
+    if (root->kind != CAD_TABLE) return cad_fail(CAD_EMODEL, "%s: expected a table, found %s", path, cad_kind_name(root->kind));
     if (!cad_get_string(root, "peft_type", &type, "LORA") || strcmp(type, "LORA")) return cad_fail(CAD_EMODEL, "%s: peft_type: expected LORA, found something else", path);
     CAD_TRY(check_plain(root, path));
     CAD_TRY(check_beginning(root, path));
     if (!cad_get_int(root, "r", &out->r, 8) || out->r < 1 || out->r > 4096) return cad_fail(CAD_EMODEL, "%s: r: expected a whole number from 1 to 4096", path);
-    if (!cad_get_real(root, "lora_alpha", &out->alpha, 8) || !cad_get_real(root, "lora_dropout", &out->dropout, 0)) return cad_fail(CAD_EMODEL, "%s: lora_alpha and lora_dropout: expected numbers", path);
+    if (!cad_get_real(root, "lora_alpha", &out->alpha, 8) || !isfinite(out->alpha) || !cad_get_real(root, "lora_dropout", &out->dropout, 0)) return cad_fail(CAD_EMODEL, "%s: lora_alpha and lora_dropout: expected numbers", path);
+    if (!(out->dropout >= 0 && out->dropout <= 1)) return cad_fail(CAD_EMODEL, "%s: lora_dropout: expected a number from 0 to 1", path);
     if (!cad_get_bool(root, "use_rslora", &out->rslora, false)) return cad_fail(CAD_EMODEL, "%s: use_rslora: expected true or false", path);
     if (!cad_get_string(root, "bias", &bias, "none")) return cad_fail(CAD_EMODEL, "%s: bias: expected a word", path);
     if (strcmp(bias, "none") && strcmp(bias, "all") && strcmp(bias, "lora_only")) return cad_fail(CAD_EMODEL, "%s: bias: expected none, all or lora_only, found \"%s\"", path, bias);
     out->train_bias = strcmp(bias, "none") != 0;
     out->adapted_bias_only = !strcmp(bias, "lora_only");
-    if (cad_get_string(root, "task_type", &task, NULL) && task) {
-        out->causal = !strcmp(task, "CAUSAL_LM");
-        out->classifies = !strcmp(task, "SEQ_CLS");
-    }
+    CAD_TRY(read_purpose(out, root, path));
     CAD_TRY(read_saves(out, cad_get(root, "modules_to_save"), path));
-    if (cad_get_string(root, "base_model_name_or_path", &base, NULL) && base && *base) CAD_TRY(cad_strdup(&out->base_model, base));
     if (!cad_get_bool(root, "use_dora", &out->dora, false)) return cad_fail(CAD_EMODEL, "%s: use_dora: expected true or false", path);
     return read_places(out, root, path);
 }

@@ -162,6 +162,7 @@ static cad_status put_windows(const cadp_foreign *f, cad_json *j)
     if (!cadp_foreign_get(f, "attention.sliding_window_pattern", &v)) return CAD_OK;
     if (v.kind == CAD_INT) return cad_json_int(j, "sliding_window_pattern", v.integer);
     if (v.kind != CAD_LIST) return cad_fail(CAD_EMODEL, "%s: \"attention.sliding_window_pattern\": expected a number or a list, found another value", f->path);
+    CAD_TRY(cad_json_bool(j, "use_sliding_window", true));
     CAD_TRY(cad_json_begin(j, "layer_types", '['));
     for (int64_t i = 0; i < v.count; i++) {
         cad_gguf_value item = cad_gguf_item(&v, i);
@@ -205,19 +206,29 @@ static cad_status put_stored(const cadp_foreign *f, cad_json *j)
     return cad_json_string(j, "dtype", type);
 }
 
-static cad_status put_all(const cadp_foreign *f, cad_json *j)
+/* One architecture may stand for several types of model: those with a window in every layer are another than those without. */
+static cad_status put_type(const cadp_foreign *f, cad_json *j)
 {
-    const cad_node *types = cad_get(f->arch, "model_types");
-    const char *class_name = "";
-    int64_t head;
+    const cad_node *windowed = cad_get(f->arch, "windowed");
+    const char *type = cad_get(f->arch, "model_types")->child->text, *class_name = "";
+    cad_gguf_value window;
+    bool other = windowed && cadp_foreign_get(f, "attention.sliding_window", &window) && window.kind == CAD_INT && window.integer > 0;
 
-    (void)cad_get_string(f->arch, "class", &class_name, "");
-    CAD_TRY(head_size(f, &head));
-    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    (void)cad_get_string(other ? windowed : f->arch, "class", &class_name, "");
+    if (other) (void)cad_get_string(windowed, "model_type", &type, type);
     CAD_TRY(cad_json_begin(j, "architectures", '['));
     CAD_TRY(cad_json_string(j, NULL, class_name));
     CAD_TRY(cad_json_end(j));
-    CAD_TRY(cad_json_string(j, "model_type", types->child->text));
+    return cad_json_string(j, "model_type", type);
+}
+
+static cad_status put_all(const cadp_foreign *f, cad_json *j)
+{
+    int64_t head;
+
+    CAD_TRY(head_size(f, &head));
+    CAD_TRY(cad_json_begin(j, NULL, '{'));
+    CAD_TRY(put_type(f, j));
     CAD_TRY(put_keys(f, j));
     CAD_TRY(cad_json_int(j, "head_dim", head));
     CAD_TRY(put_query_scale(f, j, head));

@@ -151,17 +151,38 @@ static cad_status put_sizes(const export *e)
     return put_number(e, "rope.freq_base", a->rope.theta);
 }
 
+/* Which layers have a window, where that is not what the architecture alone says. */
+static cad_status put_windows(const export *e)
+{
+    const cad_arch *a = &e->facts;
+    bool every = cad_get(e->arch, "windowed") != NULL, told;
+    int64_t period, widest = 0;
+    char key[128];
+
+    (void)cad_get_int(e->arch, "period", &period, 0);
+    told = every || period > 0;
+    for (int i = 0; i < a->layers; i++) {
+        widest = cad_max(widest, a->window[i]);
+        told = told && (a->window[i] > 0) == (every || (i + 1) % period);
+    }
+    if (!widest) return CAD_OK;
+    CAD_TRY(put_whole(e, "attention.sliding_window", widest));
+    if (told) return CAD_OK;
+    snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", e->name);
+    CAD_TRY(cad_gguf_put_list(e->out, key, CAD_BOOL, a->layers));
+    for (int i = 0; i < a->layers; i++) CAD_TRY(cad_gguf_add_number(e->out, CAD_BOOL, a->window[i] > 0));
+    return CAD_OK;
+}
+
 /* Windows, soft caps and the second base are told as config.json tells them; what it leaves out llama.cpp takes as the family has it too. */
 static cad_status put_rest(const export *e)
 {
     static const char *const caps[] = {"attn_logit_softcapping", "final_logit_softcapping"};
     const cad_arch *a = &e->facts;
     const cad_node *local = cad_get(cad_get(e->text, "rope_parameters"), "sliding_attention");
-    int32_t window = 0;
     double value;
 
-    for (int i = 0; i < a->layers; i++) window = a->window[i] > window ? a->window[i] : window;
-    if (window) CAD_TRY(put_whole(e, "attention.sliding_window", window));
+    CAD_TRY(put_windows(e));
     for (int i = 0; i < 2; i++)
         if (cad_get_real(e->text, caps[i], &value, 0) && value > 0) CAD_TRY(put_number(e, caps[i], value));
     if ((cad_get_real(e->text, "rope_local_base_freq", &value, 0) && value > 0) || (cad_get_real(local, "rope_theta", &value, 0) && value > 0)) CAD_TRY(put_number(e, "rope.freq_base_swa", value));

@@ -87,13 +87,33 @@ static bool shape_fits(const cad_param *p, const cad_st_tensor *t)
     return t->dims == dims;
 }
 
+/* A head of another task: a classifier's beside a language model, a language model's beside a classifier. */
+static bool is_head(const char *name)
+{
+    return strstr(name, "lm_head.") || strstr(name, "score.") || strstr(name, "classifier.") || strstr(name, "pooler.");
+}
+
 /* Half an adapter must not be left behind in silence. */
 static cad_status without_place(const cad_source *s, const cad_st *st, const cad_st_tensor *t)
 {
     if (s->classifies && strstr(t->name, "head_columns."))
         return cad_fail(CAD_EMODEL, "tensor %s in %s: expected head_columns.json beside it, which says what its columns are, found none", t->name, cad_st_file(st, t->file));
-    if (st != s->adapter || !strstr(t->name, "lora_")) return CAD_OK;
+    if (st != s->adapter || (is_head(t->name) && !strstr(t->name, "lora_"))) return CAD_OK;
     return cad_fail(CAD_EMODEL, "tensor %s in %s: expected part of an adapter on the layers that adapter_config.json names, found no place for it", t->name, cad_st_file(st, t->file));
+}
+
+/* An adapter is small: every number of it is looked at before it spoils what it is added to. */
+static cad_status check_finite(const cad_source *s, const cad_st *st, const cad_st_tensor *t)
+{
+    float v[1024];
+
+    for (int64_t at = 0; st == s->adapter && at < t->elems; at += 1024) {
+        int64_t n = cad_min(1024, t->elems - at);
+        CAD_TRY(cad_st_read_f32(t, at, n, v));
+        for (int64_t i = 0; i < n; i++)
+            if (!isfinite(v[i])) return cad_fail(CAD_EMODEL, "tensor %s in %s: expected finite numbers, found %s at element %lld", t->name, cad_st_file(st, t->file), isnan(v[i]) ? "NaN" : "infinity", (long long)(at + i));
+    }
+    return CAD_OK;
 }
 
 static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *rows)
@@ -119,6 +139,7 @@ static cad_status match_file(cad_source *s, const cad_st *st, const cad_map *row
         if (!shape_fits(&s->params->row[row], t)) return wrong_shape(st, &s->params->row[row], t);
         if (t->dtype != CAD_F32 && t->dtype != CAD_BF16 && t->dtype != CAD_F16 && t->dtype != CAD_F64)
             return cad_fail(CAD_EMODEL, "tensor %s in %s: expected F32, BF16, F16 or F64, found %s", t->name, cad_st_file(st, t->file), cad_dtype_name(t->dtype));
+        CAD_TRY(check_finite(s, st, t));
         s->tensor[row] = t;
     }
     return CAD_OK;

@@ -122,6 +122,16 @@ static cad_status count_pieces(wire w, int64_t *out)
     return cad_fail(CAD_EMODEL, "%s: expected a SentencePiece model of 1 to %d pieces, found %lld", w.path, MOST_PIECES, (long long)*out);
 }
 
+/* SentencePiece takes no other models either; where two pieces are one text their order of merging would be a guess. */
+static cad_status check_pieces(const cadp_lexicon *l)
+{
+    for (int64_t i = 0; i < l->count; i++) {
+        if (!l->item[i].size) return cad_fail(CAD_EMODEL, "%s: expected pieces of at least one letter, found token %lld without", l->path, (long long)i);
+        if (l->item[i].twice) return cad_fail(CAD_EMODEL, "%s: expected pieces that differ, found token %lld once more", l->path, (long long)i);
+    }
+    return CAD_OK;
+}
+
 static cad_status read_model(wire w, cadp_lexicon *l, spec *s)
 {
     int64_t n = 0;
@@ -134,7 +144,8 @@ static cad_status read_model(wire w, cadp_lexicon *l, spec *s)
         if (f.number == 2) CAD_TRY(read_trainer(&w, &f, s));
         if (f.number == 3) CAD_TRY(read_normalizer(&w, &f, s));
     }
-    return cadp_lexicon_index(l);
+    CAD_TRY(cadp_lexicon_index(l));
+    return check_pieces(l);
 }
 
 /* ---- tokenizer.json ---- */

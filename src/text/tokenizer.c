@@ -144,15 +144,32 @@ static cad_status digest(cad_tokenizer *t, const char *config)
     return CAD_OK;
 }
 
+/* What a sentence about a made text calls it: the file that is there. */
+static cad_status name_made(cad_str *out, const char *dir, bool gguf)
+{
+    static const char *const names[] = {"tokenizer.model", "vocab.txt"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && !gguf; i++) {
+        out->size = 0;
+        CAD_TRY(cad_str_addf(out, "%s/%s", dir, names[i]));
+        if (cad_is_file(out->data)) return cad_str_addf(out, ", as tokenizer.json");
+    }
+    out->size = 0;
+    return cad_str_addf(out, "%s, its tokenizer as tokenizer.json", dir);
+}
+
 /* What was made of other files: the digest of the texts it was made into. */
-static cad_status load_made(cad_tokenizer *t, const cad_str *json, const cad_str *made_config, const cad_tree *config)
+static cad_status load_made(cad_tokenizer *t, const char *dir, const cad_str *json, const cad_str *made_config, const cad_tree *config)
 {
     cad_tree *tree = NULL, *own = NULL;
     cad_sha256 sum;
-    cad_status status = cad_json_parse(&tree, json->data, json->size, t->path, CAD_EMODEL);
+    cad_str name = {0};
+    cad_status status = name_made(&name, dir, made_config->size > 0);
 
-    if (!status && made_config->size) status = cad_json_parse(&own, made_config->data, made_config->size, t->path, CAD_EMODEL);
+    if (!status) status = cad_json_parse(&tree, json->data, json->size, name.data, CAD_EMODEL);
+    if (!status && made_config->size) status = cad_json_parse(&own, made_config->data, made_config->size, name.data, CAD_EMODEL);
     if (!status) status = load(t, tree, own ? own : config, true);
+    cad_str_close(&name);
     cad_tree_close(&tree);
     cad_tree_close(&own);
     cad_sha256_begin(&sum);
@@ -182,7 +199,7 @@ static cad_status open_files(cad_tokenizer *t, const char *dir)
     if ((status = cad_path_join(&config_path, dir, "tokenizer_config.json"))) goto done;
     if ((status = cad_tokenizer_make(dir, &json, &made_config))) goto done;
     if (cad_is_file(config_path) && (status = cad_json_read(&config, config_path, MOST_BYTES, CAD_EMODEL))) goto done;
-    status = json.size ? load_made(t, &json, &made_config, config) : load_own(t, config, config_path);
+    status = json.size ? load_made(t, dir, &json, &made_config, config) : load_own(t, config, config_path);
 done:
     cad_tree_close(&config);
     cad_free(&config_path);

@@ -18,6 +18,7 @@ p.add_argument('--out', required=True)
 p.add_argument('--seed', type=int, default=1)
 p.add_argument('--max-length', type=int, default=80)
 p.add_argument('--gain', type=float, default=1.0)
+p.add_argument('--store', default='float32', choices=['float32', 'bfloat16'])  # dtype of the weights on disk; everything is computed from them in fp32
 p.add_argument('--set', nargs='*', default=[])
 a = p.parse_args()
 torch.manual_seed(a.seed)
@@ -39,6 +40,24 @@ config = AutoConfig.from_pretrained(f'{a.out}/model')
 config._attn_implementation = 'eager'
 tok = AutoTokenizer.from_pretrained(f'{a.out}/model')
 encoder = raw['model_type'] == 'bert'
+has_class = raw['model_type'] != 'llama4_text'  # Llama 4 has none for classification, and PEFT finds all linear layers in such classes only
+linears = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj']
+
+
+class Headed(torch.nn.Module):
+    """A base model and a linear head on the last token, with the names of a class for classification."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.model, self.score, self.config = base, torch.nn.Linear(base.config.hidden_size, 2, bias=False), base.config
+
+    def forward(self, input_ids, **_):
+        return type('Output', (), {'logits': self.score(self.model(input_ids=input_ids).last_hidden_state[:, -1])})
+
+
+def classifier(directory):
+    if has_class: return AutoModelForSequenceClassification.from_pretrained(directory, num_labels=2, attn_implementation='eager', dtype=torch.float32).eval()
+    return Headed(AutoModel.from_pretrained(directory, attn_implementation='eager', dtype=torch.float32)).eval()
 
 
 def fill(model):
@@ -97,9 +116,10 @@ def steps(model, lr, decay):
 G = dict(family=os.path.basename(a.out), max_length=a.max_length, pad_token_id=pad, class_weights=weights, labels=labels)
 base = (AutoModel if encoder else AutoModelForCausalLM).from_config(config, attn_implementation='eager').float()
 fill(base)
-base.save_pretrained(f'{a.out}/model')
+base.to(getattr(torch, a.store)).save_pretrained(f'{a.out}/model')
+raw['dtype'] = a.store
 json.dump(raw, open(f'{a.out}/model/config.json', 'w'), indent=1)
-model = AutoModelForSequenceClassification.from_pretrained(f'{a.out}/model', num_labels=2, attn_implementation='eager', dtype=torch.float32).eval()
+model = classifier(f'{a.out}/model')
 head_name = 'classifier' if encoder else 'score'
 with torch.no_grad(): getattr(model, head_name).weight.normal_(0, 0.3)
 model.config.pad_token_id = pad
@@ -111,7 +131,7 @@ G['seqcls']['logits_after'] = scores(model)
 save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, f'{a.out}/seqcls/params_after.safetensors', metadata=dict(format='pt'))
 
 model.load_state_dict(start)
-peft = get_peft_model(model, LoraConfig(task_type='SEQ_CLS', r=3, lora_alpha=7, lora_dropout=0.0, target_modules='all-linear', modules_to_save=[head_name])).eval()
+peft = get_peft_model(model, LoraConfig(task_type='SEQ_CLS', r=3, lora_alpha=7, lora_dropout=0.0, target_modules='all-linear' if has_class else linears, modules_to_save=[head_name])).eval()
 for n, w in peft.named_parameters():
     if 'lora_B' in n:
         with torch.no_grad(): w.normal_(0, 0.1)

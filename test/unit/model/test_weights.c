@@ -189,6 +189,79 @@ static void what_does_not_fit_is_named(void **state)
     cad_params_close(&p);
 }
 
+/* One element of one tensor of an adapter's file becomes `bits`. */
+static void spoil(const char *file, const char *tensor, int64_t element, uint32_t bits)
+{
+    cad_st *st;
+    const cad_st_tensor *t;
+    char *bytes;
+    size_t n;
+
+    OK(cad_st_open(&st, file));
+    t = cad_st_find(st, tensor);
+    assert_non_null(t);
+    OK(cad_read_file(&bytes, &n, file, 1 << 20, CAD_EDATA));
+    /* data lie at the end of the file, tensor after tensor */
+    size_t after = 0;
+    for (int i = 0; i < cad_st_count(st); i++) after += cad_st_at(st, i)->data >= t->data ? cad_st_at(st, i)->bytes : 0;
+    memcpy(bytes + n - after + (size_t)element * 4, &bits, 4);
+    cad_st_close(&st);
+    put_file(file, bytes, n);
+    cad_free(&bytes);
+}
+
+static void an_adapter_with_numbers_that_are_none_is_refused(void **state)
+{
+    static const struct { const char *tensor; int64_t element; uint32_t bits; const char *reason; } cases[] = {
+        {"base_model.model.model.layers.1.mlp.up_proj.lora_B.weight", 3, 0x7FC00000, "lora_B.weight in "},
+        {"base_model.model.model.layers.1.mlp.up_proj.lora_B.weight", 3, 0x7FC00000, "adapter_model.safetensors: expected finite numbers, found NaN at element 3"},
+        {"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight", 15, 0xFF800000, "found infinity at element 15"},
+        {"base_model.model.score.weight", 0, 0x7F800001, "tensor base_model.model.score.weight in "},
+    };
+    cad_params *p = table(&lora);
+    cad_source *s = NULL;
+
+    (void)state;
+    write_tensors(in_scratch("model"), "model.safetensors", p, &(odd){0}, false);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_tensors(in_scratch("adapter"), "adapter_model.safetensors", p, &(odd){0}, true);
+        spoil(in_scratch("adapter/adapter_model.safetensors"), cases[i].tensor, cases[i].element, cases[i].bits);
+        assert_int_equal(cad_source_open(&s, in_scratch("model"), in_scratch("adapter"), p, false), CAD_EMODEL);
+        expect_reason(cases[i].reason);
+        assert_null(s);
+    }
+    cad_params_close(&p);
+}
+
+/* A file with one more tensor than the table has. */
+static void an_adapter_with_a_tensor_too_many_is_refused(void **state)
+{
+    static const struct { const char *name; bool fits; } cases[] = {
+        {"base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight", false}, {"base_model.model.model.layers.0.self_attn.q_proj.ia3_l", false},
+        {"base_model.model.model.layers.0.mlp.other.weight", false},               {"base_model.model.prompt_embeddings", false},
+        {"base_model.model.lm_head.weight", true} /* of another task */};
+    cad_params *p = table(&lora);
+    float x[4] = {1, 2, 3, 4};
+    int64_t four = 4;
+
+    (void)state;
+    write_tensors(in_scratch("model"), "model.safetensors", p, &(odd){0}, false);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cad_st_writer *w;
+        cad_source *s = NULL;
+        OK(cad_mkdirs(in_scratch("adapter")));
+        OK(cad_st_create(&w, in_scratch("adapter"), "adapter_model.safetensors", 0));
+        OK(cad_st_declare(w, cases[i].name, CAD_F32, &four, 1));
+        OK(cad_st_write(w, x, sizeof x));
+        OK(cad_st_finish(w));
+        cad_st_abandon(&w);
+        assert_int_equal(cad_source_open(&s, in_scratch("model"), in_scratch("adapter"), p, false), CAD_EMODEL);
+        assert_true(cases[i].fits || strstr(cad_reason(), cases[i].name));
+        expect_reason(cases[i].fits ? "lora_A.weight: expected in " : "found no place for it");
+    }
+    cad_params_close(&p);
+}
+
 static void an_adapter_on_other_layers_is_refused(void **state)
 {
     static const char *const targets[] = {"q_proj"};
@@ -437,6 +510,21 @@ static void what_an_adapter_needs_and_we_do_not_compute_is_refused(void **state)
         {"{\"r\": 8}", "target_modules: expected a list or a word"},
         {"{\"target_modules\": null}", "target_modules: expected a list or a word"},
         {"{\"target_modules\"", "adapter_config.json:1:"},
+        {"", "adapter_config.json:1:"},
+        {"[]", "adapter_config.json: expected a table"},
+        {"\"LORA\"", "adapter_config.json: expected a table"},
+        {"{\"target_modules\": [\"q_proj\"], \"target_modules\": 1}", "adapter_config.json:1:"},
+        {"{\"target_modules\": []}", "target_modules: expected"},
+        {"{\"peft_type\": 7, \"target_modules\": [\"q_proj\"]}", "peft_type: expected LORA"},
+        {"{\"target_modules\": [\"q_proj\"], \"r\": 1000000000}", "r: expected a whole number from 1 to 4096"},
+        {"{\"target_modules\": [\"q_proj\"], \"r\": 8.5}", "r: expected a whole number"},
+        {"{\"target_modules\": [\"q_proj\"], \"lora_alpha\": 1e400}", "adapter_config.json"},
+        {"{\"target_modules\": [\"q_proj\"], \"lora_alpha\": NaN}", "adapter_config.json"},
+        {"{\"target_modules\": [\"q_proj\"], \"lora_dropout\": 2}", "lora_dropout: expected"},
+        {"{\"target_modules\": [\"q_proj\"], \"bias\": 1}", "bias: expected a word"},
+        {"{\"target_modules\": [\"q_proj\"], \"modules_to_save\": {}}", "modules_to_save: expected a list or a word"},
+        {"{\"target_modules\": [\"q_proj\"], \"base_model_name_or_path\": 3}", "base_model_name_or_path: expected a word"},
+        {"{\"target_modules\": [\"q_proj\"], \"task_type\": 3}", "task_type: expected a word"},
     };
     cad_adapter_config c;
 
@@ -578,7 +666,7 @@ int main(void)
         TEST(an_adapter_goes_before_its_base),
         TEST(a_head_is_new_only_where_that_is_allowed),
         TEST(what_does_not_fit_is_named),
-        TEST(an_adapter_on_other_layers_is_refused),
+        TEST(an_adapter_with_numbers_that_are_none_is_refused), TEST(an_adapter_with_a_tensor_too_many_is_refused), TEST(an_adapter_on_other_layers_is_refused),
         TEST(a_missing_directory_is_named),
         TEST(experts_may_be_stored_one_by_one),
         TEST(drawn_values_do_not_depend_on_the_cut),
