@@ -28,7 +28,7 @@ static cad_dataset_options dataset_options(const cad_run *r, const char *path, c
 
     return (cad_dataset_options){.path = path, .input_column = o->task.input_column, .label_column = o->task.label_column, .label_needed = label_needed, .max_length = o->task.max_length,
                                  .truncation = o->task.truncation, .keep_left = !o->task.truncation_left, .threads = tokenizer_threads(r), .cache_dir = cache,
-                                 .vocabulary = r->arch.vocab, .form = r->form, .form_text = r->form_text, .end = r->form_end,
+                                 .vocabulary = r->arch.vocab, .form = r->form, .form_text = r->form_text, .end = r->form_end, .chat = r->chat.own ? &r->chat_form : NULL,
                                  .columns = {o->task.question_column, o->task.cot_column, o->task.response_column}};
 }
 

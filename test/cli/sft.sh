@@ -77,6 +77,29 @@ for name in medical_reasoning_en medical_reasoning_zh; do
     say "$name" "$(why 0 "$out" "'step': 1")"
 done
 
+# Conversations in the folder's own template; every answer of the assistant is learned, nothing else.
+cp -r "$model" chatty
+printf '{%% for m in messages %%}[{{ m.role }}] {{ m.content | trim }}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant]{%% endif %%}' >chatty/chat_template.jinja
+for i in 1 2 3 4 5 6 7 8; do
+    echo "{\"messages\": [{\"role\": \"user\", \"content\": \" pain $i? \"}, {\"role\": \"assistant\", \"content\": \"ECG\"}, {\"role\": \"user\", \"content\": \"and then?\"}, {\"role\": \"assistant\", \"content\": \"rest $((i % 2))\"}]}"
+done >turns.jsonl
+chat="train --model-name-or-path chatty --set task.task_name=sft --template chat --max-length 200 --learning-rate 3e-3 --logging-steps 1 --evaluation-strategy no --save-strategy no --max-steps 2"
+run $chat --train-file turns.jsonl --set task.completion_only_loss=true --set task.generate_samples=1 --set task.generate_max_new_tokens=4 --output-dir turns
+reason=$(why 0 "$out" "'step': 2")
+say conversations "$reason"
+sed 's/"Question": "/"Question": "  /' qa.jsonl | head -n 8 >spaces.jsonl
+run $chat --train-file spaces.jsonl --output-dir spaces
+say chat "$(why 0 "$out" "'step': 2")"
+talks() { echo "{\"messages\": $3}" >one.jsonl; refused "$1" 3 "$2" $chat --train-file one.jsonl --output-dir none; }
+talks no_assistant 'one.jsonl:1: column "messages": expected an answer of the assistant, found none' '[{"role": "user", "content": "a"}]'
+talks empty_answer 'one.jsonl:1: .*: message 2: expected an answer of the assistant, found an empty one' '[{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]'
+talks no_role 'one.jsonl:1: .*: message 1: expected a role and a content' '[{"content": "a"}]'
+talks no_list 'one.jsonl:1: column "messages": expected a list of messages' '"a"'
+printf '{%% for m in messages %%}[{{ m.role }}{%% if loop.last %%}, last{%% endif %%}] {{ m.content }}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant, last]{%% endif %%}' >chatty/chat_template.jinja
+refused changing_prefix 3 'turns.jsonl:1: .*: message 2: expected the first' $chat --train-file turns.jsonl --set task.completion_only_loss=true --output-dir none
+run $chat --train-file turns.jsonl --output-dir all
+say whole_conversations "$(why 0 "$out" "'step': 2")"
+
 ! grep -rlE 'canary' "$out" "$err" lora full/log.jsonl full/predictions/metrics.json upload >found 2>&1
 say no_records_in_logs "$([ -s found ] && cat found)"
 cd "$repository" || exit 1
