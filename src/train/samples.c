@@ -341,6 +341,14 @@ static cad_status add_answers(cad_str *s, const ending *e)
     return cad_str_addf(s, "</table>\n");
 }
 
+static cad_status add_memory(cad_str *s, const cad_run *r)
+{
+    if (!r->held_count) return CAD_OK;
+    CAD_TRY(cad_str_addf(s, "<h2>Device memory after loading</h2>\n<table><tr><th>rank</th><th>held, MiB</th><th>planned for the largest rank, MiB</th></tr>\n"));
+    for (int i = 0; i < r->held_count; i++) CAD_TRY(cad_str_addf(s, "<tr><td>%d</td><td>%.1f</td><td>%.1f</td></tr>\n", i, r->held[i] / 0x1p20, (double)r->planned / 0x1p20));
+    return cad_str_addf(s, "</table>\n");
+}
+
 static cad_status write_page(const ending *e)
 {
     cad_str s = {0};
@@ -350,6 +358,7 @@ static cad_status write_page(const ending *e)
 
     if (!status) status = add_table(&s, e);
     if (!status) status = add_answers(&s, e);
+    if (!status) status = add_memory(&s, e->r);
     if (!status) status = cad_str_addf(&s, "</body></html>\n");
     if (!status) status = write_text(e, "report.html", &s);
     cad_str_close(&s);

@@ -134,12 +134,13 @@ void cadp_say_start(cad_run *r)
 
 cad_status cadp_say_memory(cad_run *r)
 {
-    enum { RANKS = 64 };
-    double held[RANKS] = {0};
-    int n = (int)cad_min(r->size, RANKS);
+    int n = r->held_count = (int)cad_min(r->size, (int)(sizeof r->held / sizeof *r->held));
 
-    if (r->rank < n) held[r->rank] = (double)cad_device_bytes(r->device);
-    CAD_TRY(cad_comm_allreduce(r->comm, held, n, CAD_NUM_F64, CAD_SUM));
-    for (int i = 0; i < n && !r->rank; i++) cad_info("Device memory after loading, rank %d: %.1f MiB (planned for the largest rank: %.1f MiB)", i, held[i] / 0x1p20, (double)r->planned / 0x1p20);
+    if (r->rank < n) r->held[r->rank] = (double)cad_device_bytes(r->device);
+    CAD_TRY(cad_comm_allreduce(r->comm, r->held, n, CAD_NUM_F64, CAD_SUM));
+    for (int i = 0; i < n && !r->rank; i++) {
+        cad_info("Device memory after loading, rank %d: %.1f MiB (planned for the largest rank: %.1f MiB)", i, r->held[i] / 0x1p20, (double)r->planned / 0x1p20);
+        CAD_TRY(cad_str_addf(&r->notes, "Device memory after loading, rank %d: %.1f MiB (planned for the largest rank: %.1f MiB).\n", i, r->held[i] / 0x1p20, (double)r->planned / 0x1p20));
+    }
     return CAD_OK;
 }

@@ -104,6 +104,8 @@ struct cad_run {
     int lock;                    /* OUT/.lock, -1: none */
     bool clears;                 /* rank 0: OUT holds an earlier run that is removed when this one begins */
     int64_t planned;             /* device memory of the largest rank, by the plan */
+    double held[64];             /* of the first ranks: device memory after loading; rank 0 */
+    int held_count;
     int64_t saved_step;          /* of the last complete checkpoint that this process wrote; 0: none */
     int failed_saves;            /* in a row */
 };
@@ -152,6 +154,13 @@ CAD_CHECKED cad_status cadp_backward(cad_run *r, const cad_batch *b);
 void cadp_set_targets(cad_run *r, const cad_batch *b); /* of a language model */
 int64_t cadp_learned(const cad_run *r, int64_t tokens, const uint8_t *given); /* tokens of a record that are predicted and learned */
 static inline bool cadp_is_sft(const cad_run *r) { return r->o->task.task_name == CAD_TASK_SFT; }
+
+/* ---- draw.c ---- */
+typedef struct cadp_candidate { float logit; int32_t id; } cadp_candidate;
+void cadp_penalise(double by, const uint8_t *seen, int64_t n, float *logits);
+/* c[n]: candidates, the likeliest first, over the temperature. How many of them may be drawn. */
+int64_t cadp_keep_likely(const cad_sampling *s, const float *logits, int64_t n, cadp_candidate *c);
+int32_t cadp_draw(const cadp_candidate *c, int64_t n, double at); /* at: in [0, 1) */
 
 /* ---- generate.c ---- */
 /* Collective: answers r->prompts. step: called on rank 0 when prompt i has a further token (NULL: not). */
@@ -257,4 +266,5 @@ CAD_CHECKED cad_status cadp_tell_reading(const cad_run *r);
 /* Of the first values of the norms and embeddings of a model (base_digest.c); and a warning where an adapter's run.json names another. */
 CAD_CHECKED cad_status cadp_base_digest(const char *dir, char hex[65]);
 CAD_CHECKED cad_status cadp_tell_base(const cad_run *r);
+CAD_CHECKED cad_status cadp_tell_base_of(const char *adapter_dir, const char *model_dir);
 #endif

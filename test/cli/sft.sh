@@ -16,6 +16,12 @@ reason=$(why 0 "$out" 'test: 3 answers, exact match')
 grep -q '"after": {' full/predictions/metrics.json || reason="metrics.json: expected figures before and after"
 [ "$(wc -l <full/predictions/samples.jsonl)" = 3 ] || reason="samples.jsonl: expected 3 answers"
 grep -q '<th>before</th>' full/predictions/report.html || reason="report.html: expected a table"
+for row in perplexity 'ROUGE-L of final answers' 'exact match of final answers' 'mean log-likelihood'; do
+    grep -qE "<th>$row</th><td>-?[0-9.]+</td><td>-?[0-9.]+</td>" full/predictions/report.html || reason="report.html: expected $row before and after"
+done
+[ "$(grep -c '<td><pre>' full/predictions/report.html)" = 3 ] || reason="report.html: expected 3 answers before and after"
+held=$(sed -n 's/.*Device memory after loading, rank 0: \([0-9.]*\) MiB.*: \([0-9.]*\) MiB.*/<td>\1<.td><td>\2</p' "$err" "$out")
+{ [ -n "$held" ] && grep -q "<tr><td>0</td>$held" full/predictions/report.html; } || reason="report.html: expected the device memory that was told ($held)"
 grep -q 'LlamaForCausalLM' full/config.json || reason="config.json: expected a language model's"
 say full "$reason"
 
@@ -56,6 +62,8 @@ cp "$out" of_merged
 run generate --model-name-or-path "$model" --adapter-name-or-path lora --prompt 'canary-3 pain?' --max-new-tokens 6 --json
 cmp -s "$out" of_merged || reason="the merged model answers otherwise"
 say merged "$reason"
+run export --checkpoint lora --model-name-or-path elsewhere --merge --output merged_elsewhere
+say merged_elsewhere "$(why 0 "$err" 'was trained on other weights than those of elsewhere')"
 refused other_task 4 'expected an adapter of a classifier' eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl
 refused no_predictions 2 'generate answers questions' predict --checkpoint lora --model-name-or-path "$model" --input qa.jsonl --set task.task_name=sft
 run eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl --set task.task_name=sft --template "$form" --max-length 200 --prediction-output-dir scored
