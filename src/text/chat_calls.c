@@ -42,20 +42,12 @@ static cad_status kept(cadp_pool *p, cad_str *s, cad_status status, cadp_value *
 
 /* ---- texts ---- */
 
-/* how: 'u' upper, 'l' lower, 'c' the first upper and the others lower, 't' that for each word; letters of ASCII. */
-static cad_status recase(cadp_pool *p, cadp_value v, char how, cadp_value *out)
+static cad_status recase(cadp_pool *p, cadp_value v, const char *name, cadp_case title, cadp_value *out)
 {
     cad_str s = {0};
-    cad_status status = CAD_OK;
-    bool first = true;
+    cadp_case how = *name == 'u' ? CADP_CASE_UPPER : *name == 'l' ? CADP_CASE_LOWER : *name == 'c' ? CADP_CASE_FIRST : title;
+    cad_status status = cadp_recase(v.text, v.size, how, &s);
 
-    for (size_t i = 0; i < v.size && !status; i++) {
-        char c = v.text[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), up = how == 'u' || (how != 'l' && first);
-        if (letter) c = (char)(up ? c & ~32 : c | 32);
-        first = how == 't' && !letter && (unsigned char)c < 0x80;
-        status = cad_str_add(&s, &c, 1);
-    }
     return kept(p, &s, status, out);
 }
 
@@ -159,7 +151,7 @@ static cad_status text_method(cadp_pool *p, const char *name, size_t n, cadp_val
         *out = cadp_of_int(at == SIZE_MAX ? -1 : cadp_length(&before));
         return CAD_OK;
     }
-    return recase(p, v, *name, out);
+    return recase(p, v, name, CADP_CASE_WORDS, out);
 }
 
 /* what: 0 both as pairs, 1 keys, 2 values */
@@ -291,7 +283,7 @@ static cad_status text_filter(cadp_pool *p, const char *name, size_t n, cadp_val
     *out = v;
     if (is(name, n, "trim")) cadp_strip(out, cadp_argument(a, 0, "chars"), true, true);
     else if (is(name, n, "string") || is(name, n, "safe")) return CAD_OK;
-    else if (is(name, n, "upper") || is(name, n, "lower") || is(name, n, "title") || is(name, n, "capitalize")) return recase(p, v, *name, out);
+    else if (is(name, n, "upper") || is(name, n, "lower") || is(name, n, "title") || is(name, n, "capitalize")) return recase(p, v, name, CADP_CASE_TITLE, out);
     else if (is(name, n, "replace")) return replaced(p, v, a, out);
     else *known = false;
     return CAD_OK;

@@ -114,6 +114,24 @@ static void say_training(const cad_run *r)
     if (r->facts.start_step) cad_info("  Continuing from checkpoint, will start at step %s", grouped(n, r->facts.start_step));
 }
 
+/* A directory of a model that sees holds more than the text part. */
+static void say_vision(const cad_run *r)
+{
+    cad_st *st;
+    int n = 0;
+
+    if (cad_weights_open(&st, r->model_dir)) {
+        cad_clear();
+        return;
+    }
+    for (int i = 0; i < cad_st_count(st); i++) {
+        const char *name = cad_st_at(st, i)->name;
+        n += strstr(name, "vision_model") || strstr(name, "vision_tower") || strstr(name, "multi_modal_projector");
+    }
+    cad_st_close(&st);
+    if (n) cad_info("Model: %s holds a part for images too (%d tensors): it is left out, the text part is used", r->model_dir, n);
+}
+
 void cadp_say_start(cad_run *r)
 {
     char a[32], b[32];
@@ -122,6 +140,7 @@ void cadp_say_start(cad_run *r)
     say_machine(r);
     cad_info("trainable params: %s || all params: %s || trainable%%: %.4f", grouped(a, r->params->trainable), grouped(b, r->params->all), 100.0 * (double)r->params->trainable / (double)r->params->all);
     say_plan(r);
+    say_vision(r);
     say_storage(r);
     cad_info("Data: %s records in %s%s: %lld to train on, %lld to evaluate on", grouped(a, r->train.data->count), r->o->dataset.train_file, r->train.data->from_cache ? " (tokens from the cache)" : "",
              (long long)r->facts.train_rows, (long long)r->facts.eval_rows);
