@@ -55,6 +55,17 @@ for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md 
 (cd upload && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
 grep -q 'text-generation' upload/README.md || reason="README.md: expected text-generation"
 say push "$reason"
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+    strace -f -qq -e trace=socket,connect -o calls "$CADTRAIN" push --checkpoint lora --to upload_traced >"$out" 2>"$err"
+    grep -E 'AF_INET|connect' calls >used
+    reason=
+    [ -s used ] && reason="a socket: $(head -n 1 used)"
+    [ -f upload_traced/SHA256SUMS ] || reason="expected a folder"
+    [ "$(grep -c '^hf upload' "$out")" = 1 ] || reason="expected one upload command"
+    say push_opens_no_socket "$reason"
+else
+    echo "skip ${suite}_push_opens_no_socket strace does not run here"
+fi
 run export --checkpoint lora --model-name-or-path "$model" --merge --output merged
 reason=$(why 0 "$out" '')
 run generate --model-name-or-path merged --prompt 'canary-3 pain?' --max-new-tokens 6 --json
@@ -85,6 +96,11 @@ for name in medical_reasoning_en medical_reasoning_zh; do
     say "$name" "$(why 0 "$out" "'step': 1")"
 done
 
+refused long_prompts 3 'qa.jsonl: expected records with something to learn within max_length 8, found none' $small --template "$form" --set task.completion_only_loss=true --max-length 8 --output-dir none
+{ cat qa.jsonl; echo "{\"Question\": \"$(printf '%0300d' 0)\", \"Complex_CoT\": \"c\", \"Response\": \"r\"}"; } >long.jsonl
+run $small --train-file long.jsonl --set dataset.validation_split=0 --template "$form" --set task.completion_only_loss=true --max-steps 1 --skip-test --output-dir long
+say long_prompt "$(why 0 "$err" '1 of 17 records have nothing to learn: their prompts alone reach max_length 200')"
+
 # Conversations in the folder's own template; every answer of the assistant is learned, nothing else.
 cp -r "$model" chatty
 printf '{%% for m in messages %%}[{{ m.role }}] {{ m.content | trim }}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant]{%% endif %%}' >chatty/chat_template.jinja
@@ -94,6 +110,9 @@ done >turns.jsonl
 chat="train --model-name-or-path chatty --set task.task_name=sft --template chat --max-length 200 --learning-rate 3e-3 --logging-steps 1 --evaluation-strategy no --save-strategy no --max-steps 2"
 run $chat --train-file turns.jsonl --set task.completion_only_loss=true --set task.generate_samples=1 --set task.generate_max_new_tokens=4 --output-dir turns
 reason=$(why 0 "$out" "'step': 2")
+run push --checkpoint turns --to upload_turns
+grep -q 'm.role' upload_turns/chat_template.jinja || reason="push: expected the chat template"
+(cd upload_turns && sha256sum -c --quiet SHA256SUMS && grep -q chat_template.jinja SHA256SUMS) || reason="SHA256SUMS of the chat template does not hold"
 say conversations "$reason"
 sed 's/"Question": "/"Question": "  /' qa.jsonl | head -n 8 >spaces.jsonl
 run $chat --train-file spaces.jsonl --output-dir spaces
