@@ -49,6 +49,10 @@ say other_base "$(why 0 "$err" 'was trained on other weights than those of elsew
 run generate --model-name-or-path "$model" --adapter-name-or-path lora --template "$form" --prompt 'x' --max-new-tokens 2
 say own_base "$(grep -q 'other weights' "$err" && echo 'warned of its own base')"
 
+cp -r lora other_rank
+sed -i 's/"r": 16/"r": 4/' other_rank/adapter_config.json
+refused other_shapes 4 'other_rank/adapter_model.safetensors: expected shape \[4, ' generate --model-name-or-path "$model" --adapter-name-or-path other_rank --template "$form" --prompt 'x' --max-new-tokens 2
+
 run push --checkpoint lora --to upload
 reason=$(why 0 "$out" 'upload')
 for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md SHA256SUMS; do [ -f upload/$f ] || reason="expected $f"; done
