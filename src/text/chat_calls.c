@@ -82,7 +82,7 @@ static cad_status split(cadp_pool *p, cadp_value v, const cadp_arguments *a, cad
         if (spaces) cadp_strip(&v, NULL, true, left == 0);
         if (spaces && !v.size) return CAD_OK;
         if (spaces)
-            while (end < v.size && !strchr(" \t\n\r\v\f", v.text[end])) end++;
+            while (end < v.size && !memchr(" \t\n\r\v\f", v.text[end], 6)) end++;
         else end = find(&v, 0, by);
         if (left <= 0 || end == SIZE_MAX || end >= v.size) return cadp_many_add(p, out->many, v);
         CAD_TRY(cadp_many_add(p, out->many, cadp_of_text(v.text, end)));
@@ -205,11 +205,17 @@ bool cadp_chat_test(const char *name, size_t n, const cadp_value *v, const cadp_
 
 /* ---- filters ---- */
 
+/* Behind the first ones. */
+static cadp_arguments behind(const cadp_arguments *a, int64_t first, const cadp_value *named)
+{
+    return a->count > first ? (cadp_arguments){a->at + first, a->count - first, named} : (cadp_arguments){.named = named};
+}
+
 /* select, reject, selectattr, rejectattr: what of a list passes a test (none: is true). */
 static cad_status chosen(cadp_pool *p, cadp_value v, const cadp_arguments *a, bool attribute, bool wanted, cadp_value *out)
 {
     const cadp_value *name = attribute ? cadp_argument(a, 0, NULL) : NULL, *test = cadp_argument(a, attribute, NULL);
-    cadp_arguments rest = {a->at + attribute + 1, cad_max(0, a->count - attribute - 1), NULL};
+    cadp_arguments rest = behind(a, attribute + 1, NULL);
 
     CAD_TRY(cadp_many_new(p, CADP_LIST, out));
     if ((attribute && (!name || name->type != CADP_TEXT)) || (test && test->type != CADP_TEXT)) return cad_fail(CAD_EMODEL, "chat template: select: expected names");
@@ -225,7 +231,7 @@ static cad_status chosen(cadp_pool *p, cadp_value v, const cadp_arguments *a, bo
 static cad_status mapped(cadp_pool *p, cadp_value v, const cadp_arguments *a, cadp_value *out)
 {
     const cadp_value *attribute = cadp_argument(a, 9, "attribute"), *filter = cadp_argument(a, 0, NULL);
-    cadp_arguments rest = {a->at + 1, cad_max(0, a->count - 1), a->named};
+    cadp_arguments rest = behind(a, 1, a->named);
 
     CAD_TRY(cadp_many_new(p, CADP_LIST, out));
     for (int64_t i = 0; v.type == CADP_LIST && i < v.many->count; i++) {
