@@ -71,6 +71,16 @@ bool cad_template_uses(const cad_template *t, cad_field f);
 typedef struct cad_words_of { const char *text; size_t size; } cad_words_of;
 CAD_CHECKED cad_status cad_template_fill(const cad_template *t, const cad_words_of values[CAD_FIELDS], cad_str *out, size_t *answer);
 
+/* How a model's own template writes a question (ready for the answer) and a conversation, JSON text of a list of role and content. cuts: bytes of the
+ * text where what is learned begins and ends, in turn; the last answer's end is the text's. id: what decides the texts. */
+typedef struct cad_cuts { size_t *at; int64_t count, room; } cad_cuts;
+typedef struct cad_chat_form {
+    void *with;
+    cad_status (*ask)(void *with, const char *said, size_t n, cad_str *out);
+    cad_status (*talk)(void *with, const char *messages, cad_str *out, cad_cuts *cuts);
+    const char *id;
+} cad_chat_form;
+
 /* ---- dataset (dataset.c): columns -> ids, labels; the token cache ---- */
 typedef struct cad_dataset {
     cad_rows *rows_file;      /* kept for the other columns of predictions; NULL with forget_text */
@@ -78,7 +88,8 @@ typedef struct cad_dataset {
     int32_t *labels;          /* 0/1; -1 when there is no label (predict) */
     int32_t *ids;             /* all rows end to end */
     int64_t *starts;          /* count + 1 */
-    int32_t *answers;         /* tokens of each row that are given, not learned (templates); else 0 */
+    int32_t *answers;         /* tokens of each row before its (last) answer (templates, conversations); else 0 */
+    uint8_t *given;           /* of each id: 1 where it is given, not learned, when only answers are learned */
     bool *cut;                /* truncated? */
     int64_t cut_by_label[2], count_by_label[2];
     int64_t longest;
@@ -97,6 +108,7 @@ typedef struct cad_dataset_options {
     int64_t vocabulary;       /* ids must be below (CAD_EMODEL otherwise); 0: unchecked */
     const cad_template *form; /* text from several columns instead of input_column, no labels (they are 0); NULL: none */
     const char *form_text, *columns[CAD_FIELDS], *end; /* what form was made of; the columns; what follows each text */
+    const cad_chat_form *chat; /* with form: questions are what a user says, and a column `messages` holds whole conversations; NULL: plain texts */
     bool forget_text;         /* rows_file is not wanted: a cached data set is then opened without reading the records again */
 } cad_dataset_options;
 /* CAD_EDATA: missing column (with the nearest name), label not 0/1 (integers or strings of them; row's line named, value not; where no
@@ -139,7 +151,7 @@ typedef struct cad_batch {
     cad_batch_head *head;
     int32_t *ids, *starts;       /* [tokens], [sequences + 1] */
     int32_t *labels, *rows;      /* [sequences]; row numbers of the raw file (for naming records, never text) */
-    int32_t *answers;            /* [sequences] tokens that are given, not learned */
+    uint8_t *given;              /* [tokens] 1: given, not learned, when only answers are learned */
     float *weights;              /* [sequences] class weights, times those of the rows */
     float *beside;               /* [sequences * width] of cad_dataset.beside */
     int64_t width;

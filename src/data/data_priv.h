@@ -17,8 +17,10 @@ int64_t cadp_mega_batch(int64_t rows, int64_t batch);
 /* Transformers' get_length_grouped_indices: draws rows - 1 numbers; scratch has room for cadp_mega_batch(rows, batch). */
 void cadp_group_by_length(cad_mt *m, const int32_t *lengths, int64_t rows, int64_t batch, int64_t *out, cadp_length *scratch);
 
-/* dataset.c: a failure that names the nearest column. */
-CAD_CHECKED cad_status cadp_no_column(const cad_rows *r, const char *name);
+/* ---- texts made of several columns, or of conversations (texts.c) ---- */
+CAD_CHECKED cad_status cadp_no_column(const cad_rows *r, const char *name); /* dataset.c: fails with the nearest name */
+CAD_CHECKED cad_status cadp_wrong_cell(const cad_rows *r, int64_t i, int column, const char *wanted);      /* fails with what was found instead */
+CAD_CHECKED cad_status cadp_encode_form(const cad_tokenizer *t, const cad_dataset_options *o, cad_dataset *d); /* ids, starts, cut, answers, given */
 
 /* ---- token cache (token_cache.c) ---- */
 /* A data set as one flat block of bytes: what the cache file holds is what is used. */

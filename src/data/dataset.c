@@ -54,6 +54,11 @@ static int label_of(cad_cell c)
     return -1;
 }
 
+cad_status cadp_wrong_cell(const cad_rows *r, int64_t i, int column, const char *wanted)
+{
+    return cad_fail(CAD_EDATA, "%s:%d: column \"%s\": expected %s, found %s", cad_rows_path(r), cad_rows_line(r, i), cad_rows_column(r, column), wanted, kind_words(cad_rows_cell(r, i, column).kind));
+}
+
 static cad_status read_labels(const cad_rows *r, const cad_dataset_options *o, int32_t *labels)
 {
     int64_t n = cad_rows_count(r), wrong = 0, first = 0;
@@ -81,7 +86,7 @@ static cad_status read_texts(const cad_rows *r, const char *name, const char **t
         cad_cell c = cad_rows_cell(r, i, column);
         /* a number in a CSV column of texts is the text of its digits */
         if (c.kind != CAD_CELL_TEXT && c.kind != CAD_CELL_INT && c.kind != CAD_CELL_REAL)
-            return cad_fail(CAD_EDATA, "%s:%d: column \"%s\": expected a text, found %s", cad_rows_path(r), cad_rows_line(r, i), name, kind_words(c.kind));
+            return cadp_wrong_cell(r, i, column, "a text");
         texts[i] = c.text;
         sizes[i] = c.size;
     }
@@ -111,92 +116,6 @@ static cad_status encode(const cad_tokenizer *t, const cad_dataset_options *o, c
     return check_texts(o, d);
 }
 
-/* ---- texts made of several columns ---- */
-
-typedef struct made { cad_str all, prompts; size_t *text_at, *prompt_at; cad_ids ids; int64_t *starts; } made;
-
-static cad_status read_field(const cad_rows *r, int64_t i, const char *name, cad_words_of *out)
-{
-    int column = cad_rows_find(r, name);
-    cad_cell c;
-
-    if (column < 0) return cadp_no_column(r, name);
-    c = cad_rows_cell(r, i, column);
-    if (c.kind != CAD_CELL_TEXT && c.kind != CAD_CELL_INT && c.kind != CAD_CELL_REAL) return cad_fail(CAD_EDATA, "%s:%d: column \"%s\": expected a text, found %s", cad_rows_path(r), cad_rows_line(r, i), name, kind_words(c.kind));
-    *out = (cad_words_of){c.text, c.size};
-    return CAD_OK;
-}
-
-static cad_status make_text(const cad_dataset_options *o, const cad_rows *r, int64_t i, made *m)
-{
-    cad_words_of v[CAD_FIELDS] = {{0}};
-    size_t from = m->all.size, answer;
-
-    for (int f = 0; f < CAD_FIELDS; f++)
-        if (cad_template_uses(o->form, (cad_field)f)) CAD_TRY(read_field(r, i, o->columns[f], &v[f]));
-    if (!v[CAD_FIELD_QUESTION].size || !(v[CAD_FIELD_COT].size + v[CAD_FIELD_RESPONSE].size))
-        return cad_fail(CAD_EDATA, "%s:%d: expected a question and an answer to it, found a record without %s", cad_rows_path(r), cad_rows_line(r, i), v[CAD_FIELD_QUESTION].size ? "an answer" : "a question");
-    m->text_at[i] = from;
-    m->prompt_at[i] = m->prompts.size;
-    CAD_TRY(cad_template_fill(o->form, v, &m->all, &answer));
-    CAD_TRY(cad_str_add(&m->prompts, m->all.data + from, answer - from));
-    CAD_TRY(cad_str_add(&m->all, o->end, strlen(o->end)));
-    CAD_TRY(cad_str_add(&m->prompts, "", 1));
-    return cad_str_add(&m->all, "", 1);
-}
-
-/* What is given are the tokens that the prompt alone has too: one that reaches over its end belongs to the answer. */
-static void count_given(const cad_dataset *d, const made *m)
-{
-    for (int64_t i = 0; i < d->count; i++) {
-        int64_t n = cad_min(m->starts[i + 1] - m->starts[i], d->starts[i + 1] - d->starts[i]), k = 0;
-        while (k < n && m->ids.data[m->starts[i] + k] == d->ids[d->starts[i] + k]) k++;
-        d->answers[i] = (int32_t)k;
-    }
-}
-
-static void point(const cad_str *all, const size_t *at, int64_t n, const char **texts, size_t *sizes)
-{
-    for (int64_t i = 0; i < n; i++) {
-        texts[i] = all->data + at[i];
-        sizes[i] = (i + 1 < n ? at[i + 1] : all->size) - at[i] - 1;
-    }
-}
-
-static cad_status encode_made(const cad_tokenizer *t, const cad_dataset_options *o, const char **texts, size_t *sizes, cad_dataset *d, made *m)
-{
-    cad_ids ids = {0};
-    size_t n = (size_t)d->count;
-    cad_status status;
-
-    CAD_TRY(cad_alloc(&m->text_at, n, sizeof *m->text_at, "texts"));
-    CAD_TRY(cad_alloc(&m->prompt_at, n, sizeof *m->prompt_at, "texts"));
-    CAD_TRY(cad_alloc(&m->starts, n + 1, sizeof *m->starts, "texts"));
-    for (int64_t i = 0; i < d->count; i++) CAD_TRY(make_text(o, d->rows_file, i, m));
-    point(&m->all, m->text_at, d->count, texts, sizes);
-    status = cad_tokenizer_encode_all(t, texts, sizes, d->count, o->truncation ? o->max_length : 0, o->keep_left, o->threads, &ids, d->starts, d->cut, NULL, NULL);
-    d->ids = ids.data;
-    CAD_TRY(status);
-    point(&m->prompts, m->prompt_at, d->count, texts, sizes);
-    CAD_TRY(cad_tokenizer_encode_all(t, texts, sizes, d->count, 0, true, o->threads, &m->ids, m->starts, NULL, NULL, NULL));
-    count_given(d, m);
-    return CAD_OK;
-}
-
-static cad_status encode_form(const cad_tokenizer *t, const cad_dataset_options *o, const char **texts, size_t *sizes, cad_dataset *d)
-{
-    made m = {0};
-    cad_status status = encode_made(t, o, texts, sizes, d, &m);
-
-    cad_str_close(&m.all);
-    cad_str_close(&m.prompts);
-    cad_free(&m.text_at);
-    cad_free(&m.prompt_at);
-    cad_free(&m.starts);
-    cad_free(&m.ids.data);
-    return status ? status : check_texts(o, d);
-}
-
 static cad_status tokenize(const cad_tokenizer *t, const cad_dataset_options *o, cad_dataset *d)
 {
     const char **texts = NULL;
@@ -205,7 +124,8 @@ static cad_status tokenize(const cad_tokenizer *t, const cad_dataset_options *o,
 
     if ((status = cad_alloc(&texts, n, sizeof *texts, "texts"))) goto done;
     if ((status = cad_alloc(&sizes, n, sizeof *sizes, "text sizes"))) goto done;
-    status = (o->form ? encode_form : encode)(t, o, texts, sizes, d);
+    status = o->form ? cadp_encode_form(t, o, d) : encode(t, o, texts, sizes, d);
+    if (!status && o->form) status = check_texts(o, d);
 done:
     cad_free(&texts);
     cad_free(&sizes);
@@ -238,6 +158,7 @@ static cad_status build(const cad_tokenizer *t, const cad_dataset_options *o, da
     cad_free(&d->starts);
     cad_free(&d->cut);
     cad_free(&d->answers);
+    cad_free(&d->given);
     cad_free(&d->ids);
     CAD_TRY(status);
     if (!cadp_flat_attach(&own->flat, d->digest, d, &why)) return cad_fail(CAD_EINTERNAL, "%s: tokens were not stored as they are: %s", o->path, why);
@@ -265,6 +186,7 @@ static cad_status digest(const cad_tokenizer *t, const cad_dataset_options *o, c
         cad_sha256_add(&s, o->form_text, strlen(o->form_text) + 1);
         cad_sha256_add(&s, o->end, strlen(o->end) + 1);
         for (int f = 0; f < CAD_FIELDS; f++) cad_sha256_add(&s, o->columns[f], strlen(o->columns[f]) + 1);
+        if (o->chat) cad_sha256_add(&s, o->chat->id, strlen(o->chat->id) + 1);
     }
     cad_sha256_end(&s, hex);
     return CAD_OK;
@@ -288,6 +210,7 @@ static bool load(dataset *own, const char *path)
     own->d.labels = own->d.ids = own->d.answers = NULL;
     own->d.starts = NULL;
     own->d.cut = NULL;
+    own->d.given = NULL;
     return false;
 }
 

@@ -1,12 +1,12 @@
 #include "data_priv.h"
 
-/* head | ids | starts | labels | rows | answers | weights | columns, each part on a multiple of 8 bytes. */
+/* head | ids | starts | labels | rows | weights | columns | given, each part on a multiple of 8 bytes. */
 
 static size_t part(int64_t n, size_t each) { return ((size_t)n * each + 7) / 8 * 8; }
 
 size_t cad_batch_bytes(int64_t tokens, int64_t sequences, int64_t width)
 {
-    return part(1, sizeof(cad_batch_head)) + part(tokens, 4) + part(sequences + 1, 4) + 4 * part(sequences, 4) + part(sequences * width, 4);
+    return part(1, sizeof(cad_batch_head)) + part(tokens, 4) + part(sequences + 1, 4) + 3 * part(sequences, 4) + part(sequences * width, 4) + part(tokens, 1);
 }
 
 /* The fields of a message that comes from elsewhere are numbers like any other: they may be wrong. */
@@ -22,9 +22,10 @@ cad_status cad_batch_layout(cad_batch *b, int64_t tokens, int64_t sequences)
     b->starts = (int32_t *)(at += part(tokens, 4));
     b->labels = (int32_t *)(at += part(sequences + 1, 4));
     b->rows = (int32_t *)(at += part(sequences, 4));
-    b->answers = (int32_t *)(at += part(sequences, 4));
     b->weights = (float *)(at += part(sequences, 4));
-    b->beside = b->width ? (float *)(at + part(sequences, 4)) : NULL;
+    at += part(sequences, 4);
+    b->beside = b->width ? (float *)at : NULL;
+    b->given = (uint8_t *)(at + part(sequences * b->width, 4));
     return CAD_OK;
 }
 
@@ -62,10 +63,11 @@ cad_status cad_batch_pack(cad_batch *b, const cad_dataset *d, const int64_t *row
         int64_t row = rows[i], n = d->starts[row + 1] - d->starts[row];
         int32_t label = d->labels[row];
         memcpy(b->ids + at, d->ids + d->starts[row], (size_t)n * sizeof *b->ids);
+        if (d->given) memcpy(b->given + at, d->given + d->starts[row], (size_t)n);
+        else memset(b->given + at, 0, (size_t)n);
         b->starts[i + 1] = (int32_t)(at += n);
         b->labels[i] = label;
         b->rows[i] = (int32_t)row;
-        b->answers[i] = d->answers ? d->answers[row] : 0;
         b->weights[i] = label < 0 ? 0 : (float)(class_weight[label] * (d->row_weights ? d->row_weights[row] : 1));
         if (d->beside && b->width) memcpy(b->beside + i * b->width, d->beside + row * b->width, (size_t)b->width * sizeof *b->beside);
     }

@@ -5,9 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* head | starts | labels | ids | answers | cut, each part on a multiple of 8 bytes; numbers as this machine writes them (a file of a machine with
+/* head | starts | labels | ids | answers | cut | given, each part on a multiple of 8 bytes; numbers as this machine writes them (a file of a machine with
  * another byte order has another magic and is rebuilt). */
-enum { VERSION = 2 };
+enum { VERSION = 3 };
 static const uint64_t magic = 0x534e454b4f544443u; /* "CDTOKENS" */
 typedef struct flat_head {
     uint64_t magic;
@@ -15,7 +15,7 @@ typedef struct flat_head {
     char digest[64];
     int64_t count, ids;
 } flat_head;
-typedef struct parts { size_t starts, labels, ids, answers, cut, end; } parts; /* offsets */
+typedef struct parts { size_t starts, labels, ids, answers, cut, given, end; } parts; /* offsets */
 
 static bool add_part(size_t *at, int64_t n, size_t each)
 {
@@ -39,6 +39,8 @@ static bool measure(int64_t count, int64_t ids, parts *p)
     if (!add_part(&at, count, sizeof(int32_t))) return false;
     p->cut = at;
     if (!add_part(&at, count, 1)) return false;
+    p->given = at;
+    if (!add_part(&at, ids, 1)) return false;
     p->end = at;
     return true;
 }
@@ -68,6 +70,7 @@ cad_status cadp_flat_make(cadp_flat *f, const cad_dataset *d)
     memcpy(f->bytes + p.ids, d->ids, (size_t)h.ids * sizeof *d->ids);
     memcpy(f->bytes + p.answers, d->answers, (size_t)h.count * sizeof *d->answers);
     memcpy(f->bytes + p.cut, d->cut, (size_t)h.count * sizeof *d->cut);
+    if (d->given) memcpy(f->bytes + p.given, d->given, (size_t)h.ids);
     h.crc = checksum(f);
     memcpy(f->bytes, &h, sizeof h);
     return CAD_OK;
@@ -91,7 +94,7 @@ static const char *content_fault(const flat_head *h, const cad_dataset *d)
     for (int64_t i = 0; i < h->count; i++)
         if (d->starts[i + 1] < d->starts[i] || d->labels[i] < -1 || d->labels[i] > 1 || cut[i] > 1 || d->answers[i] < 0 || d->answers[i] > d->starts[i + 1] - d->starts[i]) return "its rows are wrong";
     for (int64_t i = 0; i < h->ids; i++)
-        if (d->ids[i] < 0) return "its ids are wrong";
+        if (d->ids[i] < 0 || d->given[i] > 1) return "its ids are wrong";
     return NULL;
 }
 
@@ -107,6 +110,7 @@ bool cadp_flat_attach(const cadp_flat *f, const char *digest, cad_dataset *d, co
     d->ids = (int32_t *)(f->bytes + p.ids);
     d->answers = (int32_t *)(f->bytes + p.answers);
     d->cut = (bool *)(f->bytes + p.cut);
+    d->given = f->bytes + p.given;
     return !(*why = content_fault(&h, d));
 }
 

@@ -42,20 +42,12 @@ static cad_status kept(cadp_pool *p, cad_str *s, cad_status status, cadp_value *
 
 /* ---- texts ---- */
 
-/* how: 'u' upper, 'l' lower, 'c' the first upper and the others lower, 't' that for each word; letters of ASCII. */
-static cad_status recase(cadp_pool *p, cadp_value v, char how, cadp_value *out)
+static cad_status recase(cadp_pool *p, cadp_value v, const char *name, cadp_case title, cadp_value *out)
 {
     cad_str s = {0};
-    cad_status status = CAD_OK;
-    bool first = true;
+    cadp_case how = *name == 'u' ? CADP_CASE_UPPER : *name == 'l' ? CADP_CASE_LOWER : *name == 'c' ? CADP_CASE_FIRST : title;
+    cad_status status = cadp_recase(v.text, v.size, how, &s);
 
-    for (size_t i = 0; i < v.size && !status; i++) {
-        char c = v.text[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'), up = how == 'u' || (how != 'l' && first);
-        if (letter) c = (char)(up ? c & ~32 : c | 32);
-        first = how == 't' && !letter && (unsigned char)c < 0x80;
-        status = cad_str_add(&s, &c, 1);
-    }
     return kept(p, &s, status, out);
 }
 
@@ -90,7 +82,7 @@ static cad_status split(cadp_pool *p, cadp_value v, const cadp_arguments *a, cad
         if (spaces) cadp_strip(&v, NULL, true, left == 0);
         if (spaces && !v.size) return CAD_OK;
         if (spaces)
-            while (end < v.size && !strchr(" \t\n\r\v\f", v.text[end])) end++;
+            while (end < v.size && !memchr(" \t\n\r\v\f", v.text[end], 6)) end++;
         else end = find(&v, 0, by);
         if (left <= 0 || end == SIZE_MAX || end >= v.size) return cadp_many_add(p, out->many, v);
         CAD_TRY(cadp_many_add(p, out->many, cadp_of_text(v.text, end)));
@@ -159,7 +151,7 @@ static cad_status text_method(cadp_pool *p, const char *name, size_t n, cadp_val
         *out = cadp_of_int(at == SIZE_MAX ? -1 : cadp_length(&before));
         return CAD_OK;
     }
-    return recase(p, v, *name, out);
+    return recase(p, v, name, CADP_CASE_WORDS, out);
 }
 
 /* what: 0 both as pairs, 1 keys, 2 values */
@@ -213,11 +205,17 @@ bool cadp_chat_test(const char *name, size_t n, const cadp_value *v, const cadp_
 
 /* ---- filters ---- */
 
+/* Behind the first ones. */
+static cadp_arguments behind(const cadp_arguments *a, int64_t first, const cadp_value *named)
+{
+    return a->count > first ? (cadp_arguments){a->at + first, a->count - first, named} : (cadp_arguments){.named = named};
+}
+
 /* select, reject, selectattr, rejectattr: what of a list passes a test (none: is true). */
 static cad_status chosen(cadp_pool *p, cadp_value v, const cadp_arguments *a, bool attribute, bool wanted, cadp_value *out)
 {
     const cadp_value *name = attribute ? cadp_argument(a, 0, NULL) : NULL, *test = cadp_argument(a, attribute, NULL);
-    cadp_arguments rest = {a->at + attribute + 1, cad_max(0, a->count - attribute - 1), NULL};
+    cadp_arguments rest = behind(a, attribute + 1, NULL);
 
     CAD_TRY(cadp_many_new(p, CADP_LIST, out));
     if ((attribute && (!name || name->type != CADP_TEXT)) || (test && test->type != CADP_TEXT)) return cad_fail(CAD_EMODEL, "chat template: select: expected names");
@@ -233,7 +231,7 @@ static cad_status chosen(cadp_pool *p, cadp_value v, const cadp_arguments *a, bo
 static cad_status mapped(cadp_pool *p, cadp_value v, const cadp_arguments *a, cadp_value *out)
 {
     const cadp_value *attribute = cadp_argument(a, 9, "attribute"), *filter = cadp_argument(a, 0, NULL);
-    cadp_arguments rest = {a->at + 1, cad_max(0, a->count - 1), a->named};
+    cadp_arguments rest = behind(a, 1, a->named);
 
     CAD_TRY(cadp_many_new(p, CADP_LIST, out));
     for (int64_t i = 0; v.type == CADP_LIST && i < v.many->count; i++) {
@@ -291,7 +289,7 @@ static cad_status text_filter(cadp_pool *p, const char *name, size_t n, cadp_val
     *out = v;
     if (is(name, n, "trim")) cadp_strip(out, cadp_argument(a, 0, "chars"), true, true);
     else if (is(name, n, "string") || is(name, n, "safe")) return CAD_OK;
-    else if (is(name, n, "upper") || is(name, n, "lower") || is(name, n, "title") || is(name, n, "capitalize")) return recase(p, v, *name, out);
+    else if (is(name, n, "upper") || is(name, n, "lower") || is(name, n, "title") || is(name, n, "capitalize")) return recase(p, v, name, CADP_CASE_TITLE, out);
     else if (is(name, n, "replace")) return replaced(p, v, a, out);
     else *known = false;
     return CAD_OK;

@@ -176,6 +176,7 @@ cad_status cadp_chat_lex(cadp_source *s, const char *text, size_t n)
 {
     lexer l = {s, text, n, 0, 1};
 
+    if (memchr(text, 0, n)) return cad_fail(CAD_EMODEL, "%s: chat template: expected a text, found a NUL", s->path);
     while (l.at < n) {
         size_t to = next_tag(&l), from = l.at;
         bool variable = to < n && l.text[to + 1] == '{';

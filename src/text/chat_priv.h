@@ -57,6 +57,10 @@ CAD_CHECKED cad_status cadp_write_value(const cadp_value *v, bool quoted, cad_st
 CAD_CHECKED cad_status cadp_write_json(const cadp_value *v, int64_t indent, int64_t depth, cad_str *out);
 void cadp_strip(cadp_value *text, const cadp_value *of, bool left, bool right); /* of: NULL or not a text: white space */
 
+/* ---- case (recase.c) ---- */
+typedef enum cadp_case { CADP_CASE_UPPER, CADP_CASE_LOWER, CADP_CASE_FIRST, CADP_CASE_TITLE, CADP_CASE_WORDS } cadp_case; /* TITLE: jinja's filter; WORDS: Python's str.title */
+CAD_CHECKED cad_status cadp_recase(const char *text, size_t n, cadp_case how, cad_str *out);
+
 /* ---- what templates call (chat_calls.c) ---- */
 
 /* Arguments of a call: by place, and by name as a table. */

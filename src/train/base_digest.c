@@ -1,4 +1,5 @@
-/* Which base an adapter was trained on: shapes may agree where weights do not. */
+/* Which base an adapter was trained on: shapes may agree where weights do not. Numbers rounded once differ from numbers rounded twice (a base kept in fp16),
+ * and names and norms of other kinds of files differ (GGUF): the digest of such a base is another though the base is the same, so this warns and never refuses. */
 #include "keep_priv.h"
 
 enum { FIRST = 256 };
@@ -50,7 +51,7 @@ cad_status cadp_base_digest(const char *dir, char hex[65])
     return status;
 }
 
-static cad_status compare(const cad_run *r, const char *path)
+static cad_status compare(const char *adapter_dir, const char *model_dir, const char *path)
 {
     char hex[65];
     const char *then;
@@ -58,20 +59,22 @@ static cad_status compare(const cad_run *r, const char *path)
     cad_status status;
 
     CAD_TRY(cad_json_read(&run, path, 16 << 20, CAD_ECHECKPOINT));
-    if (cad_get_string(run->root, "base_sha256", &then, NULL) && then && !(status = cadp_base_digest(r->model_dir, hex)) && strcmp(then, hex))
-        cad_warn("the base", "%s was trained on other weights than those of %s (base_sha256 of its run.json)", r->adapter_dir, r->model_dir);
+    if (cad_get_string(run->root, "base_sha256", &then, NULL) && then && !(status = cadp_base_digest(model_dir, hex)) && strcmp(then, hex))
+        cad_warn("the base", "%s was trained on other weights than those of %s (base_sha256 of its run.json)", adapter_dir, model_dir);
+    cad_clear(); /* a record that cannot be read says nothing */
     cad_tree_close(&run);
     return CAD_OK;
 }
 
-cad_status cadp_tell_base(const cad_run *r)
+cad_status cadp_tell_base_of(const char *adapter_dir, const char *model_dir)
 {
     cad_str path = {0};
     cad_status status;
 
-    if (r->rank || !r->adapter_dir) return CAD_OK;
-    status = cadp_join(&path, r->adapter_dir, "run.json");
-    if (!status && cad_is_file(path.data)) status = compare(r, path.data);
+    status = cadp_join(&path, adapter_dir, "run.json");
+    if (!status && cad_is_file(path.data)) status = compare(adapter_dir, model_dir, path.data);
     cad_str_close(&path);
     return status;
 }
+
+cad_status cadp_tell_base(const cad_run *r) { return r->rank || !r->adapter_dir ? CAD_OK : cadp_tell_base_of(r->adapter_dir, r->model_dir); }

@@ -61,8 +61,25 @@ static cad_status own_template(const char *dir, const cad_tree *config, char **o
     return CAD_OK;
 }
 
+cad_status cadp_chat_open(cadp_chat_source *s, const char *dir)
+{
+    cad_status status;
+
+    *s = (cadp_chat_source){.dir = dir};
+    CAD_TRY(read_config(dir, &s->config));
+    status = own_template(dir, s->config, &s->own, &s->size);
+    if (status) cadp_chat_close(s);
+    return status;
+}
+
+void cadp_chat_close(cadp_chat_source *s)
+{
+    cad_tree_close(&s->config);
+    cad_free(&s->own);
+}
+
 /* What apply_chat_template of Transformers hands to a template. */
-static cad_status put_variables(const cad_tree *config, const char *messages, bool ask, cad_json *j)
+static cad_status put_variables(const cad_tree *config, const char *messages, cad_json *j)
 {
     static const char *const tokens[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
 
@@ -70,37 +87,68 @@ static cad_status put_variables(const cad_tree *config, const char *messages, bo
     CAD_TRY(cad_json_raw(j, "messages", messages));
     CAD_TRY(cad_json_raw(j, "tools", "null"));
     CAD_TRY(cad_json_raw(j, "documents", "null"));
-    CAD_TRY(cad_json_raw(j, "add_generation_prompt", ask ? "true" : "false"));
+    CAD_TRY(cad_json_raw(j, "add_generation_prompt", "false"));
     for (size_t i = 0; config && i < sizeof tokens / sizeof *tokens; i++)
         if (token_of(config->root, tokens[i])) CAD_TRY(cad_json_string(j, tokens[i], token_of(config->root, tokens[i])));
     return cad_json_end(j);
 }
 
-static cad_status render(const char *dir, const cad_tree *config, const char *messages, bool ask, cad_str *out)
+cad_status cadp_chat_variables(const cadp_chat_source *s, const char *messages, cad_tree **out)
 {
     cad_json j = {0};
-    cad_tree *variables = NULL;
-    char *own = NULL;
-    size_t n = 0;
-    cad_status status = own_template(dir, config, &own, &n);
+    cad_status status = put_variables(s->config, messages, &j);
 
-    if (!status) status = put_variables(config, messages, ask, &j);
-    if (!status) status = cad_json_parse(&variables, j.text.data, j.text.size, "messages", CAD_EDATA);
-    if (!status) status = cad_chat_render(own, n, dir, variables->root, out);
-    cad_tree_close(&variables);
+    *out = NULL;
+    if (!status) status = cad_json_parse(out, j.text.data, j.text.size, "messages", CAD_EDATA);
     cad_json_close(&j);
-    cad_free(&own);
+    return status;
+}
+
+static cad_node *entry(cad_tree *t, const char *key)
+{
+    cad_node *n = t->root->child;
+
+    while (n && strcmp(n->key, key)) n = n->next;
+    return n;
+}
+
+cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out)
+{
+    cad_node *all = entry(variables, "messages"), *last = all->child, *rest;
+    int children = all->children;
+    cad_status status;
+
+    for (int64_t i = 1; last && i < first; i++) last = last->next;
+    rest = last ? last->next : NULL;
+    if (last) last->next = NULL;
+    all->children = (int)cad_min(first, children);
+    entry(variables, "add_generation_prompt")->boolean = ask;
+    status = cad_chat_render(s->own, s->size, s->dir, variables->root, out);
+    if (last) last->next = rest;
+    all->children = children;
+    return status;
+}
+
+static cad_status render(const cadp_chat_source *s, const char *messages, bool ask, cad_str *out)
+{
+    cad_tree *variables;
+    cad_status status;
+
+    CAD_TRY(cadp_chat_variables(s, messages, &variables));
+    status = cadp_chat_render(s, variables, INT64_MAX, ask, out);
+    cad_tree_close(&variables);
     return status;
 }
 
 cad_status cadp_chat_messages(const cad_run *r, const char *messages, bool ask, cad_str *out)
 {
-    cad_tree *config;
+    cadp_chat_source s;
     cad_status status;
 
-    CAD_TRY(read_config(r->tokenizer_dir, &config));
-    status = render(r->tokenizer_dir, config, messages, ask, out);
-    cad_tree_close(&config);
+    if (r->chat.own) return render(&r->chat, messages, ask, out);
+    CAD_TRY(cadp_chat_open(&s, r->tokenizer_dir));
+    status = render(&s, messages, ask, out);
+    cadp_chat_close(&s);
     return status;
 }
 

@@ -28,7 +28,7 @@ static cad_dataset_options dataset_options(const cad_run *r, const char *path, c
 
     return (cad_dataset_options){.path = path, .input_column = o->task.input_column, .label_column = o->task.label_column, .label_needed = label_needed, .max_length = o->task.max_length,
                                  .truncation = o->task.truncation, .keep_left = !o->task.truncation_left, .threads = tokenizer_threads(r), .cache_dir = cache,
-                                 .vocabulary = r->arch.vocab, .form = r->form, .form_text = r->form_text, .end = r->form_end,
+                                 .vocabulary = r->arch.vocab, .form = r->form, .form_text = r->form_text, .end = r->form_end, .chat = r->chat.own ? &r->chat_form : NULL,
                                  .columns = {o->task.question_column, o->task.cot_column, o->task.response_column}};
 }
 
@@ -162,12 +162,25 @@ static cad_status open_sampler(cad_run *r)
     return status;
 }
 
+/* A prompt as long as the window leaves nothing of the answer. */
+static cad_status check_answers(const cad_run *r)
+{
+    const cad_dataset *d = r->train.data;
+    int64_t empty = 0;
+
+    for (int64_t i = 0; i < r->train.count; i++) empty += !cadp_learned(r, length(&r->train, i), d->given + d->starts[r->train.rows[i]]);
+    if (empty == r->train.count)
+        return cad_fail(CAD_EDATA, "%s: expected records with something to learn within max_length %lld, found none", r->o->dataset.train_file, (long long)r->o->task.max_length);
+    if (empty) cad_warn("prompts", "%lld of %lld records have nothing to learn: their prompts alone reach max_length %lld", (long long)empty, (long long)r->train.count, (long long)r->o->task.max_length);
+    return CAD_OK;
+}
+
 static cad_status check_classes(const cad_run *r)
 {
     int64_t positive = 0;
 
     if (!r->train.count) return cad_fail(CAD_EDATA, "%s: expected rows to train on, found none", r->o->dataset.train_file);
-    if (cadp_is_sft(r)) return CAD_OK;
+    if (cadp_is_sft(r)) return check_answers(r);
     for (int64_t i = 0; i < r->train.count; i++) positive += r->train.data->labels[r->train.rows[i]] == 1;
     if (positive && positive < r->train.count) return CAD_OK;
     return cad_fail(CAD_EDATA, "%s: expected rows of both classes to train on, found only label %d", r->o->dataset.train_file, positive ? 1 : 0);

@@ -42,7 +42,8 @@ static double weight_of(const cad_run *r, const int64_t *rows, int64_t count)
         bool counts_first = r->o->training.loss_normalization != CAD_NORM_GLOBAL; /* Transformers counts before the shift (families 9.2) */
         for (int64_t i = 0; i < count; i++) {
             int64_t n = d->starts[rows[i] + 1] - d->starts[rows[i]];
-            sum += (double)cadp_learned(r, n, d->answers[rows[i]]) + (counts_first && (!r->o->task.completion_only_loss || !d->answers[rows[i]]) ? 1 : 0);
+            const uint8_t *given = d->given + d->starts[rows[i]];
+            sum += (double)cadp_learned(r, n, given) + (counts_first && n && (!r->o->task.completion_only_loss || !*given) ? 1 : 0);
         }
         return sum;
     }

@@ -6,7 +6,6 @@
 
 /* A prompt being answered: in which place, and how many of its tokens the model has seen. */
 typedef struct seat { int64_t prompt; int32_t past; bool taken; } seat;
-typedef struct candidate { float logit; int32_t id; } candidate;
 typedef struct engine {
     cad_run *run;
     const cad_generation *g;
@@ -16,21 +15,13 @@ typedef struct engine {
     int64_t places, next;   /* next: the first prompt of this rank that waits */
     cad_batch batch;
     int32_t *slots, *past;  /* of the batch's sequences */
-    candidate *order;       /* [vocabulary] */
+    cadp_candidate *order;     /* [vocabulary] */
     uint8_t *seen;          /* [vocabulary] */
     void (*step)(void *with, int64_t i);
     void *with;
 } engine;
 
 /* ---- one token from its logits ---- */
-
-static int by_logit(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-
-    if (x->logit != y->logit) return x->logit < y->logit ? 1 : -1;
-    return (x->id > y->id) - (x->id < y->id);
-}
 
 static int32_t likeliest(const float *logits, int64_t n)
 {
@@ -49,52 +40,20 @@ static void mark(const engine *e, int64_t prompt, uint8_t value)
     for (int32_t t = 0; t < p->lengths[prompt]; t++) e->seen[p->new_ids[prompt * p->most + t]] = value;
 }
 
-/* What is there already becomes less likely (Keskar et al. 2019). */
 static void penalise(const engine *e, int64_t prompt, float *logits)
 {
-    float by = (float)e->g->sampling.repetition_penalty;
-
-    if (by == 1) return;
+    if (e->g->sampling.repetition_penalty == 1) return;
     mark(e, prompt, 1);
-    for (int64_t i = 0; i < e->run->arch.vocab; i++)
-        if (e->seen[i]) logits[i] = logits[i] < 0 ? logits[i] * by : logits[i] / by;
+    cadp_penalise(e->g->sampling.repetition_penalty, e->seen, e->run->arch.vocab, logits);
     mark(e, prompt, 0);
-}
-
-/* How many of the sorted candidates stay; weight: of each, exp(logit - largest). */
-static int64_t cut(const cad_sampling *s, const candidate *c, int64_t n)
-{
-    double all = 0, sum = 0, top = (double)c[0].logit;
-
-    if (s->top_k > 0) n = cad_min(n, s->top_k);
-    if (s->top_p < 1) {
-        for (int64_t i = 0; i < n; i++) all += exp((double)c[i].logit - top);
-        for (int64_t i = 0; i < n; i++) {
-            sum += exp((double)c[i].logit - top) / all;
-            if (sum >= s->top_p) n = i + 1;
-        }
-    }
-    if (s->min_p > 0)
-        while (n > 1 && exp((double)c[n - 1].logit - top) < s->min_p) n--;
-    return n;
 }
 
 static int32_t draw(const engine *e, int64_t prompt, const float *logits)
 {
     const cad_sampling *s = &e->g->sampling;
-    int64_t n = e->run->arch.vocab;
-    candidate *c = e->order;
-    double sum = 0, at, top;
+    int64_t n = cadp_keep_likely(s, logits, e->run->arch.vocab, e->order);
 
-    for (int32_t i = 0; i < n; i++) c[i] = (candidate){logits[i] / (float)s->temperature, i};
-    qsort(c, (size_t)n, sizeof *c, by_logit);
-    n = cut(s, c, n);
-    top = (double)c[0].logit;
-    for (int64_t i = 0; i < n; i++) sum += exp((double)c[i].logit - top);
-    at = sum * cad_rng_uniform(s->seed, CAD_RNG_SAMPLE, (uint32_t)prompt, (uint64_t)e->run->prompts.lengths[prompt]);
-    for (int64_t i = 0; i < n; i++)
-        if ((at -= exp((double)c[i].logit - top)) < 0) return c[i].id;
-    return c[n - 1].id;
+    return cadp_draw(e->order, n, cad_rng_uniform(s->seed, CAD_RNG_SAMPLE, (uint32_t)prompt, (uint64_t)e->run->prompts.lengths[prompt]));
 }
 
 /* ---- one answer ---- */

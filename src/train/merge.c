@@ -353,6 +353,7 @@ static cad_status run(merge *m, const cad_options *o, const char *to)
 {
     CAD_TRY(cad_adapter_config_read(&m->config, m->adapter_dir));
     CAD_TRY(find_base(m, o));
+    CAD_TRY(cadp_tell_base_of(m->adapter_dir, m->base_dir));
     CAD_TRY(describe(m, o));
     decide_dtype(m);
     CAD_TRY(cad_need_space(to, m->params->all * (int64_t)cad_dtype_bytes(m->dtype)));

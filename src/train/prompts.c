@@ -54,7 +54,7 @@ static cad_status add_prompt(cad_run *r, const char *said, size_t size, bool mes
     cad_words_of v[CAD_FIELDS] = {{said, size}};
     cad_str text = {0};
     size_t answer;
-    bool chat = r->what.generation->chat;
+    bool chat = cadp_chats(r);
     cad_status status;
 
     if (messages) status = cadp_chat_messages(r, said, true, &text);
@@ -73,7 +73,7 @@ static cad_status add_prompt(cad_run *r, const char *said, size_t size, bool mes
 
 static int column_of(const cad_run *r, const cad_rows *rows)
 {
-    const char *names[] = {r->what.generation->chat ? "messages" : "prompt", r->form ? r->o->task.question_column : "prompt", "prompt", "text", r->o->task.input_column};
+    const char *names[] = {cadp_chats(r) ? "messages" : "prompt", r->form || cadp_chats(r) ? r->o->task.question_column : "prompt", "prompt", "text", r->o->task.input_column};
     int column = -1;
 
     for (size_t i = 0; i < sizeof names / sizeof *names && column < 0; i++) column = cad_rows_find(rows, names[i]);
@@ -100,7 +100,7 @@ static cad_status add_rows(cad_run *r, const cad_rows *rows, cad_ids *ids)
     if (column < 0) return cad_fail(CAD_EDATA, "%s: expected a column \"%s\", found none", cad_rows_path(rows), r->form ? r->o->task.question_column : "prompt");
     for (int64_t i = 0; i < cad_rows_count(rows); i++) {
         cad_cell c = cad_rows_cell(rows, i, column);
-        bool messages = r->what.generation->chat && c.kind == CAD_CELL_JSON && is_conversation(&c);
+        bool messages = cadp_chats(r) && c.kind == CAD_CELL_JSON && is_conversation(&c);
         if (c.kind != CAD_CELL_TEXT && !messages) return cad_fail(CAD_EDATA, "%s:%d: column \"%s\": expected %s", cad_rows_path(rows), cad_rows_line(rows, i), cad_rows_column(rows, column),
                                                                c.kind == CAD_CELL_JSON ? "a list of messages, each with a role and a content, and --chat" : "a text");
         CAD_TRY(add_prompt(r, c.text, c.size, messages, ids));

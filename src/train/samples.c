@@ -189,14 +189,15 @@ cad_status cadp_sft_before(cad_run *r)
 
 /* ---- files ---- */
 
-static cad_status wanted_text(const cad_run *r, int64_t i, const char **out)
+/* The caller frees. */
+static cad_status wanted_text(const cad_run *r, int64_t i, char **out)
 {
     const cadp_set *set = held_out(r);
-    int column = cad_rows_find(set->data->rows_file, r->o->task.response_column);
-    cad_cell c = cad_rows_cell(set->data->rows_file, set->rows[i], column);
+    const cad_rows *rows = set->data->rows_file;
+    int column = r->chat.own ? cad_rows_find(rows, "messages") : -1;
+    cad_cell c = cad_rows_cell(rows, set->rows[i], column < 0 ? cad_rows_find(rows, r->o->task.response_column) : column);
 
-    *out = c.text ? c.text : "";
-    return CAD_OK;
+    return column < 0 ? cad_strdup(out, c.text ? c.text : "") : cadp_last_answer(c.text, out);
 }
 
 typedef struct ending { cad_run *r; const char *dir; char **after; figures base, tuned; double loss; int64_t tokens; cad_str mark; } ending;
@@ -205,10 +206,13 @@ static cad_status measure(ending *e)
 {
     CAD_TRY(cad_template_mark(e->r->form, &e->mark));
     for (int64_t i = 0; i < e->r->facts.samples; i++) {
-        const char *wanted;
+        char *wanted;
+        cad_status status;
         CAD_TRY(wanted_text(e->r, i, &wanted));
-        CAD_TRY(compare(e->r->before[i], wanted, e->mark.data, &e->base));
-        CAD_TRY(compare(e->after[i], wanted, e->mark.data, &e->tuned));
+        status = compare(e->r->before[i], wanted, e->mark.data, &e->base);
+        if (!status) status = compare(e->after[i], wanted, e->mark.data, &e->tuned);
+        cad_free(&wanted);
+        CAD_TRY(status);
     }
     return CAD_OK;
 }
@@ -265,12 +269,15 @@ static cad_status put_sample(const ending *e, int64_t i, cad_json *j)
 {
     const cadp_set *set = held_out(e->r);
     cad_run *r = e->r;
-    const char *wanted;
+    char *wanted;
+    cad_status status;
 
-    CAD_TRY(wanted_text(r, i, &wanted));
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_int(j, "index", set->rows[i]));
-    if (r->o->predictions_include_input) CAD_TRY(cad_json_string(j, "response", wanted));
+    CAD_TRY(wanted_text(r, i, &wanted));
+    status = r->o->predictions_include_input ? cad_json_string(j, "response", wanted) : CAD_OK;
+    cad_free(&wanted);
+    CAD_TRY(status);
     CAD_TRY(cad_json_string(j, "before", r->before[i]));
     CAD_TRY(cad_json_string(j, "after", e->after[i]));
     return cad_json_end(j);
@@ -334,6 +341,14 @@ static cad_status add_answers(cad_str *s, const ending *e)
     return cad_str_addf(s, "</table>\n");
 }
 
+static cad_status add_memory(cad_str *s, const cad_run *r)
+{
+    if (!r->held_count) return CAD_OK;
+    CAD_TRY(cad_str_addf(s, "<h2>Device memory after loading</h2>\n<table><tr><th>rank</th><th>held, MiB</th><th>planned for the largest rank, MiB</th></tr>\n"));
+    for (int i = 0; i < r->held_count; i++) CAD_TRY(cad_str_addf(s, "<tr><td>%d</td><td>%.1f</td><td>%.1f</td></tr>\n", i, r->held[i] / 0x1p20, (double)r->planned / 0x1p20));
+    return cad_str_addf(s, "</table>\n");
+}
+
 static cad_status write_page(const ending *e)
 {
     cad_str s = {0};
@@ -343,6 +358,7 @@ static cad_status write_page(const ending *e)
 
     if (!status) status = add_table(&s, e);
     if (!status) status = add_answers(&s, e);
+    if (!status) status = add_memory(&s, e->r);
     if (!status) status = cad_str_addf(&s, "</body></html>\n");
     if (!status) status = write_text(e, "report.html", &s);
     cad_str_close(&s);

@@ -368,6 +368,7 @@ void cad_run_close(cad_run **out)
     cad_free(&r->next);
     cadp_close_prompts(r);
     cad_template_close(&r->form);
+    cadp_close_chat_form(r);
     cad_free(&r->form_text);
     cad_free(&r->form_end);
     cad_free(&r->nll);

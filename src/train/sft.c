@@ -32,37 +32,6 @@ static cad_status read_named(cad_run *r, const char *name)
     return cad_fail(CAD_EUSAGE, "task.template: expected a text with {question} and {response}, a YAML file, or one of the program's templates (medical_reasoning_en, medical_reasoning_zh, chat), found \"%.60s\"", name);
 }
 
-/* Bytes at the beginning of a chat that the tokenizer puts there by itself. */
-static cad_status put_by_tokenizer(const cad_run *r, const char *text, size_t *n)
-{
-    cad_ids ids = {0};
-    char *begin;
-    cad_status status;
-
-    *n = 0;
-    CAD_TRY(cadp_special_token(r, "bos_token", &begin));
-    status = cad_tokenizer_encode(r->tokenizer, "", 0, true, &ids);
-    if (!status && *begin && ids.count && ids.data[0] == cad_tokenizer_id(r->tokenizer, begin) && !strncmp(text, begin, strlen(begin))) *n = strlen(begin);
-    cad_free(&begin);
-    cad_free(&ids.data);
-    return status;
-}
-
-/* The question is what a user says in the model's chat template; reasoning and response are the assistant's answer. */
-static cad_status chat_form(cad_run *r)
-{
-    static const char asked[] = "{question}", answer[] = "<think>\n{cot}\n</think>\n\n{response}";
-    cad_str text = {0};
-    size_t own = 0;
-    cad_status status = cadp_chat(r, asked, sizeof asked - 1, &text);
-
-    if (!status) status = cad_str_add(&text, answer, sizeof answer - 1);
-    if (!status) status = put_by_tokenizer(r, text.data, &own);
-    if (!status) status = cad_strdup(&r->form_text, text.data + own);
-    cad_str_close(&text);
-    return status;
-}
-
 static cad_status read_form(cad_run *r)
 {
     const char *t = r->o->task.template_text, *dot = t ? strrchr(t, '.') : NULL;
@@ -70,7 +39,7 @@ static cad_status read_form(cad_run *r)
     cad_status status;
 
     if (!t) return read_named(r, "medical_reasoning_en");
-    if (!strcmp(t, "chat")) return chat_form(r);
+    if (!strcmp(t, "chat")) return cad_strdup(&r->form_text, "{question}<think>\n{cot}\n</think>\n\n{response}"); /* chat_form writes the question */
     if (strchr(t, '{')) return cad_strdup(&r->form_text, t);
     if (!dot || (strcmp(dot, ".yaml") && strcmp(dot, ".yml"))) return read_named(r, t);
     CAD_TRY(cad_yaml_read(&tree, t));
@@ -85,9 +54,10 @@ cad_status cadp_open_form(cad_run *r)
 
     if (!cadp_is_sft(r) && !asks) return CAD_OK;
     CAD_TRY(cadp_special_token(r, "eos_token", &r->form_end));
-    if (asks && (!r->o->task.template_text || r->what.generation->chat)) return CAD_OK;
+    if (asks && (!r->o->task.template_text || cadp_chats(r))) return CAD_OK;
     CAD_TRY(read_form(r));
     if (!*r->form_end && !asks) return cad_fail(CAD_EMODEL, "%s/tokenizer_config.json: expected an eos_token to end each text with, found none", r->tokenizer_dir);
+    if (cadp_chats(r)) CAD_TRY(cadp_open_chat_form(r));
     return cad_template_parse(&r->form, r->form_text, "task.template");
 }
 

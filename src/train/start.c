@@ -123,6 +123,24 @@ static void say_training(const cad_run *r)
     if (r->facts.start_step) cad_info("  Continuing from checkpoint, will start at step %s", grouped(n, r->facts.start_step));
 }
 
+/* A directory of a model that sees holds more than the text part. */
+static void say_vision(const cad_run *r)
+{
+    cad_st *st;
+    int n = 0;
+
+    if (cad_weights_open(&st, r->model_dir)) {
+        cad_clear();
+        return;
+    }
+    for (int i = 0; i < cad_st_count(st); i++) {
+        const char *name = cad_st_at(st, i)->name;
+        n += strstr(name, "vision_model") || strstr(name, "vision_tower") || strstr(name, "multi_modal_projector");
+    }
+    cad_st_close(&st);
+    if (n) cad_info("Model: %s holds a part for images too (%d tensors): it is left out, the text part is used", r->model_dir, n);
+}
+
 void cadp_say_start(cad_run *r)
 {
     char a[32], b[32];
@@ -131,6 +149,7 @@ void cadp_say_start(cad_run *r)
     say_machine(r);
     cad_info("trainable params: %s || all params: %s || trainable%%: %.4f", grouped(a, r->params->trainable), grouped(b, r->params->all), 100.0 * (double)r->params->trainable / (double)r->params->all);
     say_plan(r);
+    say_vision(r);
     say_storage(r);
     cad_info("Data: %s records in %s%s: %lld to train on, %lld to evaluate on", grouped(a, r->train.data->count), r->o->dataset.train_file, r->train.data->from_cache ? " (tokens from the cache)" : "",
              (long long)r->facts.train_rows, (long long)r->facts.eval_rows);
@@ -143,12 +162,13 @@ void cadp_say_start(cad_run *r)
 
 cad_status cadp_say_memory(cad_run *r)
 {
-    enum { RANKS = 64 };
-    double held[RANKS] = {0};
-    int n = (int)cad_min(r->size, RANKS);
+    int n = r->held_count = (int)cad_min(r->size, (int)(sizeof r->held / sizeof *r->held));
 
-    if (r->rank < n) held[r->rank] = (double)cad_device_bytes(r->device);
-    CAD_TRY(cad_comm_allreduce(r->comm, held, n, CAD_NUM_F64, CAD_SUM));
-    for (int i = 0; i < n && !r->rank; i++) cad_info("Device memory after loading, rank %d: %.1f MiB (planned for the largest rank: %.1f MiB)", i, held[i] / 0x1p20, (double)r->planned / 0x1p20);
+    if (r->rank < n) r->held[r->rank] = (double)cad_device_bytes(r->device);
+    CAD_TRY(cad_comm_allreduce(r->comm, r->held, n, CAD_NUM_F64, CAD_SUM));
+    for (int i = 0; i < n && !r->rank; i++) {
+        cad_info("Device memory after loading, rank %d: %.1f MiB (planned for the largest rank: %.1f MiB)", i, r->held[i] / 0x1p20, (double)r->planned / 0x1p20);
+        CAD_TRY(cad_str_addf(&r->notes, "Device memory after loading, rank %d: %.1f MiB (planned for the largest rank: %.1f MiB).\n", i, r->held[i] / 0x1p20, (double)r->planned / 0x1p20));
+    }
     return CAD_OK;
 }

@@ -13,15 +13,23 @@ static cad_model_batch model_batch(const cad_run *r, const cad_batch *b)
                              .weights = b->weights, .targets = r->targets, .target_weights = r->target_weights, .beside = b->beside, .scale = b->head->scale, .seed_index = (uint64_t)b->head->seed_index, .slots = r->at_slots, .past = r->at_past};
 }
 
-int64_t cadp_learned(const cad_run *r, int64_t tokens, int64_t given) { return cad_max(0, tokens - cad_max(1, r->o->task.completion_only_loss ? given : 0)); }
+int64_t cadp_learned(const cad_run *r, int64_t tokens, const uint8_t *given)
+{
+    int64_t n = cad_max(0, tokens - 1);
 
-/* Each token is to predict the one behind it; the last of a sequence predicts nothing, and what only leads to given tokens is not learned. */
+    for (int64_t t = 1; t < tokens && r->o->task.completion_only_loss; t++) n -= given[t];
+    return n;
+}
+
+/* Each token is to predict the one behind it; the last of a sequence predicts nothing, and given tokens are not learned. */
 void cadp_set_targets(cad_run *r, const cad_batch *b)
 {
+    bool answers = cadp_is_sft(r) && r->o->task.completion_only_loss;
+
     for (int32_t s = 0; s < b->head->sequences; s++) {
-        int32_t end = b->starts[s + 1], first = end - (int32_t)cadp_learned(r, end - b->starts[s], cadp_is_sft(r) ? b->answers[s] : 0);
+        int32_t end = b->starts[s + 1];
         for (int32_t t = b->starts[s]; t < end; t++) {
-            r->targets[t] = t + 1 < end && t + 1 >= first ? b->ids[t + 1] : -1;
+            r->targets[t] = t + 1 < end && !(answers && b->given[t + 1]) ? b->ids[t + 1] : -1;
             r->target_weights[t] = 1;
         }
     }

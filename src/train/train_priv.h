@@ -28,6 +28,9 @@ typedef struct cadp_set { cad_dataset *data; int64_t *rows; int64_t count; bool 
 /* Prompts to be continued, and what followed: on every rank alike. answer i: new_ids[i * most ...], lengths[i] of them; ended[i]: by an end, not by its length. */
 typedef struct cadp_prompts { int64_t count, most; int32_t *ids; int64_t *starts; int32_t *new_ids, *lengths; bool *ended; char **texts; } cadp_prompts; /* texts: rank 0, or NULL */
 
+/* The chat template of a tokenizer's folder, read once; own NULL: not open. */
+typedef struct cadp_chat_source { const char *dir; cad_tree *config; char *own; size_t size; } cadp_chat_source;
+
 /* Step t's micro-batches on this rank, and on rank 0 those of every rank. Two steps alternate. */
 typedef struct cadp_feed cadp_feed;
 
@@ -76,6 +79,9 @@ struct cad_run {
     cad_sampler *sampler;
     cad_template *form;          /* sft: how a record becomes a text */
     char *form_text, *form_end;  /* what form was made of; the end-of-text */
+    cadp_chat_source chat;       /* sft with the template chat; else not open */
+    cad_chat_form chat_form;     /* and how the data room asks for its texts */
+    char *chat_id, *chat_begin;  /* what decides its texts; what the tokenizer puts before them by itself */
     cadp_prompts prompts;        /* generate (all ranks); training: the samples' questions */
     char **before;               /* training: the samples' answers at the start, [facts.samples] */
     double loss_before;          /* training, sft: of the held-out records at the start */
@@ -104,6 +110,8 @@ struct cad_run {
     int lock;                    /* OUT/.lock, -1: none */
     bool clears;                 /* rank 0: OUT holds an earlier run that is removed when this one begins */
     int64_t planned;             /* device memory of the largest rank, by the plan */
+    double held[64];             /* of the first ranks: device memory after loading; rank 0 */
+    int held_count;
     int64_t saved_step;          /* of the last complete checkpoint that this process wrote; 0: none */
     int failed_saves;            /* in a row */
 };
@@ -150,8 +158,15 @@ CAD_CHECKED cad_status cadp_forward(cad_run *r, const cad_batch *b, bool trainin
 CAD_CHECKED cad_status cadp_backward(cad_run *r, const cad_batch *b);
 
 void cadp_set_targets(cad_run *r, const cad_batch *b); /* of a language model */
-int64_t cadp_learned(const cad_run *r, int64_t tokens, int64_t given); /* tokens of a record that are predicted and learned */
+int64_t cadp_learned(const cad_run *r, int64_t tokens, const uint8_t *given); /* tokens of a record that are predicted and learned */
 static inline bool cadp_is_sft(const cad_run *r) { return r->o->task.task_name == CAD_TASK_SFT; }
+
+/* ---- draw.c ---- */
+typedef struct cadp_candidate { float logit; int32_t id; } cadp_candidate;
+void cadp_penalise(double by, const uint8_t *seen, int64_t n, float *logits);
+/* c[n]: candidates, the likeliest first, over the temperature. How many of them may be drawn. */
+int64_t cadp_keep_likely(const cad_sampling *s, const float *logits, int64_t n, cadp_candidate *c);
+int32_t cadp_draw(const cadp_candidate *c, int64_t n, double at); /* at: in [0, 1) */
 
 /* ---- generate.c ---- */
 /* Collective: answers r->prompts. step: called on rank 0 when prompt i has a further token (NULL: not). */
@@ -166,10 +181,26 @@ void cadp_close_prompts(cad_run *r);
 CAD_CHECKED cad_status cadp_chat(const cad_run *r, const char *said, size_t size, cad_str *out);
 /* A conversation: JSON text, a list of tables with role and content. ask: ready for the assistant's answer. */
 CAD_CHECKED cad_status cadp_chat_messages(const cad_run *r, const char *messages, bool ask, cad_str *out);
+CAD_CHECKED cad_status cadp_chat_open(cadp_chat_source *s, const char *dir);
+void cadp_chat_close(cadp_chat_source *s);
+/* The variables of a template, to render any number of the first messages with. */
+CAD_CHECKED cad_status cadp_chat_variables(const cadp_chat_source *s, const char *messages, cad_tree **out);
+CAD_CHECKED cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out);
 /* A special token of tokenizer_config.json; "" where there is none. The caller frees. */
 CAD_CHECKED cad_status cadp_special_token(const cad_run *r, const char *key, char **out);
 
 /* ---- sft.c: the second job ---- */
+static inline bool cadp_chats(const cad_run *r) /* questions are what a user says, in the model's own template */
+{
+    const char *t = r->o->task.template_text;
+
+    return (r->what.generation && r->what.generation->chat) || (t && !strcmp(t, "chat"));
+}
+/* talk.c, rank 0: r->chat_form, for records of question and answer and for conversations. */
+CAD_CHECKED cad_status cadp_open_chat_form(cad_run *r);
+void cadp_close_chat_form(cad_run *r);
+/* What the assistant says last; "" where it is no text. The caller frees. */
+CAD_CHECKED cad_status cadp_last_answer(const char *messages, char **out);
 CAD_CHECKED cad_status cadp_open_form(cad_run *r);         /* rank 0: the template */
 CAD_CHECKED cad_status cadp_pick_samples(cad_run *r);      /* rank 0: which held-out questions are answered; facts */
 CAD_CHECKED cad_status cadp_sft_evaluate(cad_run *r, const cadp_set *set, double *loss, int64_t *tokens, double *seconds); /* collective */
@@ -261,4 +292,5 @@ CAD_CHECKED cad_status cadp_tell_reading(const cad_run *r);
 /* Of the first values of the norms and embeddings of a model (base_digest.c); and a warning where an adapter's run.json names another. */
 CAD_CHECKED cad_status cadp_base_digest(const char *dir, char hex[65]);
 CAD_CHECKED cad_status cadp_tell_base(const cad_run *r);
+CAD_CHECKED cad_status cadp_tell_base_of(const char *adapter_dir, const char *model_dir);
 #endif

@@ -62,6 +62,6 @@ echo '{"messages": [{"content": "a"}]}' >turns.jsonl
 refused no_role 3 'turns.jsonl:1: column "messages": expected a list of messages' generate --model-name-or-path chatty --chat --input turns.jsonl
 refused adapter 4 'expected an adapter of a language model' generate --model-name-or-path "$CADTRAIN_MODEL" --adapter-name-or-path "$OLDPWD/test/golden/lora" --prompt x
 cp -r "$CADTRAIN_MODEL" other
-sed -i 's/"vocab_size": 258/"vocab_size": 64/' other/config.json
-refused tokenizer 4 'expected|vocab' generate --model-name-or-path other --prompt x
+sed -i 's/"special": true}\]/"special": true}, {"id": 258, "content": "<far>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": false}]/' other/tokenizer.json
+refused tokenizer 4 'tokenizer in other: expected ids below 258 .*, found ids up to 258' generate --model-name-or-path other --prompt 'x<far>'
 exit $fails

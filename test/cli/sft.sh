@@ -16,6 +16,12 @@ reason=$(why 0 "$out" 'test: 3 answers, exact match')
 grep -q '"after": {' full/predictions/metrics.json || reason="metrics.json: expected figures before and after"
 [ "$(wc -l <full/predictions/samples.jsonl)" = 3 ] || reason="samples.jsonl: expected 3 answers"
 grep -q '<th>before</th>' full/predictions/report.html || reason="report.html: expected a table"
+for row in perplexity 'ROUGE-L of final answers' 'exact match of final answers' 'mean log-likelihood'; do
+    grep -qE "<th>$row</th><td>-?[0-9.]+</td><td>-?[0-9.]+</td>" full/predictions/report.html || reason="report.html: expected $row before and after"
+done
+[ "$(grep -c '<td><pre>' full/predictions/report.html)" = 3 ] || reason="report.html: expected 3 answers before and after"
+held=$(sed -n 's/.*Device memory after loading, rank 0: \([0-9.]*\) MiB.*: \([0-9.]*\) MiB.*/<td>\1<.td><td>\2</p' "$err" "$out")
+{ [ -n "$held" ] && grep -q "<tr><td>0</td>$held" full/predictions/report.html; } || reason="report.html: expected the device memory that was told ($held)"
 grep -q 'LlamaForCausalLM' full/config.json || reason="config.json: expected a language model's"
 say full "$reason"
 
@@ -43,12 +49,27 @@ say other_base "$(why 0 "$err" 'was trained on other weights than those of elsew
 run generate --model-name-or-path "$model" --adapter-name-or-path lora --template "$form" --prompt 'x' --max-new-tokens 2
 say own_base "$(grep -q 'other weights' "$err" && echo 'warned of its own base')"
 
+cp -r lora other_rank
+sed -i 's/"r": 16/"r": 4/' other_rank/adapter_config.json
+refused other_shapes 4 'other_rank/adapter_model.safetensors: expected shape \[4, ' generate --model-name-or-path "$model" --adapter-name-or-path other_rank --template "$form" --prompt 'x' --max-new-tokens 2
+
 run push --checkpoint lora --to upload
 reason=$(why 0 "$out" 'upload')
 for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md SHA256SUMS; do [ -f upload/$f ] || reason="expected $f"; done
 (cd upload && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
 grep -q 'text-generation' upload/README.md || reason="README.md: expected text-generation"
 say push "$reason"
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+    strace -f -qq -e trace=socket,connect -o calls "$CADTRAIN" push --checkpoint lora --to upload_traced >"$out" 2>"$err"
+    grep -E 'AF_INET|connect' calls >used
+    reason=
+    [ -s used ] && reason="a socket: $(head -n 1 used)"
+    [ -f upload_traced/SHA256SUMS ] || reason="expected a folder"
+    [ "$(grep -c '^hf upload' "$out")" = 1 ] || reason="expected one upload command"
+    say push_opens_no_socket "$reason"
+else
+    echo "skip ${suite}_push_opens_no_socket strace does not run here"
+fi
 run export --checkpoint lora --model-name-or-path "$model" --merge --output merged
 reason=$(why 0 "$out" '')
 run generate --model-name-or-path merged --prompt 'canary-3 pain?' --max-new-tokens 6 --json
@@ -56,6 +77,8 @@ cp "$out" of_merged
 run generate --model-name-or-path "$model" --adapter-name-or-path lora --prompt 'canary-3 pain?' --max-new-tokens 6 --json
 cmp -s "$out" of_merged || reason="the merged model answers otherwise"
 say merged "$reason"
+run export --checkpoint lora --model-name-or-path elsewhere --merge --output merged_elsewhere
+say merged_elsewhere "$(why 0 "$err" 'was trained on other weights than those of elsewhere')"
 refused other_task 4 'expected an adapter of a classifier' eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl
 refused no_predictions 2 'generate answers questions' predict --checkpoint lora --model-name-or-path "$model" --input qa.jsonl --set task.task_name=sft
 run eval --checkpoint lora --model-name-or-path "$model" --test-file qa.jsonl --set task.task_name=sft --template "$form" --max-length 200 --prediction-output-dir scored
@@ -76,6 +99,37 @@ for name in medical_reasoning_en medical_reasoning_zh; do
     run $small --template $name --max-length 400 --max-steps 1 --skip-test --output-dir "$name"
     say "$name" "$(why 0 "$out" "'step': 1")"
 done
+
+refused long_prompts 3 'qa.jsonl: expected records with something to learn within max_length 8, found none' $small --template "$form" --set task.completion_only_loss=true --max-length 8 --output-dir none
+{ cat qa.jsonl; echo "{\"Question\": \"$(printf '%0300d' 0)\", \"Complex_CoT\": \"c\", \"Response\": \"r\"}"; } >long.jsonl
+run $small --train-file long.jsonl --set dataset.validation_split=0 --template "$form" --set task.completion_only_loss=true --max-steps 1 --skip-test --output-dir long
+say long_prompt "$(why 0 "$err" '1 of 17 records have nothing to learn: their prompts alone reach max_length 200')"
+
+# Conversations in the folder's own template; every answer of the assistant is learned, nothing else.
+cp -r "$model" chatty
+printf '{%% for m in messages %%}[{{ m.role }}] {{ m.content | trim }}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant]{%% endif %%}' >chatty/chat_template.jinja
+for i in 1 2 3 4 5 6 7 8; do
+    echo "{\"messages\": [{\"role\": \"user\", \"content\": \" pain $i? \"}, {\"role\": \"assistant\", \"content\": \"ECG\"}, {\"role\": \"user\", \"content\": \"and then?\"}, {\"role\": \"assistant\", \"content\": \"rest $((i % 2))\"}]}"
+done >turns.jsonl
+chat="train --model-name-or-path chatty --set task.task_name=sft --template chat --max-length 200 --learning-rate 3e-3 --logging-steps 1 --evaluation-strategy no --save-strategy no --max-steps 2"
+run $chat --train-file turns.jsonl --set task.completion_only_loss=true --set task.generate_samples=1 --set task.generate_max_new_tokens=4 --output-dir turns
+reason=$(why 0 "$out" "'step': 2")
+run push --checkpoint turns --to upload_turns
+grep -q 'm.role' upload_turns/chat_template.jinja || reason="push: expected the chat template"
+(cd upload_turns && sha256sum -c --quiet SHA256SUMS && grep -q chat_template.jinja SHA256SUMS) || reason="SHA256SUMS of the chat template does not hold"
+say conversations "$reason"
+sed 's/"Question": "/"Question": "  /' qa.jsonl | head -n 8 >spaces.jsonl
+run $chat --train-file spaces.jsonl --output-dir spaces
+say chat "$(why 0 "$out" "'step': 2")"
+talks() { echo "{\"messages\": $3}" >one.jsonl; refused "$1" 3 "$2" $chat --train-file one.jsonl --output-dir none; }
+talks no_assistant 'one.jsonl:1: column "messages": expected an answer of the assistant, found none' '[{"role": "user", "content": "a"}]'
+talks empty_answer 'one.jsonl:1: .*: message 2: expected an answer of the assistant, found an empty one' '[{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]'
+talks no_role 'one.jsonl:1: .*: message 1: expected a role and a content' '[{"content": "a"}]'
+talks no_list 'one.jsonl:1: column "messages": expected a list of messages' '"a"'
+printf '{%% for m in messages %%}[{{ m.role }}{%% if loop.last %%}, last{%% endif %%}] {{ m.content }}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant, last]{%% endif %%}' >chatty/chat_template.jinja
+refused changing_prefix 3 'turns.jsonl:1: .*: message 2: expected the first' $chat --train-file turns.jsonl --set task.completion_only_loss=true --output-dir none
+run $chat --train-file turns.jsonl --output-dir all
+say whole_conversations "$(why 0 "$out" "'step': 2")"
 
 ! grep -rlE 'canary' "$out" "$err" lora full/log.jsonl full/predictions/metrics.json upload >found 2>&1
 say no_records_in_logs "$([ -s found ] && cat found)"

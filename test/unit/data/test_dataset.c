@@ -24,7 +24,7 @@ cad_status cad_tokenizer_encode_all(const cad_tokenizer *t, const char *const *t
         CAD_TRY(cad_grow(&ids->data, (size_t)(ids->count + n + 1), sizeof *ids->data, "ids"));
         if (t->special) ids->data[ids->count++] = 256;
         for (int64_t k = 0; k < n; k++) ids->data[ids->count++] = (unsigned char)texts[i][from + k];
-        cut[i] = n < (int64_t)sizes[i];
+        if (cut) cut[i] = n < (int64_t)sizes[i];
         starts[i + 1] = ids->count;
     }
     return CAD_OK;
@@ -347,9 +347,106 @@ static int remove_folder(void **state)
     return cad_remove_tree(folder) != CAD_OK;
 }
 
+/* Which ids are given (1) or learned (0), as a text. */
+static void assert_given(const cad_dataset *d, int64_t i, const char *want)
+{
+    char found[64] = "";
+
+    assert_int_equal(d->starts[i + 1] - d->starts[i], strlen(want));
+    for (size_t k = 0; k < strlen(want); k++) found[k] = (char)('0' + d->given[d->starts[i] + (int64_t)k]);
+    assert_string_equal(found, want);
+}
+
+static cad_dataset_options form_options(const char *path, cad_template **form)
+{
+    cad_dataset_options o = options(path);
+
+    assert_int_equal(cad_template_parse(form, "{question}>{response}", "t"), CAD_OK);
+    o.form = *form;
+    o.form_text = "{question}>{response}";
+    o.columns[CAD_FIELD_QUESTION] = "q";
+    o.columns[CAD_FIELD_COT] = "c";
+    o.columns[CAD_FIELD_RESPONSE] = "r";
+    o.end = ".";
+    o.max_length = 64;
+    return o;
+}
+
+static void what_is_given_is_known_from_either_end(void **state)
+{
+    cad_template *form;
+    cad_dataset_options o = form_options(file_of("given.jsonl", "{\"q\":\"abc\",\"r\":\"de\"}\n"), &form);
+    cad_dataset *d = open_dataset(&bytes, &o);
+
+    (void)state;
+    assert_given(d, 0, "1111000");
+    assert_int_equal(d->answers[0], 4);
+    cad_dataset_close(&d);
+    o.max_length = 5;
+    d = open_dataset(&with_special, &o);
+    assert_given(d, 0, "11111");
+    cad_dataset_close(&d);
+    o.keep_left = false;
+    d = open_dataset(&with_special, &o); /* 256 > d e . : the token in front stands in the place of a byte */
+    assert_given(d, 0, "11000");
+    assert_int_equal(d->answers[0], 2);
+    cad_dataset_close(&d);
+    cad_template_close(&form);
+}
+
+static cad_status shout(void *with, const char *said, size_t n, cad_str *out)
+{
+    (void)with;
+    return cad_str_addf(out, "<%.*s>", (int)n, said);
+}
+
+/* The text is "uAAuuBB" whatever is said. */
+static cad_status two_answers(void *with, const char *messages, cad_str *out, cad_cuts *cuts)
+{
+    static const size_t at[] = {1, 3, 5, 7};
+
+    if (strstr(messages, "SECRET")) return cad_fail(CAD_EDATA, "expected something else");
+    assert_ptr_equal(with, NULL);
+    CAD_TRY(cad_grow(&cuts->at, (size_t)cuts->count + 4, sizeof *cuts->at, "cuts"));
+    for (int i = 0; i < 4; i++) cuts->at[cuts->count++] = at[i];
+    cuts->room = cuts->count;
+    return cad_str_addf(out, "uAAuuBB");
+}
+
+static void every_answer_of_a_conversation_is_learned(void **state)
+{
+    static const cad_chat_form chat = {.ask = shout, .talk = two_answers, .id = "a"};
+    cad_template *form;
+    cad_dataset_options o = form_options(file_of("talk.jsonl", "{\"messages\":[1]}\n{\"messages\":[2]}\n"), &form);
+    cad_dataset *d;
+
+    (void)state;
+    o.chat = &chat;
+    d = open_dataset(&bytes, &o);
+    assert_given(d, 0, "1001100");
+    assert_given(d, 1, "1001100");
+    assert_int_equal(d->answers[1], 5);
+    cad_dataset_close(&d);
+    o.max_length = 4;
+    d = open_dataset(&bytes, &o);
+    assert_given(d, 0, "1001");
+    cad_dataset_close(&d);
+    o.max_length = 64;
+    assert_refused("bad.jsonl", "{\"messages\":[1]}\n{\"messages\":[\"SECRET\"]}\n", &o, CAD_EDATA, "bad.jsonl:2: column \"messages\": expected something else");
+    assert_refused("bad.jsonl", "{\"messages\":\"SECRET\"}\n", &o, CAD_EDATA, "bad.jsonl:1: column \"messages\": expected a list of messages");
+    cad_clear();
+    o.path = file_of("asked.jsonl", "{\"q\":\"a\",\"r\":\"b\"}\n");
+    d = open_dataset(&bytes, &o);
+    assert_given(d, 0, "111100");
+    cad_dataset_close(&d);
+    cad_template_close(&form);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_given_is_known_from_either_end),
+        cmocka_unit_test(every_answer_of_a_conversation_is_learned),
         CLEAN_TEST(labels_may_be_integers_or_their_texts),
         CLEAN_TEST(the_cut_follows_its_side_or_is_left_out),
         CLEAN_TEST(wrong_labels_are_refused_by_line_and_never_quoted),

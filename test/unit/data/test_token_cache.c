@@ -8,7 +8,7 @@ static int32_t ids[] = {1, 2, 3, 4}, labels[] = {0, 1, -1}, answers[] = {1, 0, 1
 static int64_t starts[] = {0, 2, 3, 4};
 static bool cut[] = {false, true, false};
 static const cad_dataset good = {.count = 3, .labels = labels, .ids = ids, .starts = starts, .answers = answers, .cut = cut, .digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"};
-enum { CRC_AT = 12, COUNT_AT = 80, IDS_AT = 88, STARTS_AT = 96, LABELS_AT = STARTS_AT + 32, IDS_PART_AT = LABELS_AT + 16, ANSWERS_AT = IDS_PART_AT + 16, CUT_AT = ANSWERS_AT + 16, END = CUT_AT + 8 };
+enum { CRC_AT = 12, COUNT_AT = 80, IDS_AT = 88, STARTS_AT = 96, LABELS_AT = STARTS_AT + 32, IDS_PART_AT = LABELS_AT + 16, ANSWERS_AT = IDS_PART_AT + 16, CUT_AT = ANSWERS_AT + 16, GIVEN_AT = CUT_AT + 8, END = GIVEN_AT + 8 };
 
 static void seal(cadp_flat *f)
 {
@@ -58,6 +58,7 @@ static void a_sealed_block_with_wrong_content_is_refused(void **state)
     assert_string_equal(fault_after(ANSWERS_AT, &given, 4), "its rows are wrong");
     assert_string_equal(fault_after(ANSWERS_AT, &id, 4), "its rows are wrong");
     assert_string_equal(fault_after(CUT_AT, &flag, 1), "its rows are wrong");
+    assert_string_equal(fault_after(GIVEN_AT + 3, &flag, 1), "its ids are wrong");
     assert_string_equal(fault_after(16, "X", 1), "it belongs to other data");
     assert_string_equal(fault_after(0, "X", 1), "it is no token cache of this version");
 }

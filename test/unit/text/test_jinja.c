@@ -72,9 +72,19 @@ static void what_is_wrong_is_one_sentence_with_its_line(void **state)
     refuse(deep, "");
 }
 
+static void a_nul_in_what_is_said_is_a_letter_like_others(void **state)
+{
+    cad_str text = {0};
+
+    (void)state;
+    assert_int_equal(render("{{ messages.split() | length }}{{ [1, 2] | select | list | length }}", "{\"messages\": \"a \\u0000\\u0000b c\"}", &text), CAD_OK);
+    assert_string_equal(text.data, "32");
+    cad_str_close(&text);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(templates_say_what_jinja_makes_of_them), cmocka_unit_test(what_is_wrong_is_one_sentence_with_its_line)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(templates_say_what_jinja_makes_of_them), cmocka_unit_test(what_is_wrong_is_one_sentence_with_its_line), cmocka_unit_test(a_nul_in_what_is_said_is_a_letter_like_others)};
 
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }
