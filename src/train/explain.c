@@ -75,7 +75,7 @@ static cad_status walk_back(cad_run *r)
         cad_unit_view w;
         CAD_TRY(cad_zero_fetch(r->zero, i));
         CAD_TRY(cad_zero_use(r->zero, i, &w));
-        CAD_TRY(cad_model_backward(r->model, i, w, r->scratch));
+        CAD_TRY(cad_model_backward(r->model, i, w, r->scratch, false));
         CAD_TRY(cad_zero_release(r->zero, i));
     }
     return CAD_OK;
