@@ -130,12 +130,14 @@ CAD_CHECKED cad_status cad_lane_wait(cad_lane *l); /* the host waits for all tha
 
 /* C = alpha op(A) op(B) + alpha2 op(A2) op(B2) + beta C + bias, one rounding into C. op transposes where t* is set.
  * A, B, A2, B2: BF16 or F32 (all the same); C: F32 or BF16. beta == 0 does not read C. bias [1, N] of A's dtype.
- * codes, where given, is the matrix B in place of b, each element rounded to A's dtype. */
+ * codes, where given, is the matrix B in place of b, each element rounded to A's dtype.
+ * outliers > 0 (LLM.int8(); codes INT8, tb, not ta): rows of fp16(A) become codes as those of B are, without the magnitudes >= outliers; the first product is one of whole numbers
+ * times both scales * CAD_INT8_PRODUCT. Columns of A that hold such a magnitude stand outside of it: in numbers, with B's dequantised ones. */
 typedef struct cad_matmul_args {
     cad_tensor c, a, b; bool ta, tb; double alpha, beta;
     cad_tensor a2, b2; bool ta2, tb2; double alpha2;
     cad_tensor bias;
-    cad_coded codes;
+    cad_coded codes; double outliers;
 } cad_matmul_args;
 CAD_CHECKED cad_status cad_matmul(cad_device *d, const cad_matmul_args *x);
 

@@ -98,6 +98,7 @@ typedef struct cad_method {
     cad_dtype compute;            /* F32, BF16, F64 */
     cad_code code;                /* frozen linear weights are held as such codes; CAD_PLAIN: in `compute` */
     bool nested;                  /* and their scales as codes too */
+    double outliers;              /* INT8: LLM.int8()'s product in forward passes, with columns from this magnitude on outside; 0: dequantised weights */
     bool plain_experts;           /* with codes: routed experts stay numbers, as Transformers leaves them */
     int recompute;                /* cad_recompute */
     uint64_t seed;

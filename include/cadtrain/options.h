@@ -26,7 +26,7 @@ typedef struct cad_options {
     struct {
         char *model_name_or_path, *tokenizer_name_or_path, *adapter_name_or_path, *cache_dir;
         bool trust_remote_code; int64_t num_labels;
-        bool load_in_4bit, load_in_8bit; int bnb_4bit_quant_type; bool bnb_4bit_use_double_quant; char *bnb_4bit_compute_dtype; bool quantize_experts;
+        bool load_in_4bit, load_in_8bit; int bnb_4bit_quant_type; bool bnb_4bit_use_double_quant; char *bnb_4bit_compute_dtype; bool quantize_experts; double llm_int8_threshold;
         char *device_map, *padding_side, *attn_implementation;
         bool use_custom_binary_head; int pooling; double head_dropout; cad_words head_trainable_patterns;
         struct {

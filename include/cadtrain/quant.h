@@ -34,6 +34,11 @@ void cad_quantise_4bit(cad_code code, const float *x, int64_t n, uint8_t *codes,
 float cad_int8_scale(const float *x, int64_t n);
 void cad_quantise_int8(const float *x, int64_t n, float scale, int8_t *codes);
 static inline float cad_int8_value(int8_t code, float scale) { return (float)code * (scale * (1.0f / 127.0f)); }
+/* A product of two such codes is worth both scales times this: 1 / 127^2 but for a digit, as bitsandbytes has it. At most so many terms are summed. */
+#define CAD_INT8_PRODUCT 6.200124e-05f
+enum { CAD_INT8_TERMS = 0x7fffffff / (127 * 127) };
+/* What LLM.int8() keeps out of a row's codes; NaN too. */
+#define CAD_IS_OUTLIER(x, threshold) (!(fabsf(x) < (threshold)))
 
 /* Blocks of 256 of a dynamic map: code of the grid point nearest to x / largest. A block of zeros has codes 0. */
 void cad_quantise_dynamic(bool is_signed, const float *x, int64_t n, uint8_t *codes, float *scales);

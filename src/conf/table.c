@@ -84,6 +84,8 @@ const cadp_row cadp_conf_rows[] = {
      .marks = CADP_NULLABLE, .help = "Arithmetic of the 4-bit layers; without it the run's."},
     {.in = "model", .key = "quantize_experts", .type = CADP_BOOL, .at = offsetof(cad_options, model.quantize_experts), .standard = "true",
      .help = "With load_in_4bit or load_in_8bit routed experts in one tensor are held as codes too; Transformers would leave them as numbers."},
+    {.in = "model", .key = "llm_int8_threshold", .type = CADP_REAL, .at = offsetof(cad_options, model.llm_int8_threshold), .low = 0, .high = 65504, .standard = "0.0",
+     .help = "With load_in_8bit, above 0: forward products turn activations into 8 bits too, but for columns that hold such a magnitude (bitsandbytes: 6.0). 0: they stay numbers."},
     {.in = "model", .key = "device_map", .type = CADP_TEXT, .at = offsetof(cad_options, model.device_map), .marks = CADP_NULLABLE | CADP_IDLE,
      .help = "Accepted without effect: ranks choose their devices."},
     {.in = "model", .key = "padding_side", .type = CADP_TEXT, .at = offsetof(cad_options, model.padding_side), .words = sides,

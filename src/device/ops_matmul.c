@@ -14,6 +14,8 @@ cad_status cadp_describe_matmul(cadp_call *c, const cad_matmul_args *x)
     operand(c, "a", x->a, x->ta, CADP_REAL, m, k);
     if (x->codes.code) CAD_TRY(cadp_coded(c, &x->codes, CADP_READ, x->tb ? n : k, x->tb ? k : n));
     else operand(c, "b", x->b, x->tb, same, k, n);
+    CAD_TRY(cadp_need(c, x->outliers >= 0 && (x->outliers == 0 || (x->codes.code == CAD_INT8 && x->tb && !x->ta)), "outliers only with codes int8, A as it lies and B turned", x->outliers));
+    CAD_TRY(cadp_need(c, x->outliers == 0 || k <= CAD_INT8_TERMS, "few enough terms for whole numbers of 32 bits", (double)k));
     c->flops = 2.0 * (double)m * (double)n * (double)k;
     if (cad_some(x->bias)) cadp_read(c, "bias", x->bias, same, 1, n);
     if (!cad_some(x->a2) && !cad_some(x->b2)) return CAD_OK;

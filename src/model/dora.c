@@ -45,12 +45,13 @@ static cad_status stretch(cad_model *m, const cadp_part *p, cad_tensor y, cad_te
     return cad_scale_cols(m->device, &(cad_scale_cols_args){.y = y, .x = x, .w = factors(m, p), .b = bias, .accumulate = accumulate});
 }
 
-/* z of what the adapter sees, low being A of that. */
+/* z of what the adapter sees, low being A of that; dropped: W of it is with the dequantised weight, as in PEFT. */
 static cad_status inner(cad_model *m, const cadp_part *p, cad_unit_view w, cad_tensor z, cad_tensor seen, cad_tensor low)
 {
     cad_matmul_args x = {.c = z, .a = seen, .tb = true, .alpha = 1, .a2 = low, .b2 = cadp_weight(m, w, p->b), .tb2 = true, .alpha2 = p->scale};
 
     cadp_put_weight(m, w, p->weight, &x);
+    if (seen.data != m->drop.data) x.outliers = cadp_outliers(m, &x);
     return cad_matmul(m->device, &x);
 }
 
@@ -63,6 +64,7 @@ cad_status cadp_dora_forward(cad_model *m, const cadp_linear *l, const cadp_part
     CAD_TRY(inner(m, p, w, z, seen, low));
     if (seen.data == x.data) return stretch(m, p, y, z, bias, beta != 0);
     cadp_put_weight(m, w, p->weight, &plain);
+    plain.outliers = cadp_outliers(m, &plain);
     CAD_TRY(cad_matmul(m->device, &plain));
     plain = (cad_matmul_args){.c = y, .a = seen, .b = plain.b, .codes = plain.codes, .tb = true, .alpha = -1, .beta = 1};
     CAD_TRY(cad_matmul(m->device, &plain));

@@ -140,6 +140,7 @@ static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_vi
     cad_matmul_args args = {.c = l->fused ? y : cad_columns(y, p->from, p->out), .a = x, .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, i)};
 
     put_weight(m, l, w, i, &args);
+    args.outliers = cadp_outliers(m, &args);
     if (p->a >= 0) {
         cad_tensor seen, low = u_of(l, u, i);
         CAD_TRY(adapter_input(m, l, i, x, &seen));

@@ -99,6 +99,8 @@ CAD_CHECKED cad_status cadp_read_quantization(cad_arch *out, const cad_node *n, 
 /* A parameter in the unit's view; its gradient in the unit's flat gradient. `row` -1: none. */
 cad_tensor cadp_weight(const cad_model *m, cad_unit_view w, int row);
 cad_tensor cadp_grad(const cad_model *m, void *grads, int row); /* none for a frozen one */
+/* What a forward product with that weight takes from the method. */
+static inline double cadp_outliers(const cad_model *m, const cad_matmul_args *x) { return x->codes.code == CAD_INT8 ? m->method.outliers : 0; }
 cad_coded cadp_codes(const cad_model *m, cad_unit_view w, int row); /* none for one that is not held as codes */
 void cadp_put_weight(const cad_model *m, cad_unit_view w, int row, cad_matmul_args *x); /* b or codes */
 static inline int cadp_find(const cad_model *m, int unit, cad_role role, cad_piece piece) { return m->params->find[unit][role][piece]; }

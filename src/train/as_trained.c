@@ -3,7 +3,7 @@
 
 static const struct { const char *section, *key; } keys[] = {
     {"task", "max_length"}, {"task", "truncation"}, {"task", "truncation_side"}, {"task", "input_column"}, {"model", "use_custom_binary_head"}, {"model", "pooling"},
-    {"model", "load_in_4bit"}, {"model", "load_in_8bit"}, {"model", "bnb_4bit_quant_type"}, {"model", "bnb_4bit_use_double_quant"}, {"model", "quantize_experts"}};
+    {"model", "load_in_4bit"}, {"model", "load_in_8bit"}, {"model", "bnb_4bit_quant_type"}, {"model", "bnb_4bit_use_double_quant"}, {"model", "quantize_experts"}, {"model", "llm_int8_threshold"}};
 
 static const cad_node *value_of(const cad_node *config, int i)
 {

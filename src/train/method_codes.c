@@ -13,9 +13,11 @@ void cadp_codes_of(const cad_options *o, const cad_arch *a, cad_method *m)
     m->code = o->model.load_in_8bit ? CAD_INT8 : !o->model.load_in_4bit ? CAD_PLAIN : o->model.bnb_4bit_quant_type == CAD_BNB_FP4 ? CAD_FP4 : CAD_NF4;
     m->nested = o->model.load_in_4bit && o->model.bnb_4bit_use_double_quant;
     m->plain_experts = !o->model.quantize_experts;
+    m->outliers = m->code == CAD_INT8 ? o->model.llm_int8_threshold : 0;
     if (!a->code) return;
     m->code = a->code;
     m->nested = a->code_nested;
+    m->outliers = m->code == CAD_INT8 ? o->model.llm_int8_threshold : 0;
 }
 
 /* Codes stand still: something beside them must train. */

@@ -59,6 +59,7 @@ static void say_storage(const cad_run *r)
     if (count)
         cad_info("Frozen weights: %.1f million numbers as %s%s, %.3f bits each with their scales", (double)count / 1e6, cad_code_name(r->method.code), r->method.nested && r->method.code != CAD_INT8 ? " under nested scales" : "",
                  8.0 * (double)bytes / (double)count);
+    if (r->method.outliers > 0) cad_info("Products of 8 bits: activations are whole numbers too, but for columns with magnitudes from %g on; gradients and routed experts use the dequantised weights", r->method.outliers);
     if (experts)
         cad_info("Routed experts: %.1f million of them; model.quantize_experts false would leave these as numbers, as Transformers does", (double)experts / 1e6);
     if (optim == CAD_OPTIM_8BIT || optim == CAD_OPTIM_PAGED_8BIT) cad_info("Optimizer: moments in 8 bits, a scale for every 256; tensors of fewer than 4096 elements in fp32");

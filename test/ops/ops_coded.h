@@ -1,4 +1,4 @@
-/* Operations on matrices held as codes. kind: the code; MORE: scales are codes too. */
+/* Operations on matrices held as codes. kind: the code; MORE: scales are codes too; softcap: where outliers begin. */
 #ifndef TEST_OPS_CODED_H
 #define TEST_OPS_CODED_H
 #include "ops.h"
@@ -33,7 +33,7 @@ static void fill_coded_matmul(const ops_case *c, ops_sheet *s)
 static cad_status call_coded_matmul(cad_device *d, const ops_case *c, const ops_sheet *s)
 {
     return cad_matmul(d, &(cad_matmul_args){.c = ops_t(s, "c"), .a = ops_t(s, "a"), .codes = codes_of(c, s, c->flags & TB ? c->n : c->k, c->flags & TB ? c->k : c->n), .ta = c->flags & TA, .tb = c->flags & TB,
-                                            .alpha = c->alpha, .beta = c->beta, .a2 = ops_t(s, "a2"), .b2 = ops_t(s, "b2"), .alpha2 = c->alpha2, .bias = ops_t(s, "bias")});
+                                            .alpha = c->alpha, .beta = c->beta, .a2 = ops_t(s, "a2"), .b2 = ops_t(s, "b2"), .alpha2 = c->alpha2, .bias = ops_t(s, "bias"), .outliers = c->softcap});
 }
 
 static const ops_op coded_matmul = {"matmul of codes", fill_coded_matmul, call_coded_matmul, NULL, true};
@@ -123,6 +123,9 @@ static const ops_op nest = {"nest", fill_nest, call_nest, NULL, false};
     CODED(coded_matmul, 1, 261, 192, BF16, BF16, .kind = CAD_NF4, .alpha = 1, .flags = TB | MORE), CODED(coded_matmul, 4, 150, 448, BF16, F32, .kind = CAD_FP4, .alpha = 2, .beta = 1, .flags = TB | BIAS),  \
     CODED(coded_matmul, 2, 131, 256, F32, F32, .kind = CAD_NF4, .alpha = 1, .flags = TB | MORE), CODED(coded_matmul, 3, 200, 100, BF16, BF16, .kind = CAD_NF4, .alpha = 1, .flags = TB),   \
     CODED(coded_matmul, 1, 40, 1100, F32, F32, .kind = CAD_INT8, .alpha = 1, .flags = TB), CODED(coded_matmul, 1, 3, 32832, F32, F32, .kind = CAD_NF4, .alpha = 1, .flags = TB),           \
+    CODED(coded_matmul, 1, 1, 1, F32, F32, .kind = CAD_INT8, .alpha = 1, .flags = TB, .softcap = 6), CODED(coded_matmul, 7, 13, 5, F32, F32, .kind = CAD_INT8, .alpha = 1, .flags = TB, .softcap = 1e-9),                              \
+    CODED(coded_matmul, 33, 65, 129, F32, F32, .kind = CAD_INT8, .alpha = 2, .beta = -1, .flags = TB | BIAS, .softcap = 2.5), CODED(coded_matmul, 70, 300, 1100, BF16, BF16, .kind = CAD_INT8, .alpha = 1, .flags = TB | BIAS, .softcap = 3),                              \
+    CODED(coded_matmul, 33, 65, 29, F32, F32, .kind = CAD_INT8, .alpha = 1, .alpha2 = 2, .k2 = 8, .beta = 1, .flags = TB, .softcap = 2), CODED(coded_matmul, 0, 3, 4, F32, F32, .kind = CAD_INT8, .alpha = 1, .flags = TB, .softcap = 6), \
     CODED(dequantise, 1, 1, 1, F32, F32, .kind = CAD_NF4), CODED(dequantise, 3, 33, 1, F32, F32, .kind = CAD_NF4), CODED(dequantise, 9, 31, 1, F32, BF16, .kind = CAD_FP4, .flags = MORE), CODED(dequantise, 300, 192, 1, F32, BF16, .kind = CAD_NF4, .flags = MORE), \
     CODED(dequantise, 5, 70, 1, F32, F32, .kind = CAD_INT8), CODED(dequantise, 7, 5000, 1, F32, BF16, .kind = CAD_INT8), CODED(dequantise, 2, 20001, 1, F32, F32, .kind = CAD_FP4),                    \
     CODED(coded_groups, 1, 1, 1, F32, F32, .kind = CAD_NF4, .k2 = 1), CODED(coded_groups, 40, 24, 16, F32, F32, .kind = CAD_NF4, .k2 = 5), CODED(coded_groups, 40, 9, 7, F32, F32, .kind = CAD_FP4, .k2 = 5, .flags = TB | MORE), \

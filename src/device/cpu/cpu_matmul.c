@@ -110,6 +110,7 @@ int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x)
     int64_t tiles = way == DIRECT && x->c.dtype == CAD_F32 ? 0 : 4 * rows * cols * (k2 ? 2 : 1), terms = cad_min(most_terms(cad_max(k, k2), way), PIECE + 32);
     int64_t left = way == DIRECT ? 0 : 4 * terms * (cad_max(rows, cols) + (way == CONVERTED ? cols : 0)); /* with few rows tiles hold their part of op(B) too */
 
+    if (x->outliers > 0) return cadp_cpu_int8_work(d, x);
     return cad_max(shared + d->threads * (tiles + left + (coded ? decode_bytes(way, cols, PIECE + 32) : 0) + 256), cadp_cpu_has_few_rows(x) ? cadp_cpu_few_rows_work(x) : 0);
 }
 
@@ -336,6 +337,7 @@ cad_status cadp_cpu_matmul(cad_device *d, const cad_matmul_args *x, void *work)
     panel t = {.x = x, .products = own->products};
     char *rest;
 
+    if (x->outliers > 0) return cadp_cpu_int8(d, x, work);
     if (cadp_cpu_has_few_rows(x)) {
         cadp_cpu_few_rows(d, x, work);
         return CAD_OK;

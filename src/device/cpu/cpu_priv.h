@@ -90,6 +90,10 @@ bool cadp_cpu_has_few_rows(const cad_matmul_args *x);
 int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x);
 void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work);
 
+/* Products of whole numbers: matmul with outliers (cpu_int8.c). */
+int64_t cadp_cpu_int8_work(const cad_device *d, const cad_matmul_args *x);
+CAD_CHECKED cad_status cadp_cpu_int8(cad_device *d, const cad_matmul_args *x, void *work);
+
 /* The state behind d->own. */
 typedef struct cadp_cpu { cadp_dnnl *products; bool native; } cadp_cpu;
 

@@ -164,5 +164,8 @@ extern "C" {
 #define CADP_GRID_OP(op, args) CAD_CHECKED cad_status GRID(op)(cad_device *d, const args *x, void *work);
 CADP_OPS(CADP_GRID_OP)
 #undef CADP_GRID_OP
+/* matmul with outliers: its first product (cuda_int8.cu) */
+int64_t GRID(int8_work)(const cad_matmul_args *x);
+CAD_CHECKED cad_status GRID(int8_product)(cad_device *d, const cad_matmul_args *x, void *work);
 }
 #endif

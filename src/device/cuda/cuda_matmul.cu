@@ -66,6 +66,7 @@ static cad_status multiply_ourselves(cad_device *d, const cad_matmul_args *x)
 extern "C" int64_t GRID(matmul_work)(const cad_device *d, const cad_matmul_args *x)
 {
     (void)d;
+    if (x->outliers > 0) return CADP_LT_WORK + GRID(int8_work)(x);
     return CADP_LT_WORK + (x->codes.code ? x->codes.rows * x->codes.cols * (int64_t)cad_dtype_bytes(x->a.dtype) : 0);
 }
 
@@ -107,14 +108,18 @@ extern "C" cad_status GRID(matmul)(cad_device *d, const cad_matmul_args *x, void
     const cadp_cuda *own = (const cadp_cuda *)d->own;
     cadp_product first = {x->c, x->a, x->b, x->bias.data, x->ta, x->tb, (float)x->alpha, (float)x->beta};
     cadp_product second = {x->c, x->a2, x->b2, NULL, x->ta2, x->tb2, (float)x->alpha2, 1};
-    cad_matmul_args rest = {x->c, x->a2, x->b2, x->ta2, x->tb2, x->alpha2, 1, {}, {}, false, false, 0, {}, {}};
+    cad_matmul_args rest = {x->c, x->a2, x->b2, x->ta2, x->tb2, x->alpha2, 1, {}, {}, false, false, 0, {}, {}, 0};
     bool done, behind = cad_some(x->bias) && x->bias.dtype != x->c.dtype;
 
     if (behind) first.bias = NULL;
-    if (x->codes.code) return multiply_codes(d, x, work);
-    CAD_TRY(GRID(lt_product)(own->lt, own->stream, &first, work, &done));
-    if (!done) return multiply_ourselves(d, x);
-    if (behind) CAD_TRY(add_bias(d, x));
+    if (x->codes.code && x->outliers == 0) return multiply_codes(d, x, work);
+    if (x->outliers > 0) {
+        CAD_TRY(GRID(int8_product)(d, x, (char *)work + CADP_LT_WORK));
+    } else {
+        CAD_TRY(GRID(lt_product)(own->lt, own->stream, &first, work, &done));
+        if (!done) return multiply_ourselves(d, x);
+        if (behind) CAD_TRY(add_bias(d, x));
+    }
     if (!cad_some(x->a2)) return CAD_OK;
     CAD_TRY(GRID(lt_product)(own->lt, own->stream, &second, work, &done));
     return done ? CAD_OK : multiply_ourselves(d, &rest);

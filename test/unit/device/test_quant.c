@@ -292,6 +292,86 @@ static void rows_become_the_whole_numbers_that_bitsandbytes_makes(void **state)
     cad_st_close(&st);
 }
 
+/* ---- products of LLM.int8() ---- */
+
+/* One case of the stored vectors: y in evaluation (whole numbers, outliers from 6 on) and in training (dequantised weights). */
+typedef struct product { cad_device *d; const cad_st_tensor *of_x, *of_y; cad_dtype dtype; int64_t m, n, k; void *codes, *x, *bias, *y; cad_coded q; } product;
+
+static void *put_numbers(cad_device *d, const cad_st_tensor *t, cad_dtype dtype)
+{
+    float *wide = floats(t);
+    void *at;
+
+    for (int64_t i = 0; i < t->elems && dtype == CAD_BF16; i++) ((uint16_t *)(void *)wide)[i] = cad_f32_to_bf16(wide[i]);
+    OK(cad_device_alloc(d, &at, t->elems * (int64_t)cad_dtype_bytes(dtype), "a test"));
+    OK(cad_device_upload(d, at, wide, t->elems * (int64_t)cad_dtype_bytes(dtype)));
+    cad_free(&wide);
+    return at;
+}
+
+static void open_product(product *p, const char *backend, const cad_st *st, const char *stem, const char *shape)
+{
+    cad_coded_layout l;
+
+    *p = (product){.of_x = need(st, stem, ".x")};
+    OK(cad_device_open(&p->d, backend, 2));
+    OK(cad_device_reserve(p->d, 64 << 20));
+    p->dtype = p->of_x->dtype == CAD_BF16 ? CAD_BF16 : CAD_F32;
+    p->m = p->of_x->shape[0], p->k = p->of_x->shape[1], p->n = need(st, shape, ".CB")->shape[0];
+    l = cad_coded_layout_of(CAD_INT8, false, p->n, p->k);
+    OK(cad_device_alloc(p->d, &p->codes, l.bytes, "codes"));
+    OK(cad_device_alloc(p->d, &p->y, p->m * p->n * 4, "y"));
+    p->q = cad_coded_view(p->codes, CAD_INT8, false, p->n, p->k);
+    OK(cad_device_upload(p->d, p->q.codes.data, need(st, shape, ".CB")->data, p->n * p->k));
+    OK(cad_device_upload(p->d, p->q.scales.data, need(st, shape, ".SCB")->data, p->n * 4));
+    p->x = put_numbers(p->d, p->of_x, p->dtype);
+    p->bias = put_numbers(p->d, need(st, shape, ".bias"), p->dtype);
+}
+
+static void expect_product(product *p, const char *stem, double outliers, const cad_st_tensor *want)
+{
+    float *y = floats(want), *got, largest = 0, off = 0, allowed = want->dtype == CAD_F32 ? 2e-6f : want->dtype == CAD_BF16 ? 1.6e-2f : 2e-3f;
+
+    OK(cad_matmul(p->d, &(cad_matmul_args){.c = cad_view(p->y, CAD_F32, p->m, p->n), .a = cad_view(p->x, p->dtype, p->m, p->k), .tb = true, .alpha = 1,
+                                           .bias = cad_view(p->bias, p->dtype, 1, p->n), .codes = p->q, .outliers = outliers}));
+    OK(cad_alloc(&got, (size_t)want->elems, 4, "y"));
+    OK(cad_device_download(p->d, got, p->y, want->elems * 4));
+    for (int64_t i = 0; i < want->elems; i++) {
+        largest = fmaxf(largest, fabsf(y[i]));
+        off = fmaxf(off, fabsf(y[i] - got[i]));
+    }
+    if (!(off <= allowed * largest)) fail_msg("%s on %s: off by %g of %g", stem, cad_device_name(p->d), (double)off, (double)largest);
+    cad_free(&got);
+    cad_free(&y);
+}
+
+static void products_of_8_bits_are_those_of_bitsandbytes(void **state)
+{
+    static const char *const all[] = {"ref", "cpu", "check:cpu", "emulated"};
+    cad_st *st = open_vectors("int8.safetensors");
+    int seen = 0;
+
+    (void)state;
+    for (int i = 0; i < cad_st_count(st); i++) {
+        const char *name = cad_st_at(st, i)->name, *end = strstr(name, ".y_eval");
+        char stem[64], shape[64];
+        if (!end) continue;
+        snprintf(stem, sizeof stem, "%.*s", (int)(end - name), name);
+        snprintf(shape, sizeof shape, "%.*s", (int)strcspn(name, "."), name);
+        for (int b = 0; b < 4; b++) {
+            product p;
+            open_product(&p, all[b], st, stem, shape);
+            expect_product(&p, stem, 6, cad_st_at(st, i));
+            expect_product(&p, stem, 0, need(st, stem, ".y_train"));
+            for (void **at = (void *[]){&p.codes, &p.x, &p.bias, &p.y, NULL}; *at; at++) cad_device_free(p.d, *at);
+            OK(cad_device_close(&p.d));
+        }
+        seen++;
+    }
+    assert_true(seen >= 1);
+    cad_st_close(&st);
+}
+
 /* ---- moments ---- */
 
 enum { MOMENTS = 1000, FIRST = 100, BLOCKS = (FIRST + MOMENTS + 255) / 256 };
@@ -412,6 +492,7 @@ int main(void)
         cmocka_unit_test(matrices_become_the_codes_of_4_bits_that_bitsandbytes_makes),
         cmocka_unit_test(more_than_256_blocks_have_several_scales_of_scales),
         cmocka_unit_test(rows_become_the_whole_numbers_that_bitsandbytes_makes),
+        cmocka_unit_test(products_of_8_bits_are_those_of_bitsandbytes),
         cmocka_unit_test(moments_of_8_bits_follow_those_of_32),
     };
 
