@@ -140,11 +140,12 @@ static void unit_back(rooms *r, int i)
 {
     cad_unit_view w;
     void *grads;
+    bool add;
 
     if (i) need(cad_zero_fetch(r->zero, i - 1));
     need(cad_zero_use(r->zero, i, &w));
-    need(cad_zero_grads(r->zero, i, &grads));
-    need(cad_model_backward(r->model, i, w, grads));
+    need(cad_zero_grads(r->zero, i, &grads, &add));
+    need(cad_model_backward(r->model, i, w, grads, add));
     need(cad_zero_release(r->zero, i));
     need(cad_zero_grads_done(r->zero, i, false));
 }

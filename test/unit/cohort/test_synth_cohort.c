@@ -10,7 +10,7 @@
 
 enum { N = 30000 };
 static cadp_made people[N];
-static cadp_maker maker = {11, N, 0, 1};
+static cadp_maker maker = {11, N, 0, 0, 1};
 
 static int make_people(void **state)
 {

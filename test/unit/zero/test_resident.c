@@ -76,6 +76,7 @@ static void one_step(rooms *r, int64_t step)
     cad_zero_step_result done;
     cad_unit_view w;
     void *grads;
+    bool add;
 
     for (int i = 0; i < TOKENS; i++) ids[i] = i * 37;
     OK(cad_zero_begin(r->zero));
@@ -86,8 +87,8 @@ static void one_step(rooms *r, int64_t step)
     }
     for (int i = r->params->units; i-- > 0;) {
         OK(cad_zero_use(r->zero, i, &w));
-        OK(cad_zero_grads(r->zero, i, &grads));
-        OK(cad_model_backward(r->model, i, w, grads));
+        OK(cad_zero_grads(r->zero, i, &grads, &add));
+        OK(cad_model_backward(r->model, i, w, grads, add));
         OK(cad_zero_grads_done(r->zero, i, false));
     }
     OK(cad_zero_step(r->zero, &(cad_zero_step_args){.lr = 1e-4, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .max_grad_norm = 1, .step = step}, &done));
