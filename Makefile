@@ -60,7 +60,7 @@ BENCH_BIN := $(patsubst %.c,$(OUT)/%,$(wildcard benchmarks/*.c benchmarks/gpu/*.
 EMBED := $(shell find configs -name '*.yaml' -o -name '*.json' 2>/dev/null | sort)
 PREFIX ?= /usr/local
 
-.PHONY: FORCE all test unit fuzz fuzzers mpi asan watched bench install info help gates clean
+.PHONY: FORCE all test programs unit fuzz fuzzers mpi asan watched bench install info help gates clean
 .SECONDARY:
 all: $(BUILD)/cadtrain $(BUILD)/libcadtrain.a ## build the program and the library
 
@@ -146,6 +146,7 @@ $(OUT)/benchmarks/%: benchmarks/%.c $(OUT)/libcadtrain.a
 	$(Q)$(CC) $(CFLAGS) -MMD -MP -o $@ $< $(OUT)/libcadtrain.a $(LDFLAGS) $(LIBS)
 
 unit: $(UNIT_BIN) $(REPLAY_BIN) ## build the unit tests (run them with test/run.sh)
+programs: $(BENCH_BIN) ## build the benchmarks' programs
 fuzzers: $(FUZZ_BIN) $(REPLAY_BIN)
 fuzz: ## the fuzz targets with clang and libFuzzer (run them with test/fuzz/run.sh)
 	@$(MAKE) CC=clang MODE=fuzz fuzzers

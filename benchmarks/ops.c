@@ -265,8 +265,8 @@ static void attention(bench *b, cad_dtype t)
 {
     int64_t tokens = b->packing.tokens, wide = HEADS * HEAD, narrow = KV * HEAD, size = (int64_t)cad_dtype_bytes(t);
     cad_tensor cosine = tensor(b, CAD_F32, b->packing.longest, HEAD / 2), sine = tensor(b, CAD_F32, b->packing.longest, HEAD / 2);
-    cad_attention_args f = {tensor(b, t, tokens, wide), tensor(b, t, tokens, narrow), tensor(b, t, tokens, narrow), tensor(b, t, tokens, wide),
-                            tensor(b, CAD_F32, tokens, HEADS), HEAD, HEADS, KV, 0, 0.125, 0, true, &b->packing};
+    cad_attention_args f = {.q = tensor(b, t, tokens, wide), .k = tensor(b, t, tokens, narrow), .v = tensor(b, t, tokens, narrow), .o = tensor(b, t, tokens, wide),
+                            .lse = tensor(b, CAD_F32, tokens, HEADS), .head_dim = HEAD, .q_heads = HEADS, .kv_heads = KV, .scale = 0.125, .causal = true, .packing = &b->packing};
     cad_attention_bwd_args g = {f, tensor(b, t, tokens, wide), tensor(b, t, tokens, narrow), tensor(b, t, tokens, narrow), tensor(b, t, tokens, wide)};
     cad_rope_args r = {g.dq, cosine, sine, HEAD, false, false, &b->packing};
     double once = (double)(tokens * (2 * wide + 2 * narrow) * size);
@@ -285,8 +285,8 @@ static void rows(bench *b, cad_dtype t)
     cad_tensor dg = tensor(b, t, n, WIDE), du = tensor(b, t, n, WIDE);
     double h = (double)(n * HIDDEN), g = (double)(n * WIDE * size);
 
-    time_op(b, "rmsnorm_fwd", t, run_rmsnorm_fwd, &(cad_rmsnorm_args){y, x, w, rstd, 1e-5, false}, h * (double)(4 + size));
-    time_op(b, "rmsnorm_bwd", t, run_rmsnorm_bwd, &(cad_rmsnorm_bwd_args){dx, dw, y, x, w, rstd, false, true, true}, h * (double)(12 + size));
+    time_op(b, "rmsnorm_fwd", t, run_rmsnorm_fwd, &(cad_rmsnorm_args){.y = y, .x = x, .w = w, .rstd = rstd, .eps = 1e-5}, h * (double)(4 + size));
+    time_op(b, "rmsnorm_bwd", t, run_rmsnorm_bwd, &(cad_rmsnorm_bwd_args){.dx = dx, .dw = dw, .dy = y, .x = x, .w = w, .rstd = rstd, .accumulate = true, .accumulate_dw = true}, h * (double)(12 + size));
     time_op(b, "glu_fwd", t, run_glu_fwd, &(cad_glu_args){m, gate, up, CAD_ACT_SILU}, 3 * g);
     time_op(b, "glu_fwd gelu tanh", t, run_glu_fwd, &(cad_glu_args){m, gate, up, CAD_ACT_GELU_TANH}, 3 * g);
     time_op(b, "glu_fwd gelu erf", t, run_glu_fwd, &(cad_glu_args){m, gate, up, CAD_ACT_GELU_ERF}, 3 * g);
@@ -314,9 +314,9 @@ static void flat(bench *b)
     time_op(b, "fixed_add", CAD_F32, run_fixed_add, &(cad_fixed_args){q, g, largest, 30, true}, 20 * n);
     time_op(b, "fixed_back", CAD_F32, run_fixed_back, &(cad_fixed_args){q, g, largest, 30, false}, 12 * n);
     time_op(b, "axpby cast", CAD_F32, run_axpby, &(cad_axpby_args){copy, p, 1, 0}, 6 * n);
-    time_op(b, "embed_fwd", CAD_F32, run_embed_fwd, &(cad_embed_args){h, table, 1, -1, &b->packing}, 2 * rows_bytes);
-    time_op(b, "embed_bwd", CAD_F32, run_embed_bwd, &(cad_embed_args){h, table, 1, -1, &b->packing}, 3 * rows_bytes);
-    time_op(b, "xent", CAD_F32, run_xent, &(cad_xent_args){logits, dlogits, nll, labels, weights, 1}, 64.0 * VOCABULARY * 6);
+    time_op(b, "embed_fwd", CAD_F32, run_embed_fwd, &(cad_embed_args){.h = h, .table = table, .scale = 1, .skip = -1, .packing = &b->packing}, 2 * rows_bytes);
+    time_op(b, "embed_bwd", CAD_F32, run_embed_bwd, &(cad_embed_args){.h = h, .table = table, .scale = 1, .skip = -1, .packing = &b->packing}, 3 * rows_bytes);
+    time_op(b, "xent", CAD_F32, run_xent, &(cad_xent_args){.logits = logits, .dlogits = dlogits, .nll = nll, .labels = labels, .weights = weights, .scale = 1}, 64.0 * VOCABULARY * 6);
     drop(b, p), drop(b, m), drop(b, v), drop(b, g), drop(b, copy), drop(b, q), drop(b, sums), drop(b, largest), drop(b, table), drop(b, h), drop(b, nll);
     drop(b, logits), drop(b, dlogits), drop(b, labels), drop(b, weights);
 }

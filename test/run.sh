@@ -64,6 +64,7 @@ setup_mpi
 
 targets="unit mpi"
 [ ! -f src/cli/main.c ] || targets="$OBJ/cadtrain $targets"
+[ "$MODE" = asan ] || targets="$targets programs"
 # shellcheck disable=SC2086
 begun=$(date +%s)
 if ! make -j"$(nproc)" CC="$CC" MODE="$MODE" $targets >"$log" 2>&1; then
