@@ -77,13 +77,23 @@ echo "build: $(($(date +%s) - begun)) s"
 
 [ "$MODE" = asan ] || try test/gates/run.sh 120 test/gates/run.sh
 
-for source in $(find test/unit -name 'test_*.c' | sort); do
-    try "${source%.c}" 300 "$OBJ/${source%.c}"
-done
-for source in test/fuzz/fuzz_*.c; do
+# Programs of one process run side by side, one for each core; what they said is told in order.
+for source in $(find test/unit -name 'test_*.c' | sort) test/fuzz/fuzz_*.c; do
     name=${source%.c}
-    try "$name" 300 "$OBJ/test/fuzz/replay_${name##*fuzz_}"
-done
+    program=$OBJ/$name
+    [ "${name#test/fuzz}" = "$name" ] || program=$OBJ/test/fuzz/replay_${name##*fuzz_}
+    ! wanted "$name" || echo "$name $program"
+done >"$scratch/alone"
+# shellcheck disable=SC2016
+xargs -P "$(nproc)" -L 1 sh -c 'begun=$(date +%s) said=$0/$(echo "$1" | tr / _)
+    timeout -k 5 300 "$2" >"$said.log" 2>&1 </dev/null
+    echo "$? $(($(date +%s) - begun))" >"$said.end"' "$scratch" <"$scratch/alone"
+while read -r name program; do
+    said=$scratch/$(echo "$name" | tr / _)
+    read -r code seconds <"$said.end"
+    cp "$said.log" "$log"
+    account "$name" "$code" "$seconds"
+done <"$scratch/alone"
 for source in $(find test/mpi -name 'mpi_*.c' | sort); do
     for n in $(ranks_of "$source"); do
         try "${source%.c} on $n" 300 env OMP_NUM_THREADS=1 ASAN_OPTIONS=fast_unwind_on_malloc=0:malloc_context_size=40 \
