@@ -66,7 +66,7 @@ while [ $limit -gt 30000 ] && [ $code != 127 ]; do
     code=$?
     # A library of the system that cannot start (before our first line): then not even help can be had.
     # shellcheck disable=SC3045
-    [ $code != 134 ] || (ulimit -v $limit && exec "$cadtrain" help) >/dev/null 2>&1 || code=127
+    { [ $code != 134 ] && [ $code != 1 ]; } || (ulimit -v $limit && exec "$cadtrain" help) >/dev/null 2>&1 || code=127
     case $code in
     0 | 127) ;;
     6)
