@@ -187,22 +187,29 @@ static cad_status place(ops_sheet *s, cad_device *d)
     return CAD_OK;
 }
 
+static bool same_from(const ops_sheet *s, int k, const unsigned char *now, int64_t from, int64_t to)
+{
+    const ops_slot *o = &s->slot[k];
+    int64_t size = (int64_t)cad_dtype_bytes(o->dtype);
+
+    if (!memcmp(now + from * size, s->image[k] + from * size, (size_t)((to - from) * size))) return true;
+    for (int64_t e = from; e < to; e++)
+        if (memcmp(now + e * size, s->image[k] + e * size, (size_t)size)) printf("%s changed at row %lld, column %lld\n", o->name, (long long)(e / pitch(o)), (long long)(e % pitch(o)));
+    return false;
+}
+
 /* The view's own elements may have changed where they are results; nothing else may. */
 static bool untouched(ops_sheet *s, int k, const unsigned char *now)
 {
     const ops_slot *o = &s->slot[k];
-    int64_t size = (int64_t)cad_dtype_bytes(o->dtype), all = slot_bytes(o) / size;
-    bool result = o->use != OPS_IN;
+    bool result = o->use != OPS_IN, good = true;
 
     for (int j = 0; j < s->n; j++) result = result || (s->slot[j].twin == k + 1 && s->slot[j].use != OPS_IN);
-    for (int64_t e = 0; e < all; e++) {
-        bool inside = e / pitch(o) < o->rows && e % pitch(o) < o->cols;
-        if (!(inside && result) && memcmp(now + e * size, s->image[k] + e * size, (size_t)size)) {
-            printf("%s changed at row %lld, column %lld%s\n", o->name, (long long)(e / pitch(o)), (long long)(e % pitch(o)), inside ? "" : " (outside)");
-            return false;
-        }
+    for (int64_t row = 0; row <= o->rows && good; row++) {
+        int64_t inside = result && row < o->rows ? o->cols : 0;
+        good = same_from(s, k, now, row * pitch(o) + inside, (row + 1) * pitch(o));
     }
-    return true;
+    return good;
 }
 
 static bool fetch(ops_sheet *s, int k, cad_device *d)

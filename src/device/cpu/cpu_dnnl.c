@@ -168,17 +168,20 @@ static cad_status fill(cadp_dnnl *o)
     return CAD_OK;
 }
 
-/* oneDNN makes its code at the first product and crashes where there is no memory for it (6 MB): so it is made here, after a look whether there is. */
+/* oneDNN makes its code at a process's first product and crashes where there is no memory for it (6 MB): so it is made here, after a look whether there is. */
 static cad_status make_code(void)
 {
     enum { SIDE = 32, PROBE = 24 << 20 };
+    static bool made; /* devices are opened by one thread */
     float *room;
 
+    if (made) return CAD_OK;
     CAD_TRY(cad_alloc(&room, PROBE, 1, "code of products"));
     cad_free(&room);
     CAD_TRY(cad_alloc(&room, 3 * SIDE * SIDE, sizeof *room, "code of products"));
     for (int i = 0; i < 4; i++) cadp_sgemm(SIDE, SIDE, SIDE, 1, (cadp_factor){room, SIDE, i & 1}, (cadp_factor){room + SIDE * SIDE, SIDE, i & 2}, 0, room + 2 * SIDE * SIDE, SIDE);
     cad_free(&room);
+    made = true;
     return CAD_OK;
 }
 
