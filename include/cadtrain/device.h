@@ -73,6 +73,7 @@ const char *cad_device_identity(const cad_device *d);
 void cad_device_memory(const cad_device *d, int64_t *left, int64_t *all);
 bool cad_device_pretends(const cad_device *d);           /* plan: addresses must not be read */
 bool cad_device_adds_apart(const cad_device *d);         /* a product's second pair of factors is a product of its own, rounded once more: nothing is won by giving both at once */
+bool cad_device_turns_back(const cad_device *d);         /* a product over codes turns the whole matrix back into numbers first */
 
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
 CAD_CHECKED cad_status cad_device_alloc(cad_device *d, void *out, int64_t bytes, const char *what);
@@ -283,6 +284,7 @@ CAD_CHECKED cad_status cad_nest(cad_device *d, const cad_nest_args *x);
 /* y [q.rows, q.cols] = q, one rounding into y; y real. */
 typedef struct cad_dequantise_args { cad_tensor y; cad_coded q; } cad_dequantise_args;
 CAD_CHECKED cad_status cad_dequantise(cad_device *d, const cad_dequantise_args *x);
+CAD_CHECKED cad_status cad_lane_dequantise(cad_lane *l, const cad_dequantise_args *x); /* as cad_dequantise, in the lane's turn */
 
 #ifdef __cplusplus
 }

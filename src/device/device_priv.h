@@ -26,6 +26,7 @@ typedef struct cadp_lane_if {
     CAD_CHECKED cad_status (*before)(cad_device *d, void *own, int mark);
     CAD_CHECKED cad_status (*later)(void *own, void (*call)(void *with), void *with);
     CAD_CHECKED cad_status (*wait)(void *own);
+    CAD_CHECKED cad_status (*dequantise)(void *own, const cad_dequantise_args *x);
 } cadp_lane_if;
 
 /* Page-locked memory and what is done from it without the host's waiting. */
@@ -44,6 +45,7 @@ typedef struct cadp_device_if {
     const char *name;
     bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
     bool apart;   /* cad_device_adds_apart */
+    bool back;    /* cad_device_turns_back */
     CAD_CHECKED cad_status (*open)(cad_device *d);
     void (*close)(cad_device *d);
     CAD_CHECKED cad_status (*alloc)(cad_device *d, void **out, int64_t bytes, const char *what); /* 64-byte aligned */

@@ -1,4 +1,4 @@
-#include "device_priv.h"
+#include "ops_priv.h"
 
 struct cad_lane { cad_device *device; const cadp_lane_if *does; void *own; };
 
@@ -40,4 +40,14 @@ cad_status cad_lane_before(cad_lane *l, int mark)
 {
     check_mark(mark);
     return l->does->before(l->device, l->own, mark);
+}
+
+cad_status cad_lane_dequantise(cad_lane *l, const cad_dequantise_args *x)
+{
+    cadp_call c = {.op = "dequantise"};
+
+    CAD_TRY(cadp_describe_dequantise(&c, x));
+    CAD_TRY(cadp_admit(l->device, &c));
+    l->device->launches++;
+    return l->does->dequantise(l->own, x);
 }

@@ -129,7 +129,8 @@ cad_status cadp_block_forward(cad_model *m, int block, cad_unit_view w)
 
     CAD_TRY(attention_forward(m, block, w, s, cadp_hidden(m, block)));
     CAD_TRY(mlp_up(m, block, w, s));
-    return mlp_down(m, block, w, s, cadp_hidden(m, block + 1));
+    CAD_TRY(mlp_down(m, block, w, s, cadp_hidden(m, block + 1)));
+    return cadp_ahead_rest(m);
 }
 
 /* ---- back ---- */
@@ -187,5 +188,6 @@ cad_status cadp_block_backward(cad_model *m, int block, cad_unit_view w, void *g
         if (cad_some(s->u[CADP_DOWN]) || m->arch->norm_place != CAD_NORM_BEFORE) CAD_TRY(mlp_down(m, block, w, s, cadp_hidden(m, block + 1)));
     }
     CAD_TRY(mlp_backward(m, block, w, grads, s));
-    return attention_backward(m, block, w, grads, s);
+    CAD_TRY(attention_backward(m, block, w, grads, s));
+    return cadp_ahead_rest(m);
 }

@@ -105,10 +105,11 @@ void cadp_put_weight(const cad_model *m, cad_unit_view w, int row, cad_matmul_ar
 }
 
 /* The tensors of a member, or of all members when they are one product. */
-static void put_weight(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i, cad_matmul_args *x)
+static cad_status put_weight(cad_model *m, const cadp_linear *l, cad_unit_view w, int i, bool back, cad_matmul_args *x)
 {
-    cadp_put_weight(m, w, l->part[i].weight, x);
+    CAD_TRY(cadp_put_part(m, l, w, i, back, x));
     if (l->fused || l->joined) x->b.rows = l->out;
+    return CAD_OK;
 }
 
 static cad_tensor bias_of(const cad_model *m, const cadp_linear *l, cad_unit_view w, int i)
@@ -139,7 +140,7 @@ static cad_status member_forward(cad_model *m, const cadp_linear *l, cad_unit_vi
     const cadp_part *p = &l->part[i];
     cad_matmul_args args = {.c = l->fused ? y : cad_columns(y, p->from, p->out), .a = x, .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, i)};
 
-    put_weight(m, l, w, i, &args);
+    CAD_TRY(put_weight(m, l, w, i, false, &args));
     args.outliers = cadp_outliers(m, &args);
     if (p->a >= 0) {
         cad_tensor seen, low = u_of(l, u, i);
@@ -159,7 +160,7 @@ static cad_status joined_forward(cad_model *m, const cadp_linear *l, cad_unit_vi
 {
     cad_matmul_args all = {.c = y, .a = x, .tb = true, .alpha = 1, .beta = beta, .bias = bias_of(m, l, w, 0)};
 
-    put_weight(m, l, w, 0, &all);
+    CAD_TRY(put_weight(m, l, w, 0, false, &all));
     CAD_TRY(cad_matmul(m->device, &all));
     for (int i = 0; i < l->parts; i++) {
         const cadp_part *p = &l->part[i];
@@ -241,7 +242,7 @@ static cad_status member_input(cad_model *m, const cadp_linear *l, cad_unit_view
         CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = v, .a = dz, .b = cadp_weight(m, w, p->b), .alpha = 1}));
     }
     if (!cad_some(dx)) return CAD_OK;
-    put_weight(m, l, w, i, &args);
+    CAD_TRY(put_weight(m, l, w, i, true, &args));
     if (direct) {
         args.a = dz;
         args.a2 = v;
@@ -256,7 +257,7 @@ static cad_status joined_input(cad_model *m, const cadp_linear *l, cad_unit_view
 {
     cad_matmul_args all = {.c = dx, .a = dy, .alpha = 1};
 
-    put_weight(m, l, w, 0, &all);
+    CAD_TRY(put_weight(m, l, w, 0, true, &all));
     if (cad_some(dx)) CAD_TRY(cad_matmul(m->device, &all));
     for (int i = 0; i < l->parts; i++) {
         const cadp_part *p = &l->part[i];

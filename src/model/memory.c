@@ -174,6 +174,7 @@ static cad_status take_work(cad_model *m, cad_arena *a)
     if (train && ranks) CAD_TRY(cad_arena_tensor(a, WORK, "adapter gradient", m->act, t, ranks, &m->v));
     if (train && ranks && m->method.dropout > 0) CAD_TRY(cad_arena_tensor(a, WORK, "dropped input", m->act, t, wide, &m->drop));
     CAD_TRY(take_dora(m, a));
+    CAD_TRY(cadp_take_ahead(m, a));
     return take_experts(m, a);
 }
 

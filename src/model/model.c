@@ -137,6 +137,7 @@ void cad_model_close(cad_model **m)
     cad_free(&(*m)->pick_weights);
     cad_free(&(*m)->columns_host);
     cad_ramp_close(&(*m)->ramp);
+    cad_lane_close(&(*m)->ahead.lane);
     cad_free(&(*m)->keys);
     cad_free(&(*m)->values);
     cad_free(&(*m)->seats_host);
@@ -248,6 +249,7 @@ static cad_status keep_table(cad_model *m, cad_unit_view w)
 cad_status cad_model_forward(cad_model *m, int unit, cad_unit_view w)
 {
     if (unit == 0) {
+        cadp_ahead_forget(m);
         CAD_TRY(keep_table(m, w));
         return cadp_embed_forward(m, w);
     }

@@ -21,6 +21,10 @@ typedef struct cadp_visits { cad_tensor token, slot, starts, score, gu; } cadp_v
  * where they are normed. */
 typedef struct cadp_slot { cadp_edge attn, mlp; cad_tensor qkv, qk, rstd_qk, lse, o, mid, gu, u[CADP_LINEARS]; cadp_visits visits; } cadp_slot;
 
+/* Of matrices held as codes, turned back before their product (ahead.c): two rooms, the parameters they hold (-1: none), whether the lane is still at it, and the
+ * room that the last product read. Room NULL: products take codes; lane NULL: one queue. */
+typedef struct cadp_ahead { cad_lane *lane; char *room[2]; int holds[2], last; bool pending[2]; } cadp_ahead;
+
 enum { CADP_ROPE_FULL, CADP_ROPE_LOCAL, CADP_TEMPERATURE, CADP_TABLES };
 
 struct cad_model {
@@ -33,6 +37,8 @@ struct cad_model {
     cad_dtype act, real;
     cadp_linear *linear; /* [layers * CADP_LINEARS], then the pooler */
     double embed_scale;  /* in the compute dtype */
+
+    cadp_ahead ahead;
 
     cad_tensor *h;       /* [layers + 1] inputs of the blocks and the last output; two in evaluation */
     int hs;
@@ -125,6 +131,12 @@ CAD_CHECKED cad_status cadp_dora_magnitude(cad_model *m, const cadp_part *p, cad
 
 /* memory.c: everything is taken before the first step. */
 CAD_CHECKED cad_status cadp_take_memory(cad_model *m, cad_arena *a);
+
+/* ahead.c: the weight of member i as its product takes it, back: of the gradient of its input. */
+CAD_CHECKED cad_status cadp_put_part(cad_model *m, const cadp_linear *l, cad_unit_view w, int i, bool back, cad_matmul_args *x);
+CAD_CHECKED cad_status cadp_take_ahead(cad_model *m, cad_arena *a);
+CAD_CHECKED cad_status cadp_ahead_rest(cad_model *m); /* before a unit's codes may leave: nothing reads them any more */
+void cadp_ahead_forget(cad_model *m);                 /* other weights may lie there now */
 
 /* embeddings.c */
 CAD_CHECKED cad_status cadp_embed_forward(cad_model *m, cad_unit_view w);

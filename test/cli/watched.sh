@@ -36,6 +36,7 @@ steps() {
 if [ -d "$models/llama/model" ]; then
     steps llama 1.5e-5 6.1e-5 llama_whole
     steps qwen2 1.5e-5 6.1e-5 qwen2_with_adapters --lora-enable true --lora-r 4 --lora-dropout 0.1
+    steps qwen2 1.5e-5 6.1e-5 qwen2_over_codes_turned_back_ahead --lora-enable true --lora-r 4 --load-in-4bit true --gradient-checkpointing true
     steps gemma2 7.8e-3 3.1e-2 gemma2_in_bf16 --bf16 true
     steps llama4 1.5e-5 6.1e-5 llama4_with_experts
 else

@@ -166,6 +166,7 @@ CADP_OPS(CADP_GRID_OP)
 #undef CADP_GRID_OP
 /* matmul with outliers: its first product (cuda_int8.cu) */
 int64_t GRID(int8_work)(const cad_matmul_args *x);
+CAD_CHECKED cad_status GRID(dequantise_in)(cadp_stream *s, const cad_dequantise_args *x);
 CAD_CHECKED cad_status GRID(int8_product)(cad_device *d, const cad_matmul_args *x, void *work);
 }
 #endif

@@ -48,6 +48,7 @@ static cad_status follow(cad_device *d, void *own)
 static cad_status set_mark(void *own, int mark) { return GRID(event_record)(((lane *)own)->mark[mark], ((lane *)own)->stream); }
 static cad_status before(cad_device *d, void *own, int mark) { return GRID(stream_after)(stream_of(d), ((lane *)own)->mark[mark]); }
 static cad_status give_call(void *own, void (*call)(void *with), void *with) { return GRID(stream_later)(((lane *)own)->stream, call, with); }
+static cad_status dequantise(void *own, const cad_dequantise_args *x) { return GRID(dequantise_in)(((lane *)own)->stream, x); }
 static cad_status wait(void *own) { return GRID(stream_wait)(((lane *)own)->stream); }
 
-extern "C" const cadp_lane_if GRID(lanes) = {open_lane, close_lane, native, follow, set_mark, before, give_call, wait};
+extern "C" const cadp_lane_if GRID(lanes) = {open_lane, close_lane, native, follow, set_mark, before, give_call, wait, dequantise};

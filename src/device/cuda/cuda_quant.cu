@@ -76,10 +76,15 @@ template <class Y> KERNEL(EIGHTS, 4) turn_back(cad_tensor y, coded q, bool wide)
     }
 }
 
+cad_status GRID(dequantise_in)(cadp_stream *s, const cad_dequantise_args *x)
+{
+    WITH_TYPE(x->y.dtype, Y, return launch(s, "dequantise", turn_back<Y>, eighths(x->y.rows, x->y.cols), EIGHTS, 16 * (int64_t)sizeof(float), x->y, coded_of(&x->q), lies_wide(x->y)));
+}
+
 extern "C" cad_status GRID(dequantise)(cad_device *d, const cad_dequantise_args *x, void *work)
 {
     (void)work;
-    WITH_TYPE(x->y.dtype, Y, return launch(stream_of(d), "dequantise", turn_back<Y>, eighths(x->y.rows, x->y.cols), EIGHTS, 16 * (int64_t)sizeof(float), x->y, coded_of(&x->q), lies_wide(x->y)));
+    return GRID(dequantise_in)(stream_of(d), x);
 }
 
 /* ---- to 4 bits: a thread takes a block of 64 ---- */

@@ -29,7 +29,7 @@ int64_t GRID(fixed_add_work)(const cad_device *d, const cad_fixed_args *x);
 #define CADP_GRID_ROW(op, args) .op = GRID(op),
 #define CADP_GRID_TABLE(called)                                                                                                          \
     {                                                                                                                                    \
-        .name = called, .apart = true, .open = GRID(open), .close = GRID(close), .alloc = GRID(alloc), .release = GRID(release), .move = GRID(move),    \
+        .name = called, .apart = true, .back = true, .open = GRID(open), .close = GRID(close), .alloc = GRID(alloc), .release = GRID(release), .move = GRID(move),    \
         .sync = GRID(sync), .lanes = &GRID(lanes), .ramps = &GRID(ramps), .memory = GRID(memory), CADP_OPS(CADP_GRID_ROW).matmul_work = GRID(matmul_work), .attention_bwd_work = GRID(attention_bwd_work),     \
         .rmsnorm_bwd_work = GRID(rmsnorm_bwd_work), .sum_rows_work = GRID(sum_rows_work), .fixed_add_work = GRID(fixed_add_work),        \
         .layernorm_bwd_work = GRID(layernorm_bwd_work), .dot_cols_work = GRID(dot_cols_work), .route_fwd_work = GRID(route_fwd_work),    \
