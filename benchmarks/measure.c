@@ -143,7 +143,7 @@ static double median_rate(const run *r)
 
 static cad_status print(const run *r, const cad_tree *facts, char **words)
 {
-    double tokens = 0, seconds = r->at[r->steps - 1] - r->at[0], flop = fact(facts, "flop_per_token_", words[1]), rate, cpu_rate, peak, peak_cpu = 0;
+    double tokens = 0, seconds = r->at[r->steps - 1] - r->at[0], flop = fact(facts, "flop_per_token_", strcmp(words[1], "qlora") ? words[1] : "lora"), rate, cpu_rate, peak, peak_cpu = 0;
     char *comma;
     cad_json j = {0};
     cad_status status = CAD_OK;

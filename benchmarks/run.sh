@@ -122,7 +122,7 @@ fi
 versions() {
     printf '{"cadtrain": %s, "onednn": %s, "compiler": %s' "$(quoted "$("$PROGRAM" version 2>/dev/null | head -1)")" \
         "$(quoted "$(dpkg-query -W -f '${Version}' libdnnl-dev 2>/dev/null)")" "$(quoted "$(gcc --version | head -1)")"
-    [ -z "$peer" ] || "$PYTHON" -c 'import torch, transformers, peft, sys; print(f", \"python\": \"{sys.version.split()[0]}\", \"torch\": \"{torch.__version__}\", \"transformers\": \"{transformers.__version__}\", \"peft\": \"{peft.__version__}\"", end="")'
+    [ -z "$peer" ] || "$PYTHON" -c 'import torch, transformers, peft, bitsandbytes, sys; print(f", \"python\": \"{sys.version.split()[0]}\", \"torch\": \"{torch.__version__}\", \"transformers\": \"{transformers.__version__}\", \"peft\": \"{peft.__version__}\", \"bitsandbytes\": \"{bitsandbytes.__version__}\"", end="")'
     [ -z "$peer" ] || printf ', "jemalloc": %s' "$([ -n "$jemalloc" ] && echo true || echo false)"
     printf '}'
 }
