@@ -49,5 +49,6 @@ static cad_status set_mark(void *own, int mark) { return GRID(event_record)(((la
 static cad_status before(cad_device *d, void *own, int mark) { return GRID(stream_after)(stream_of(d), ((lane *)own)->mark[mark]); }
 static cad_status give_call(void *own, void (*call)(void *with), void *with) { return GRID(stream_later)(((lane *)own)->stream, call, with); }
 static cad_status wait(void *own) { return GRID(stream_wait)(((lane *)own)->stream); }
+static cad_status copy(void *own, void *to, const void *from, int64_t bytes) { return GRID(stream_copy)(((lane *)own)->stream, to, from, bytes); }
 
-extern "C" const cadp_lane_if GRID(lanes) = {open_lane, close_lane, native, follow, set_mark, before, give_call, wait};
+extern "C" const cadp_lane_if GRID(lanes) = {open_lane, close_lane, native, follow, set_mark, before, give_call, wait, copy, GRID(rt_lock), GRID(rt_unlock)};
