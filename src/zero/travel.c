@@ -1,17 +1,28 @@
 /* Units come and go (stage 3), gradients leave for their owners (stage 2, 3). */
 #include "zero_priv.h"
 
-/* This rank's part into its place (up from the host, where it lies there), then everybody's parts over the wire. */
-static cad_status gather(cad_zero *z, char *buffer, const char *part, bool goes_up, const int64_t *cut, cad_num type, int64_t each, cad_request *r)
+/* This rank's part into its place; up from the host, where it lies there. */
+static cad_status place(cad_zero *z, char *buffer, const char *part, const int64_t *cut, int64_t each)
 {
-    int64_t at = cut[z->rank], n = cut[z->rank + 1] - at;
+    int64_t at = cut[z->rank] * each, n = cut[z->rank + 1] * each - at;
 
-    if (!cut[z->size]) return CAD_OK;
-    if (n) CAD_TRY((goes_up ? cad_device_upload : cad_device_copy)(z->device, buffer + at * each, part, n * each));
-    if (z->size == 1) return CAD_OK;
-    return cad_link_gather(z->link, buffer, cut, type, r);
+    if (!n) return CAD_OK;
+    if (z->up.lane) return cad_lane_copy(z->up.lane, buffer + at, part, n);
+    return (z->o.host_params ? cad_device_upload : cad_device_copy)(z->device, buffer + at, part, n);
 }
 
+static cad_status place_unit(cad_zero *z, int unit)
+{
+    cadp_visit *v = &z->visit[unit % 2];
+    cadp_unit *u = &z->unit[unit];
+
+    if (z->up.lane) CAD_TRY(cad_lane_follow(z->up.lane)); /* the room was that of an earlier unit */
+    CAD_TRY(place(z, v->memory, u->train, u->cut, z->each));
+    CAD_TRY(place(z, v->memory + cadp_visit_frozen(z, u), u->frozen, u->fcut, 1));
+    return z->up.lane ? cad_lane_mark(z->up.lane, unit % 2) : CAD_OK;
+}
+
+/* Then everybody's parts over the wire. */
 cad_status cad_zero_fetch(cad_zero *z, int unit)
 {
     cadp_visit *v = &z->visit[unit % 2];
@@ -22,8 +33,11 @@ cad_status cad_zero_fetch(cad_zero *z, int unit)
     if (v->unit == unit) return CAD_OK;
     v->unit = unit;
     v->waiting = true;
-    CAD_TRY(gather(z, v->memory, u->train, z->o.host_params, u->cut, cadp_compute_num(z), z->each, &v->train));
-    return gather(z, v->memory + cadp_visit_frozen(z, u), u->frozen, z->o.host_params, u->fcut, CAD_NUM_U8, 1, &v->frozen);
+    CAD_TRY(place_unit(z, unit));
+    if (z->size == 1) return CAD_OK;
+    if (z->up.lane) CAD_TRY(cad_lane_before(z->up.lane, unit % 2));
+    if (u->n) CAD_TRY(cad_link_gather(z->link, v->memory, u->cut, cadp_compute_num(z), &v->train));
+    return u->f ? cad_link_gather(z->link, v->memory + cadp_visit_frozen(z, u), u->fcut, CAD_NUM_U8, &v->frozen) : CAD_OK;
 }
 
 cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
@@ -37,6 +51,7 @@ cad_status cad_zero_use(cad_zero *z, int unit, cad_unit_view *out)
     if (v->waiting) {
         if (z->size > 1) CAD_TRY(cad_link_wait(z->link, &v->train));
         if (z->size > 1) CAD_TRY(cad_link_wait(z->link, &v->frozen));
+        else if (z->up.lane) CAD_TRY(cad_lane_before(z->up.lane, unit % 2));
         v->waiting = false;
     }
     *out = (cad_unit_view){v->memory, v->memory + cadp_visit_frozen(z, u)};

@@ -30,15 +30,48 @@ static cad_status take_zeroed(cad_zero *z, cad_arena *a, cad_category c, const c
     return p ? cad_device_zero(a->device, p, bytes) : CAD_OK;
 }
 
+/* host_params: one piece of memory, so that it is pinned once. */
+static cad_status open_room(cad_zero *z)
+{
+    if (!z->o.host_params) return CAD_OK;
+    for (int i = 0; i < z->units; i++) z->up.bytes += cad_round_up(z->unit[i].own_n * z->each, 64) + cad_round_up(z->unit[i].fcut[z->rank + 1] - z->unit[i].fcut[z->rank], 64);
+    CAD_TRY(cad_arena_take(&z->host_arena, CAD_MEM_PARAMETERS, "parameters", z->up.bytes, &z->up.memory));
+    if (!cad_device_has_lanes(z->device)) return CAD_OK;
+    CAD_TRY(cad_lane_open(&z->up.lane, z->device));
+    z->up.pinned = z->up.bytes && cad_lane_pin(z->up.lane, z->up.memory, z->up.bytes);
+    return CAD_OK;
+}
+
+static char *from_room(cad_zero *z, int64_t bytes)
+{
+    char *at = z->up.memory + z->up.used;
+
+    z->up.used += cad_round_up(bytes, 64);
+    return bytes ? at : NULL;
+}
+
+static void close_room(cad_zero *z)
+{
+    if (!z->up.lane) return;
+    if (cad_lane_wait(z->up.lane)) cad_clear();
+    if (z->up.pinned) cad_lane_unpin(z->up.lane, z->up.memory);
+    cad_lane_close(&z->up.lane);
+}
+
 static cad_status hold_unit(cad_zero *z, cad_arena *a, cadp_unit *u)
 {
     bool adapters = z->params->trainable < z->params->all;
     int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_frozen_high(z, u) - cadp_frozen_low(z, u), bytes, scales;
-    cad_arena *moments = z->o.paged || z->o.host_states ? &z->host_arena : a, *masters = z->o.host_states ? &z->host_arena : a, *params = z->o.host_params ? &z->host_arena : a, *sums = z->o.host_states ? &z->host_arena : a;
+    cad_arena *moments = z->o.paged || z->o.host_states ? &z->host_arena : a, *masters = z->o.host_states ? &z->host_arena : a, *sums = z->o.host_states ? &z->host_arena : a;
 
-    CAD_TRY(cad_arena_take(params, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
-    CAD_TRY(cad_arena_take(params, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
-    cad_arena_share(params, CAD_MEM_QUANTISATION, cadp_scale_bytes(z, (int)(u - z->unit)));
+    if (z->o.host_params) {
+        u->train = from_room(z, train * z->each);
+        u->frozen = from_room(z, frozen);
+    } else {
+        CAD_TRY(cad_arena_take(a, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
+        CAD_TRY(cad_arena_take(a, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
+        cad_arena_share(a, CAD_MEM_QUANTISATION, cadp_scale_bytes(z, (int)(u - z->unit)));
+    }
     if (!z->o.train || !u->own_n) return CAD_OK;
     if (!cadp_masters_apart(z)) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
     else CAD_TRY(cad_arena_take(masters, CAD_MEM_OPTIMIZER, "master parameters", u->own_n * 4, &u->master));
@@ -129,6 +162,7 @@ static cad_status build(cad_zero *z, cad_arena *a)
     if (z->o.coded) CAD_TRY(cad_alloc(&z->codes, piece, 1, "a piece of a tensor"));
     if (z->o.coded) CAD_TRY(cad_alloc(&z->scales, piece / CAD_SCALE_BLOCK + 2, sizeof *z->scales, "a piece of a tensor"));
     CAD_TRY(cut_units(z));
+    CAD_TRY(open_room(z));
     for (int i = 0; i < z->units; i++) CAD_TRY(hold_unit(z, a, &z->unit[i]));
     CAD_TRY(cadp_take_coder(z, a));
     for (int i = 0; i < 2; i++) {
@@ -211,6 +245,7 @@ void cad_zero_close(cad_zero **z)
     }
     cad_link_close(&(*z)->link);
     cadp_beside_close(*z);
+    close_room(*z);
     pthread_mutex_destroy(&(*z)->lock);
     if ((*z)->host) cad_arena_close(&(*z)->host_arena);
     if (cad_device_close(&(*z)->host)) cad_clear();

@@ -17,7 +17,7 @@ typedef struct cadp_unit {
     float *scale_m, *scale_v;
     void *sum;             /* [own_n] I64 or F32: the gradient of the step so far */
     bool fresh;            /* nothing in sum yet */
-    bool normed, moved;    /* beside.c: of this step */
+    bool normed, moved;    /* offload.c: of this step */
 } cadp_unit;
 
 enum { CADP_FROZEN_CHUNK = 1024, CADP_PAGE = 1 << 20, /* elements of a page */ CADP_HOST_WORK = 4096, CADP_JOBS = 32 };
@@ -42,6 +42,7 @@ struct cad_zero {
     float *page_scale_m, *page_scale_v;
     cadp_beside beside[2];
     bool pinned;
+    struct { cad_lane *lane; char *memory; int64_t bytes, used; bool pinned; } up; /* host_params: where they lie, and the lane on which a unit goes up */
     bool last, early;      /* the step's last micro-step; units may move in it */
     cad_zero_step_args args; /* of the step that is being made */
     double clip;
@@ -101,7 +102,7 @@ static inline int64_t cadp_visit_frozen(const cad_zero *z, const cadp_unit *u) {
 static inline int64_t cadp_frozen_low(const cad_zero *z, const cadp_unit *u) { return cadp_whole(z) ? 0 : u->fcut[z->rank]; }
 static inline int64_t cadp_frozen_high(const cad_zero *z, const cadp_unit *u) { return cadp_whole(z) ? u->f : u->fcut[z->rank + 1]; }
 
-/* ---- beside.c (host_states) ---- */
+/* ---- offload.c (host_states) ---- */
 CAD_CHECKED cad_status cadp_beside_open(cad_zero *z);
 void cadp_beside_close(cad_zero *z);
 /* A unit's gradient of a micro-step, or its sum over ranks (device memory); NULL: there is none. */

@@ -789,12 +789,11 @@ int main(void)
     codes_travel_as_codes(experts);
     if (!SLOW && size < 4) {
         what_lies_on_the_host_has_the_same_bits(lora, "staged");
-        what_lies_on_the_host_has_the_same_bits(nested, "staged");
-        what_lies_on_the_host_has_the_same_bits(full, "nccl");
-        half.free = one.free = true;
-        what_lies_on_the_host_has_the_same_bits(half, "staged");
-        if (size == 1) what_lies_on_the_host_has_the_same_bits(one, "host"); /* units move while gradients are computed */
-        half.free = one.free = false;
+        if (size < 3) what_lies_on_the_host_has_the_same_bits(nested, "staged");
+        one.free = true; /* units move while gradients are computed */
+        if (size == 1) what_lies_on_the_host_has_the_same_bits(one, NULL);
+        one.compute = CAD_BF16;
+        if (size == 2) what_lies_on_the_host_has_the_same_bits(one, "nccl");
     }
     if (size < 4 && (!SLOW || size == 2)) every_family_is_held_as_planned();
     later_stages_hold_less(codes);
