@@ -1,8 +1,9 @@
+#include "fit_priv.h"
 #include "merge_priv.h"
 
 #include <math.h>
 
-enum { BLOCK_ELEMS = 1 << 22 };
+enum { BLOCK_ELEMS = 1 << 20 }; /* a slice of a matrix; whole blocks of codes */
 
 typedef struct merge {
     char *base_dir;
@@ -315,6 +316,16 @@ static cad_status declare_all(merge *m, const char *to)
     return status;
 }
 
+static void give_back(merge *m)
+{
+    cad_free(&m->w);
+    cad_free(&m->spans);
+    cad_free(&m->scales);
+    cad_free(&m->a);
+    cad_free(&m->b);
+    cad_free(&m->stored);
+}
+
 static cad_status write_tensors(merge *m, const char *to)
 {
     cad_progress bar = {0};
@@ -328,6 +339,7 @@ static cad_status write_tensors(merge *m, const char *to)
         cad_progress_at(&bar, i + 1);
     }
     cad_progress_end(&bar);
+    give_back(m);
     return status ? status : cad_st_finish(m->writer);
 }
 
@@ -359,13 +371,24 @@ static cad_status write_rest(const merge *m, const char *to)
     return cadp_copy_tokenizer(own ? m->adapter_dir : m->base_dir, to);
 }
 
+/* The merged model is in memory while it is probed. */
+static bool fits(const merge *m)
+{
+    int64_t need = m->params->all * (int64_t)cad_dtype_bytes(m->computed), left = cadp_memory_left("/proc/meminfo", "/sys/fs/cgroup", "/proc/self/cgroup");
+
+    if (need < left) return true;
+    cad_info("Merged into the %s weights: how far logits differ is not computed; the model takes %.1f GiB, %.1f GiB of memory are free", m->how == CAD_MERGE_ORIGINAL ? "original" : "dequantised",
+             (double)need / 0x1p30, (double)left / 0x1p30);
+    return false;
+}
+
 /* The adapter on codes beside the merged model. */
 static cad_status tell_difference(const merge *m, const cad_options *o, const char *to)
 {
     cad_method beside = m->method, whole;
     double off, largest;
 
-    if (m->method.code == CAD_PLAIN) return CAD_OK;
+    if (m->method.code == CAD_PLAIN || !fits(m)) return CAD_OK;
     beside.compute = m->computed;
     whole = beside;
     whole.lora = false;
@@ -401,11 +424,6 @@ cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char 
     cad_params_close(&m.params);
     cad_adapter_config_close(&m.config);
     cad_free(&m.base_dir);
-    cad_free(&m.w);
-    cad_free(&m.spans);
-    cad_free(&m.scales);
-    cad_free(&m.a);
-    cad_free(&m.b);
-    cad_free(&m.stored);
+    give_back(&m);
     return status;
 }
