@@ -307,7 +307,7 @@ static cad_status open_all(cad_run *r)
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
     CAD_TRY(cad_comm_agree(r->comm, check_vocabulary(r)));
     CAD_TRY(cadp_open_device(r));
-    if (r->what.purpose == CAD_RUN_TRAIN) CAD_TRY(cad_comm_agree(r->comm, cadp_settle_memory(r)));
+    CAD_TRY(cad_comm_agree(r->comm, r->what.purpose == CAD_RUN_TRAIN ? cadp_settle_memory(r) : cadp_settle_use(r)));
     CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
     CAD_TRY(cadp_try_largest(r));
     if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;
