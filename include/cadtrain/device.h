@@ -109,8 +109,8 @@ CAD_CHECKED cad_status cad_ramp_turn(cad_ramp *r); /* the other half, once what 
 CAD_CHECKED cad_status cad_ramp_up(cad_ramp *r, void *to, const void *from_host, int64_t bytes);
 
 /* ---- lanes: a second queue of the device, for what runs beside the operations (lane.c) ----
- * On "cuda" a stream with events; "emulated" has a stand-in, whose calls run when somebody waits for them; other devices have none. Host
- * memory is not touched and the host does not wait, except in cad_lane_wait. */
+ * On "cuda" a stream with events; "emulated" has a stand-in, which once it was given a call does things when somebody waits for them; other devices
+ * have none. The host does not wait, except in cad_lane_wait. */
 typedef struct cad_lane cad_lane;
 enum { CAD_LANE_MARKS = 16 };
 bool cad_device_has_lanes(const cad_device *d);
@@ -123,6 +123,10 @@ CAD_CHECKED cad_status cad_lane_before(cad_lane *l, int mark); /* what the devic
 /* `call` runs on the host in the lane's turn: on "emulated" on the thread that waits for it, on "cuda" on a thread of the driver. */
 CAD_CHECKED cad_status cad_lane_later(cad_lane *l, void (*call)(void *with), void *with);
 CAD_CHECKED cad_status cad_lane_wait(cad_lane *l); /* the host waits for all that the lane was given */
+/* In the lane's turn; either side may be memory of the host that was pinned, and is not the caller's until the lane is past it. */
+CAD_CHECKED cad_status cad_lane_copy(cad_lane *l, void *to, const void *from, int64_t bytes);
+bool cad_lane_pin(cad_lane *l, void *host, int64_t bytes); /* page-locks it, for all lanes; false: it cannot be, and copies are right but waited for */
+void cad_lane_unpin(cad_lane *l, void *host);              /* what was pinned, before it is given back */
 
 /* ---- operations ----
  * Dtypes: "real" is F32, BF16 or F64. Where F64 occurs in a call everything real is F64 (the double-precision build of the whole model on

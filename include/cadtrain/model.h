@@ -217,8 +217,10 @@ CAD_CHECKED cad_status cad_source_read_codes(const cad_source *s, int row, int64
 bool cad_source_has(const cad_source *s, int row);
 /* By all threads, as cad_quantise_4bit; */
 void cad_to_codes(cad_code code, const float *x, int64_t n, uint8_t *codes, float *scales);
-/* The whole matrix of a row that is held as codes, in place: quantised and turned back, rounded to the dtype it computes in. */
-CAD_CHECKED cad_status cad_through_codes(const cad_param *p, cad_dtype compute, float *x);
+/* n elements of a row that is held as codes, in place: quantised and turned back, rounded to the dtype it computes in. Whole blocks (rows of INT8) but for
+ * the matrix's end. scales: theirs as they come back from codes of their own (nested); NULL: x is the whole matrix, or scales are not nested. */
+CAD_CHECKED cad_status cad_through_codes(const cad_param *p, cad_dtype compute, int64_t n, float *x, const float *scales);
+CAD_CHECKED cad_status cad_nest_through(float *scales, int64_t blocks); /* all scales of a matrix, in place */
 bool cad_source_head_is_new(const cad_source *s);
 
 /* ---- PEFT's adapter_config.json (adapter.c) ---- */

@@ -51,7 +51,7 @@ CAD_CHECKED cad_status cad_run_explain(cad_run *r, const char *output, int64_t r
 /* {"tokens", "sum_nll", "mean_nll"} a line on stdout for each {"text"} of `input`: tokens that are predicted, the first one is not. */
 CAD_CHECKED cad_status cad_run_score(cad_run *r);
 /* Answers to the prompts on stdout: as they come where it is one and no JSON; else one JSON object or text a prompt, in their order. */
-typedef struct cad_generated { int64_t prompts, tokens; double seconds, weight_bytes; } cad_generated; /* tokens made; of the whole; bytes of weights read for each step of one token */
+typedef struct cad_generated { int64_t prompts, tokens, peak_bytes, planned_bytes; double seconds, weight_bytes; } cad_generated; /* tokens made; of the device; of the whole; bytes of weights read for each step of one token */
 CAD_CHECKED cad_status cad_run_generate(cad_run *r, cad_generated *out);
 /* contract 2, `check`: what a run would read and do; prints lines or (json) one object. Changes nothing. */
 CAD_CHECKED cad_status cad_run_check(cad_run *r, const char *config_json, const char *sources_json, const char *config_text, bool json);

@@ -21,8 +21,8 @@ typedef struct cad_zero_options {
     bool coded;             /* moments of 8 bits: a byte each and a scale for every 256 */
     /* Where the device's memory is not the host's (else nothing moves): */
     bool paged;             /* moments lie in host memory and visit the device in pages: the same bits */
-    bool host_states;       /* masters and moments lie in host memory, and the host makes the step with gradients brought there */
-    bool host_frozen;       /* stage 3: this rank's frozen parts lie in host memory; a unit goes up when it visits */
+    bool host_states;       /* gradient sums, masters and moments lie in host memory: gradients go there unit by unit, and the host makes the step */
+    bool host_params;       /* stage 3: this rank's parts of parameters lie in host memory; a unit goes up when it visits */
 } cad_zero_options;
 typedef struct cad_zero cad_zero;
 /* Takes its memory from `arena`. Borrows params, comm and the arena's device until close. */
@@ -30,7 +30,7 @@ CAD_CHECKED cad_status cad_zero_open(cad_zero **out, const cad_params *params, c
 void cad_zero_close(cad_zero **z);
 const char *cad_zero_link(const cad_zero *z);    /* the kind of its link */
 const char *cad_zero_library(const cad_zero *z); /* cad_link_library */
-int64_t cad_zero_host_bytes(const cad_zero *z);  /* what paged, host_states, host_frozen hold there */
+int64_t cad_zero_host_bytes(const cad_zero *z);  /* what paged, host_states, host_params hold there */
 
 /* ---- one micro-step ---- */
 /* Collective at stage 3. Begins to bring a unit here; returns at once. At most two units are here at a time. */
@@ -44,9 +44,13 @@ CAD_CHECKED cad_status cad_zero_grads(cad_zero *z, int unit, void **out, bool *a
 CAD_CHECKED cad_status cad_zero_grads_done(cad_zero *z, int unit, bool empty);
 /* Before the first micro-step of a step (and before it is done again); micro-steps since the last step count for nothing. Collective at stage 2, 3. */
 CAD_CHECKED cad_status cad_zero_begin(cad_zero *z);
+typedef struct cad_zero_step_args { double lr, beta1, beta2, eps, weight_decay, max_grad_norm; int64_t step; } cad_zero_step_args;
+/* May be called before the backward pass of the step's last micro-step, with what cad_zero_step will be called with: with host_states the host then takes
+ * norms in that pass; and where neither clipping nor a fixed-point grid asks for all gradients first, it moves each unit while the device computes
+ * the next. Then a gradient that is not finite is noticed when units behind it have moved. Collective at stage 2, 3. */
+CAD_CHECKED cad_status cad_zero_last(cad_zero *z, const cad_zero_step_args *a);
 
 /* ---- the step ---- */
-typedef struct cad_zero_step_args { double lr, beta1, beta2, eps, weight_decay, max_grad_norm; int64_t step; } cad_zero_step_args;
 typedef struct cad_zero_step_result { double grad_norm; bool again; int bad_unit; } cad_zero_step_result;
 /* Collective. Sums what is left, clips by the global norm (before clipping: grad_norm), AdamW on the owned parts, brings parameters up to date.
  * again: the fixed-point grid did not fit the gradients; nothing was changed, the step must be computed once more (at most twice).

@@ -60,8 +60,8 @@ cad_status cadp_cmd_generate(cadp_call *c)
     if (!st) st = cad_run_open(&r, c->o, c->comm, &what);
     if (!st) st = cad_run_generate(r, &done);
     if (!st && !c->rank)
-        fprintf(stderr, "cadtrain: %lld token%s in %.2f s: %.1f tokens/s, %.1f GB/s of weights\n", (long long)done.tokens, done.tokens == 1 ? "" : "s", done.seconds, (double)done.tokens / done.seconds,
-                done.prompts == 1 ? (double)done.tokens * done.weight_bytes / done.seconds * 1e-9 : 0.0);
+        fprintf(stderr, "cadtrain: %lld token%s in %.2f s: %.1f tokens/s, %.1f GB/s of weights, %lld bytes of device memory (planned %lld)\n", (long long)done.tokens, done.tokens == 1 ? "" : "s", done.seconds, (double)done.tokens / done.seconds,
+                done.prompts == 1 ? (double)done.tokens * done.weight_bytes / done.seconds * 1e-9 : 0.0, (long long)done.peak_bytes, (long long)done.planned_bytes);
     cad_run_close(&r);
     return st;
 }

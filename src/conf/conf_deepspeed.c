@@ -61,8 +61,8 @@ static const key keys[] = {
     {"zero_optimization.offload_param.pin_memory", IDLE, NULL, NULL}, {"zero_optimization.offload_param.nvme_path", IDLE, NULL, NULL},
     {"zero_optimization.offload_param.buffer_count", IDLE, NULL, NULL}, {"zero_optimization.offload_param.buffer_size", IDLE, NULL, NULL},
     {"zero_optimization.offload_param.max_in_cpu", IDLE, NULL, NULL},
-    {"zero_optimization.cpu_offload", CPU_OFFLOAD, "runtime.offload_optimizer", NULL}, {"zero_optimization.cpu_offload_param", IDLE, NULL, NULL},
-    {"zero_optimization.cpu_offload_params", IDLE, NULL, NULL}, {"zero_optimization.cpu_offload_use_pin_memory", IDLE, NULL, NULL},
+    {"zero_optimization.cpu_offload", CPU_OFFLOAD, "runtime.offload_optimizer", NULL}, {"zero_optimization.cpu_offload_param", CPU_OFFLOAD, "runtime.offload_param", NULL},
+    {"zero_optimization.cpu_offload_params", CPU_OFFLOAD, "runtime.offload_param", NULL}, {"zero_optimization.cpu_offload_use_pin_memory", IDLE, NULL, NULL},
     {"zero_optimization.contiguous_gradients", IDLE, NULL, NULL}, {"zero_optimization.reduce_scatter", IDLE, NULL, NULL},
     {"zero_optimization.reduce_bucket_size", IDLE, NULL, NULL}, {"zero_optimization.allgather_partitions", IDLE, NULL, NULL},
     {"zero_optimization.allgather_bucket_size", IDLE, NULL, NULL}, {"zero_optimization.overlap_comm", IDLE, NULL, NULL},
@@ -193,17 +193,17 @@ static cad_status set_scheduler(walk *w, const cad_node *node, const char *label
     return complain(w, node, label, "WarmupLR, WarmupDecayLR or WarmupCosineLR", "other shapes are training.lr_scheduler_type");
 }
 
-static cad_status set_device(walk *w, const cad_node *node, const char *label)
+static cad_status set_device(walk *w, const cad_node *node, const key *k)
 {
     if (node->kind == CAD_STRING && !strcmp(node->text, "nvme"))
-        return complain(w, node, label, "none or cpu", "nothing is held on disks during a run");
-    return set_option(w, "runtime.offload_optimizer", node, label);
+        return complain(w, node, k->path, "none or cpu", "nothing is held on disks during a run");
+    return set_option(w, k->to, node, k->path);
 }
 
-static cad_status set_cpu_offload(walk *w, const cad_node *node, const char *label)
+static cad_status set_cpu_offload(walk *w, const cad_node *node, const key *k)
 {
-    if (node->kind != CAD_BOOL) return complain(w, node, label, "true or false", NULL);
-    return node->boolean ? set_word(w, "runtime.offload_optimizer", "cpu", node, label) : CAD_OK;
+    if (node->kind != CAD_BOOL) return complain(w, node, k->path, "true or false", NULL);
+    return node->boolean ? set_word(w, k->to, "cpu", node, k->path) : CAD_OK;
 }
 
 static cad_status check_demand(walk *w, const cad_node *node, const key *k)
@@ -233,8 +233,8 @@ static cad_status apply_key(walk *w, const cad_node *node, const key *k)
     switch (k->kind) {
     case VALUE: return set_option(w, k->to, node, k->path);
     case STAGE: return set_stage(w, node, k->path);
-    case DEVICE: return set_device(w, node, k->path);
-    case CPU_OFFLOAD: return set_cpu_offload(w, node, k->path);
+    case DEVICE: return set_device(w, node, k);
+    case CPU_OFFLOAD: return set_cpu_offload(w, node, k);
     case BETAS: return set_betas(w, node, k->path);
     case OPTIMIZER: return set_optimizer(w, node, k->path);
     case SCHEDULER: return set_scheduler(w, node, k->path);
@@ -313,8 +313,8 @@ static const char *meaning(const key *k)
     if (!strcmp(k->path, "train_batch_size")) return "checked: micro-batch x accumulation x ranks must give it";
     switch (k->kind) {
     case STAGE: return "runtime.zero_stage (1 runs as 2)";
-    case DEVICE: return "runtime.offload_optimizer (none, cpu)";
-    case CPU_OFFLOAD: return "runtime.offload_optimizer cpu when true";
+    case DEVICE: return !strcmp(k->to, "runtime.offload_param") ? "runtime.offload_param (none, cpu)" : "runtime.offload_optimizer (none, cpu)";
+    case CPU_OFFLOAD: return !strcmp(k->to, "runtime.offload_param") ? "runtime.offload_param cpu when true" : "runtime.offload_optimizer cpu when true";
     case BETAS: return "training.adam_beta1, training.adam_beta2";
     case OPTIMIZER: return "AdamW or Adam (both AdamW)";
     case SCHEDULER:

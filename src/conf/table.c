@@ -309,7 +309,7 @@ const cadp_row cadp_conf_rows[] = {
     {.in = "runtime", .key = "zero_stage", .type = CADP_INT, .at = offsetof(cad_options, runtime.zero_stage), .low = 0, .high = 3, .standard = "0",
      .help = "0: every rank holds everything; 2: gradients and moments are shared out; 3: the weights too."},
     {.in = "runtime", .key = "offload_optimizer", .type = CADP_WORD, .at = offsetof(cad_options, runtime.offload_optimizer), .words = offloads,
-     .none = CAD_OFFLOAD_NONE, .standard = "none", .marks = CADP_NULLABLE, .help = "Hold the moments and the step in host memory."},
+     .none = CAD_OFFLOAD_NONE, .standard = "none", .marks = CADP_NULLABLE, .help = "Hold gradient sums, masters and moments in host memory, where the step is made."},
     {.in = "runtime", .key = "offload_param", .type = CADP_WORD, .at = offsetof(cad_options, runtime.offload_param), .words = offloads,
      .none = CAD_OFFLOAD_NONE, .standard = "none", .marks = CADP_NULLABLE, .help = "Hold the weights in host memory (ZeRO stage 3)."},
     {.in = "runtime", .key = "device_memory", .flags = "", .type = CADP_INT, .at = offsetof(cad_options, runtime.device_memory), .low = 0, .high = 9e15, .standard = "0",

@@ -27,6 +27,9 @@ typedef struct cadp_lane_if {
     CAD_CHECKED cad_status (*later)(void *own, void (*call)(void *with), void *with);
     CAD_CHECKED cad_status (*wait)(void *own);
     CAD_CHECKED cad_status (*dequantise)(void *own, const cad_dequantise_args *x);
+    CAD_CHECKED cad_status (*copy)(void *own, void *to, const void *from, int64_t bytes);
+    CAD_CHECKED cad_status (*pin)(void *host, int64_t bytes);
+    cad_status (*unpin)(void *host);
 } cadp_lane_if;
 
 /* Page-locked memory and what is done from it without the host's waiting. */

@@ -23,12 +23,26 @@ void cad_lane_close(cad_lane **l)
     cad_free(l);
 }
 
+bool cad_lane_pin(cad_lane *l, void *host, int64_t bytes)
+{
+    cad_status status = l->does->pin(host, bytes);
+
+    if (status) cad_clear();
+    return !status;
+}
+
+void cad_lane_unpin(cad_lane *l, void *host)
+{
+    if (l->does->unpin(host)) cad_clear();
+}
+
 static void check_mark(int mark) { CAD_ASSERT(mark >= 0 && mark < CAD_LANE_MARKS); }
 
 void *cad_lane_native(const cad_lane *l) { return l->does->native(l->own); }
 cad_status cad_lane_follow(cad_lane *l) { return l->does->follow(l->device, l->own); }
 cad_status cad_lane_later(cad_lane *l, void (*call)(void *with), void *with) { return l->does->later(l->own, call, with); }
 cad_status cad_lane_wait(cad_lane *l) { return l->does->wait(l->own); }
+cad_status cad_lane_copy(cad_lane *l, void *to, const void *from, int64_t bytes) { return bytes ? l->does->copy(l->own, to, from, bytes) : CAD_OK; }
 
 cad_status cad_lane_mark(cad_lane *l, int mark)
 {

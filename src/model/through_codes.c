@@ -17,7 +17,7 @@ static void from_codes(cad_code code, const uint8_t *codes, const float *scales,
     for (int64_t i = 0; i < n; i++) x[i] = book[i % 2 ? codes[i / 2] & 15 : codes[i / 2] >> 4] * scales[i / CAD_QUANT_BLOCK];
 }
 
-static cad_status nest(float *scales, int64_t blocks)
+cad_status cad_nest_through(float *scales, int64_t blocks)
 {
     cad_coded_layout l = cad_coded_layout_of(CAD_NF4, true, 1, blocks * CAD_QUANT_BLOCK);
     float offset = cad_mean_scale(scales, blocks), *scales2;
@@ -31,7 +31,7 @@ static cad_status nest(float *scales, int64_t blocks)
     return CAD_OK;
 }
 
-static cad_status through_4bit(cad_code code, bool nested, int64_t n, float *x)
+static cad_status through_4bit(cad_code code, bool nested, int64_t n, float *x, const float *known)
 {
     int64_t blocks = cad_ceil_div(n, CAD_QUANT_BLOCK);
     uint8_t *codes = NULL;
@@ -40,8 +40,8 @@ static cad_status through_4bit(cad_code code, bool nested, int64_t n, float *x)
 
     if (!status) status = cad_alloc(&scales, (size_t)blocks, sizeof *scales, "scales");
     if (!status) cad_to_codes(code, x, n, codes, scales);
-    if (!status && nested) status = nest(scales, blocks);
-    if (!status) from_codes(code, codes, scales, n, x);
+    if (!status && nested && !known) status = cad_nest_through(scales, blocks);
+    if (!status) from_codes(code, codes, known ? known : scales, n, x);
     cad_free(&codes);
     cad_free(&scales);
     return status;
@@ -61,9 +61,9 @@ static cad_status through_int8(int64_t rows, int64_t cols, float *x)
     return CAD_OK;
 }
 
-cad_status cad_through_codes(const cad_param *p, cad_dtype compute, float *x)
+cad_status cad_through_codes(const cad_param *p, cad_dtype compute, int64_t n, float *x, const float *scales)
 {
-    CAD_TRY(p->code == CAD_INT8 ? through_int8(p->rows, p->cols, x) : through_4bit(p->code, p->nested, p->elems, x));
-    for (int64_t i = 0; i < p->elems && compute == CAD_BF16; i++) x[i] = cad_bf16_to_f32(cad_f32_to_bf16(x[i]));
+    CAD_TRY(p->code == CAD_INT8 ? through_int8(n / p->cols, p->cols, x) : through_4bit(p->code, p->nested, n, x, scales));
+    for (int64_t i = 0; i < n && compute == CAD_BF16; i++) x[i] = cad_bf16_to_f32(cad_f32_to_bf16(x[i]));
     return CAD_OK;
 }

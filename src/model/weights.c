@@ -271,7 +271,7 @@ static cad_status read_through_codes(const cad_source *s, int row, float *w)
 
     CAD_TRY(cad_source_read(s, row, 0, p->elems, narrow ? CAD_BF16 : CAD_F32, narrow ? (void *)half : (void *)w));
     for (int64_t i = 0; i < p->elems && narrow; i++) w[i] = cad_bf16_to_f32(half[i]);
-    return cad_through_codes(p, s->params->compute, w);
+    return cad_through_codes(p, s->params->compute, p->elems, w, NULL);
 }
 
 /* New magnitudes: the norms of rows of the weight, to which B = 0 adds nothing (families 11.8). */

@@ -336,6 +336,7 @@ cad_status cad_run_evaluate(cad_run *r)
     if (!status && !r->rank) {
         cad_number row[] = {{"n", (double)s.n, true}, {"accuracy", s.metrics.accuracy, false}, {"precision", s.metrics.precision, false}, {"recall", s.metrics.recall, false},
                             {"f1", s.metrics.f1, false}, {"auc", s.metrics.auc, false}, {"auprc", s.metrics.auprc, false}, {"brier", s.metrics.brier, false}};
+        cad_info("Device memory: %lld bytes at most, %lld planned", (long long)cad_device_peak(r->device), (long long)r->planned);
         cad_print_metrics_block("eval", row, sizeof row / sizeof *row);
         cad_info("metrics      %s/metrics.json", r->o->prediction_output_dir);
         cad_info("predictions  %s/predictions.jsonl", r->o->prediction_output_dir);

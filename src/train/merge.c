@@ -1,8 +1,9 @@
+#include "fit_priv.h"
 #include "merge_priv.h"
 
 #include <math.h>
 
-enum { BLOCK_ELEMS = 1 << 22 };
+enum { BLOCK_ELEMS = 1 << 20 }; /* a slice of a matrix; whole blocks of codes */
 
 typedef struct merge {
     char *base_dir;
@@ -21,7 +22,8 @@ typedef struct merge {
     double scale;        /* of the adapter at hand */
     int64_t r;
     void *stored;
-    float *whole;        /* a matrix that went through codes */
+    bool codes;          /* the matrix at hand goes through codes: */
+    float *spans, *scales; /* whole blocks round the rows; the matrix's scales, as they come back from their own codes (nested) */
 } merge;
 
 /* ---- opening ---- */
@@ -181,28 +183,54 @@ static cad_status read_all(const merge *m, int row, float **out)
     return cad_source_read(m->source, row, 0, n, CAD_F32, *out);
 }
 
-/* Elements [from, from + n) of the matrix that the adapter stands beside. */
-static cad_status read_base(const merge *m, int row, int64_t from, int64_t n)
+/* What training read before it made codes. */
+static cad_status read_computed(const merge *m, int row, int64_t from, int64_t n, float *out)
 {
-    if (!m->whole) return cad_source_read(m->source, row, from, n, CAD_F32, m->w);
-    memcpy(m->w, m->whole + from, (size_t)n * sizeof *m->w);
+    uint16_t *half = m->stored;
+
+    if (m->computed != CAD_BF16) return cad_source_read(m->source, row, from, n, CAD_F32, out);
+    CAD_TRY(cad_source_read(m->source, row, from, n, CAD_BF16, half));
+    for (int64_t i = 0; i < n; i++) out[i] = cad_bf16_to_f32(half[i]);
     return CAD_OK;
 }
 
-/* A row whose codes the base does not hold itself: made as at the start of training, and turned back. */
-static cad_status bring_through_codes(merge *m, int row)
+/* Elements [from, from + n) of the matrix that the adapter stands beside: whole rows. */
+static cad_status read_base(const merge *m, int row, int64_t from, int64_t n)
 {
     const cad_param *p = &m->params->row[row];
-    uint16_t *half;
+    int64_t unit = p->code == CAD_INT8 ? 1 : CAD_QUANT_BLOCK, low = from / unit * unit, high = cad_min(p->elems, cad_round_up(from + n, unit));
+
+    if (!m->codes) return cad_source_read(m->source, row, from, n, CAD_F32, m->w);
+    CAD_TRY(read_computed(m, row, low, high - low, m->spans));
+    CAD_TRY(cad_through_codes(p, m->computed, high - low, m->spans, m->scales ? m->scales + low / CAD_QUANT_BLOCK : NULL));
+    memcpy(m->w, m->spans + (from - low), (size_t)n * sizeof *m->w);
+    return CAD_OK;
+}
+
+/* Nested scales depend on their mean: all of them are known before the first number comes back. */
+static cad_status find_scales(merge *m, int row)
+{
+    const cad_param *p = &m->params->row[row];
+    int64_t blocks = cad_ceil_div(p->elems, CAD_QUANT_BLOCK);
+
+    CAD_TRY(cad_alloc(&m->scales, (size_t)blocks, sizeof *m->scales, "scales"));
+    for (int64_t from = 0; from < p->elems; from += BLOCK_ELEMS) {
+        int64_t n = cad_min(p->elems - from, BLOCK_ELEMS);
+        CAD_TRY(read_computed(m, row, from, n, m->spans));
+        cad_to_codes(p->code, m->spans, n, m->stored, m->scales + from / CAD_QUANT_BLOCK);
+    }
+    return cad_nest_through(m->scales, blocks);
+}
+
+/* A row whose codes the base does not hold itself: made as at the start of training, and turned back. */
+static cad_status begin_codes(merge *m, int row)
+{
+    const cad_param *p = &m->params->row[row];
     bool has;
 
     CAD_TRY(cad_source_read_codes(m->source, row, 0, 0, NULL, &has));
-    if (!p->code || has || m->how == CAD_MERGE_ORIGINAL) return CAD_OK;
-    CAD_TRY(cad_alloc(&m->whole, (size_t)p->elems, sizeof *m->whole, "a matrix"));
-    half = (uint16_t *)(void *)m->whole + p->elems;
-    CAD_TRY(cad_source_read(m->source, row, 0, p->elems, m->computed, m->computed == CAD_BF16 ? (void *)half : m->whole));
-    for (int64_t i = 0; i < p->elems && m->computed == CAD_BF16; i++) m->whole[i] = cad_bf16_to_f32(half[i]);
-    return cad_through_codes(p, m->computed, m->whole);
+    m->codes = p->code && !has && m->how != CAD_MERGE_ORIGINAL;
+    return m->codes && p->nested ? find_scales(m, row) : CAD_OK;
 }
 
 static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
@@ -239,10 +267,10 @@ static cad_status write_one(merge *m, int row)
         status = read_all(m, a, &m->a);
     }
     if (a >= 0 && p->role == CAD_ROLE_EMBED && !status) status = cad_source_read(m->source, b, 0, m->params->row[b].elems, CAD_F32, m->b);
-    if (!status) status = bring_through_codes(m, row);
+    if (!status) status = begin_codes(m, row);
     if (!status) status = write_rows(m, row, a, b, dtype_in_base(m, p));
     cad_free(&m->a);
-    cad_free(&m->whole);
+    cad_free(&m->scales);
     return status;
 }
 
@@ -263,6 +291,7 @@ static cad_status take_room(merge *m)
         if (p->piece == CAD_PIECE_B && p->role == CAD_ROLE_EMBED) factors = p->elems;
     }
     CAD_TRY(cad_alloc(&m->w, (size_t)widest, sizeof *m->w, "rows of a matrix"));
+    CAD_TRY(cad_alloc(&m->spans, m->method.code ? (size_t)widest + 2 * CAD_QUANT_BLOCK : 1, sizeof *m->spans, "blocks of a matrix"));
     CAD_TRY(cad_alloc(&m->b, (size_t)cad_max(tallest * ranks, factors), sizeof *m->b, "rows of an adapter"));
     return cad_alloc(&m->stored, (size_t)widest, 8, "rows of a matrix");
 }
@@ -287,6 +316,16 @@ static cad_status declare_all(merge *m, const char *to)
     return status;
 }
 
+static void give_back(merge *m)
+{
+    cad_free(&m->w);
+    cad_free(&m->spans);
+    cad_free(&m->scales);
+    cad_free(&m->a);
+    cad_free(&m->b);
+    cad_free(&m->stored);
+}
+
 static cad_status write_tensors(merge *m, const char *to)
 {
     cad_progress bar = {0};
@@ -300,6 +339,7 @@ static cad_status write_tensors(merge *m, const char *to)
         cad_progress_at(&bar, i + 1);
     }
     cad_progress_end(&bar);
+    give_back(m);
     return status ? status : cad_st_finish(m->writer);
 }
 
@@ -331,13 +371,24 @@ static cad_status write_rest(const merge *m, const char *to)
     return cadp_copy_tokenizer(own ? m->adapter_dir : m->base_dir, to);
 }
 
+/* The merged model is in memory while it is probed. */
+static bool fits(const merge *m)
+{
+    int64_t need = m->params->all * (int64_t)cad_dtype_bytes(m->computed), left = cadp_memory_left("/proc/meminfo", "/sys/fs/cgroup", "/proc/self/cgroup");
+
+    if (need < left) return true;
+    cad_info("Merged into the %s weights: how far logits differ is not computed; the model takes %.1f GiB, %.1f GiB of memory are free", m->how == CAD_MERGE_ORIGINAL ? "original" : "dequantised",
+             (double)need / 0x1p30, (double)left / 0x1p30);
+    return false;
+}
+
 /* The adapter on codes beside the merged model. */
 static cad_status tell_difference(const merge *m, const cad_options *o, const char *to)
 {
     cad_method beside = m->method, whole;
     double off, largest;
 
-    if (m->method.code == CAD_PLAIN) return CAD_OK;
+    if (m->method.code == CAD_PLAIN || !fits(m)) return CAD_OK;
     beside.compute = m->computed;
     whole = beside;
     whole.lora = false;
@@ -373,9 +424,6 @@ cad_status cadp_merge(const cad_options *o, const char *adapter_dir, const char 
     cad_params_close(&m.params);
     cad_adapter_config_close(&m.config);
     cad_free(&m.base_dir);
-    cad_free(&m.w);
-    cad_free(&m.a);
-    cad_free(&m.b);
-    cad_free(&m.stored);
+    give_back(&m);
     return status;
 }

@@ -65,6 +65,7 @@ static cad_status walk(cad_run *s, const cad_batch *b)
     CAD_TRY(cad_zero_begin(s->zero));
     for (int64_t i = 0; i < s->facts.micros; i++) {
         CAD_TRY(cadp_forward(s, b, true));
+        if (i == s->facts.micros - 1) CAD_TRY(cad_zero_last(s->zero, &a));
         CAD_TRY(cadp_backward(s, b));
     }
     return cad_zero_step(s->zero, &a, &done);

@@ -274,7 +274,7 @@ cad_status cad_run_generate(cad_run *r, cad_generated *out)
     double began = cad_now();
 
     CAD_TRY(cadp_generate(r, g, streams ? write_more : NULL, &s));
-    *out = (cad_generated){.prompts = r->prompts.count, .seconds = cad_now() - began, .weight_bytes = weight_bytes(r)};
+    *out = (cad_generated){.prompts = r->prompts.count, .seconds = cad_now() - began, .weight_bytes = weight_bytes(r), .peak_bytes = cad_device_peak(r->device), .planned_bytes = r->planned};
     for (int64_t i = 0; i < r->prompts.count; i++) out->tokens += r->prompts.lengths[i];
     if (r->rank) return CAD_OK;
     if (streams) {

@@ -147,7 +147,7 @@ static cad_zero_options zero_options(const cad_run *r)
 
     return (cad_zero_options){.stage = stage == 1 ? 2 : stage, .train = r->what.purpose == CAD_RUN_TRAIN, .exact = r->exact, .atoms_per_step = cad_max(1, r->facts.atoms_per_step), .compute = r->method.compute, .link = r->link,
                               .coded = r->o->training.optim == CAD_OPTIM_8BIT || r->o->training.optim == CAD_OPTIM_PAGED_8BIT, .paged = r->pages,
-                              .host_states = r->o->runtime.offload_optimizer == CAD_OFFLOAD_CPU, .host_frozen = r->o->runtime.offload_param == CAD_OFFLOAD_CPU};
+                              .host_states = r->o->runtime.offload_optimizer == CAD_OFFLOAD_CPU, .host_params = r->o->runtime.offload_param == CAD_OFFLOAD_CPU};
 }
 
 /* A unit that visits leaves: its view does not last. */
@@ -307,7 +307,7 @@ static cad_status open_all(cad_run *r)
     r->facts.micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, r->size));
     CAD_TRY(cad_comm_agree(r->comm, check_vocabulary(r)));
     CAD_TRY(cadp_open_device(r));
-    if (r->what.purpose == CAD_RUN_TRAIN) CAD_TRY(cad_comm_agree(r->comm, cadp_settle_memory(r)));
+    CAD_TRY(cad_comm_agree(r->comm, r->what.purpose == CAD_RUN_TRAIN ? cadp_settle_memory(r) : cadp_settle_use(r)));
     CAD_TRY(cad_comm_agree(r->comm, open_memory(r)));
     CAD_TRY(cadp_try_largest(r));
     if (r->what.purpose != CAD_RUN_TRAIN) return CAD_OK;

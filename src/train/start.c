@@ -66,8 +66,8 @@ static void say_storage(const cad_run *r)
     if (r->pages && !cad_device_is_host(r->device))
         cad_info("Optimizer: device memory is short, so %.1f MiB of moments lie in host memory and visit the device in pages", (double)cad_zero_host_bytes(r->zero) / 0x1p20);
     else if (cad_zero_host_bytes(r->zero))
-        cad_info("Offload: %.1f MiB lie in host memory:%s%s", (double)cad_zero_host_bytes(r->zero) / 0x1p20, r->o->runtime.offload_optimizer ? " masters and moments, the host makes the step;" : "",
-                 r->o->runtime.offload_param ? " frozen weights" : "");
+        cad_info("Offload: %.1f MiB lie in host memory:%s%s", (double)cad_zero_host_bytes(r->zero) / 0x1p20, r->o->runtime.offload_optimizer ? " gradient sums, masters and moments, the host makes the step;" : "",
+                 r->o->runtime.offload_param ? " parameters" : "");
     if (r->o->runtime.offload_param && r->o->runtime.zero_stage < 3) cad_warn("offload", "runtime.offload_param: expected zero_stage 3, found %d; weights stay on the device", (int)r->o->runtime.zero_stage);
     if (cad_device_on_host(r->device) && (paged || r->o->runtime.offload_optimizer || r->o->runtime.offload_param))
         cad_info("Paging and offload: device %s is the host itself, so nothing moves and the numbers are the same", cad_device_name(r->device));

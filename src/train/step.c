@@ -85,9 +85,18 @@ static cad_status share(cad_run *r, double *slots, int64_t atoms, cadp_step_resu
     return CAD_OK;
 }
 
+static cad_zero_step_args step_args(const cad_run *r, int64_t step)
+{
+    cad_schedule s = cadp_schedule(r);
+
+    return (cad_zero_step_args){.lr = cad_schedule_rate(&s, step), .beta1 = r->o->training.adam_beta1, .beta2 = r->o->training.adam_beta2, .eps = r->o->training.adam_epsilon,
+                                .weight_decay = r->o->training.weight_decay, .max_grad_norm = r->o->training.max_grad_norm, .step = step};
+}
+
 static cad_status micro_steps(cad_run *r, int64_t step, double *slots, int64_t atoms)
 {
     int64_t micros = cadp_feed_batch(r, 0)->head->micro_of_step;
+    cad_zero_step_args args = step_args(r, step);
     const cad_batch *bad = NULL;
 
     CAD_TRY(cad_zero_begin(r->zero));
@@ -104,6 +113,7 @@ static cad_status micro_steps(cad_run *r, int64_t step, double *slots, int64_t a
             slots[atoms] += b->head->tokens;
         }
         cad_watchdog_beat("backward", step);
+        if (i == micros - 1) CAD_TRY(cad_zero_last(r->zero, &args));
         CAD_TRY(cadp_backward(r, b));
     }
     return cad_comm_agree(r->comm, bad ? bad_loss(r, step, bad) : CAD_OK);
@@ -135,14 +145,6 @@ static bool asked_to_stop(cad_run *r)
     if (r->rank) return false;
     if (wall_is_near(r)) return true;
     return snprintf(path, sizeof path, "%s/STOP", r->o->output_dir) < (int)sizeof path && cad_is_file(path);
-}
-
-static cad_zero_step_args step_args(const cad_run *r, int64_t step)
-{
-    cad_schedule s = cadp_schedule(r);
-
-    return (cad_zero_step_args){.lr = cad_schedule_rate(&s, step), .beta1 = r->o->training.adam_beta1, .beta2 = r->o->training.adam_beta2, .eps = r->o->training.adam_epsilon,
-                                .weight_decay = r->o->training.weight_decay, .max_grad_norm = r->o->training.max_grad_norm, .step = step};
 }
 
 /* A failure that only this rank knows leaves without agreement: the caller ends all ranks. A grid that did not fit is seen by every rank alike; the micro-batches are still here. */

@@ -218,6 +218,7 @@ CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad
 /* Collective in its verdict: the plan against the memory that is there; gradient_checkpointing auto is decided here. CAD_EUSAGE, with the three nearest
  * settings that fit, when it does not. */
 CAD_CHECKED cad_status cadp_settle_memory(cad_run *r);
+CAD_CHECKED cad_status cadp_settle_use(cad_run *r); /* fit_use.c: the same of runs that do not train */
 
 /* ---- evaluate.c ---- */
 /* Logits [count * labels] of the set's rows on rank 0 (elsewhere ignored). */

@@ -52,7 +52,7 @@ static cad_status keep(const loader *l, int64_t from, int64_t n, const char *byt
     int64_t low = cadp_frozen_low(z, u), at, count;
 
     if (!cadp_common(p->at + from, n, low, cadp_frozen_high(z, u), &at, &count)) return CAD_OK;
-    return (z->o.host_frozen ? cad_device_download : cad_device_copy)(z->device, u->frozen + (at - low), bytes + (at - p->at - from), count);
+    return (z->o.host_params ? cad_device_download : cad_device_copy)(z->device, u->frozen + (at - low), bytes + (at - p->at - from), count);
 }
 
 /* A slice of a piece, where it belongs or by way of the stage. */

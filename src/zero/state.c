@@ -6,21 +6,21 @@
 /* fp32 values of the unit's flat elements [at, at + n) into one part that begins at element `low` of it; `half` has room for n. */
 static cad_status put_compute(cad_zero *z, char *part, int64_t low, int64_t at, int64_t n, const float *values, uint16_t *half)
 {
-    if (z->o.compute == CAD_F32) return cad_device_upload(z->device, part + (at - low) * 4, values, n * 4);
+    if (z->o.compute == CAD_F32) return cad_device_upload(cadp_params_at(z), part + (at - low) * 4, values, n * 4);
     for (int64_t i = 0; i < n; i++) half[i] = cad_f32_to_bf16(values[i]);
-    return cad_device_upload(z->device, part + (at - low) * 2, half, n * 2);
+    return cad_device_upload(cadp_params_at(z), part + (at - low) * 2, half, n * 2);
 }
 
 /* What one thread brings at a time stays in its cache. Where memory is the host's own, values are read where they belong; elsewhere by way of `stage`. */
 enum { SLICE = 1 << 16 };
 typedef struct filler { cad_zero *z; cad_zero_reader read; void *with; int row; float *stage; } filler;
 
-/* n elements from `from` of the row, as `as`, to `to`. */
-static cad_status fill(filler *f, int64_t from, int64_t n, cad_dtype as, void *to)
+/* n elements from `from` of the row, as `as`, to `to` in memory of `d`. */
+static cad_status fill(filler *f, const cad_device *d, int64_t from, int64_t n, cad_dtype as, void *to)
 {
     int64_t each = (int64_t)cad_dtype_bytes(as);
 
-    if (!f->stage) return f->read(f->with, f->row, from, n, as, to);
+    if (!f->stage || d == f->z->host) return f->read(f->with, f->row, from, n, as, to);
     for (int64_t done = 0; done < n; done += SLICE) {
         int64_t count = cad_min(n - done, SLICE);
         CAD_TRY(f->read(f->with, f->row, from + done, count, as, f->stage));
@@ -37,7 +37,7 @@ static cad_status load_frozen(filler *f, const cad_param *p, int64_t from, int64
     int64_t low = cadp_frozen_low(z, u), at, bytes;
 
     if (!cadp_common(p->at + from * z->each, n * z->each, low, cadp_frozen_high(z, u), &at, &bytes)) return CAD_OK;
-    return fill(z->o.host_frozen ? &(filler){z, f->read, f->with, f->row, NULL} : f, (at - p->at) / z->each, bytes / z->each, z->o.compute, u->frozen + (at - low));
+    return fill(f, cadp_params_at(z), (at - p->at) / z->each, bytes / z->each, z->o.compute, u->frozen + (at - low));
 }
 
 static cad_status load_piece(filler *f, const cad_param *p, int64_t from, int64_t n)
@@ -47,9 +47,9 @@ static cad_status load_piece(filler *f, const cad_param *p, int64_t from, int64_
     int64_t low = cadp_whole(z) ? 0 : u->cut[z->rank], high = cadp_whole(z) ? u->n : u->cut[z->rank + 1], at, count;
 
     if (!p->trains) return load_frozen(f, p, from, n);
-    if (cadp_common(p->at + from, n, low, high, &at, &count)) CAD_TRY(fill(f, at - p->at, count, z->o.compute, u->train + (at - low) * z->each));
-    if (!z->o.train || (z->o.compute == CAD_F32 && !z->o.host_states) || !cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count)) return CAD_OK;
-    return fill(z->o.host_states ? &(filler){z, f->read, f->with, f->row, NULL} : f, at - p->at, count, CAD_F32, u->master + (at - u->own));
+    if (cadp_common(p->at + from, n, low, high, &at, &count)) CAD_TRY(fill(f, cadp_params_at(z), at - p->at, count, z->o.compute, u->train + (at - low) * z->each));
+    if (!z->o.train || !cadp_masters_apart(z) || !cadp_common(p->at + from, n, u->own, u->own + u->own_n, &at, &count)) return CAD_OK;
+    return fill(f, cadp_masters_at(z), at - p->at, count, CAD_F32, u->master + (at - u->own));
 }
 
 /* The reason of a failure is the thread's own and is carried over. */

@@ -30,24 +30,57 @@ static cad_status take_zeroed(cad_zero *z, cad_arena *a, cad_category c, const c
     return p ? cad_device_zero(a->device, p, bytes) : CAD_OK;
 }
 
+/* host_params: one piece of memory, so that it is pinned once. */
+static cad_status open_room(cad_zero *z)
+{
+    if (!z->o.host_params) return CAD_OK;
+    for (int i = 0; i < z->units; i++) z->up.bytes += cad_round_up(z->unit[i].own_n * z->each, 64) + cad_round_up(z->unit[i].fcut[z->rank + 1] - z->unit[i].fcut[z->rank], 64);
+    CAD_TRY(cad_arena_take(&z->host_arena, CAD_MEM_PARAMETERS, "parameters", z->up.bytes, &z->up.memory));
+    if (!cad_device_has_lanes(z->device)) return CAD_OK;
+    CAD_TRY(cad_lane_open(&z->up.lane, z->device));
+    z->up.pinned = z->up.bytes && cad_lane_pin(z->up.lane, z->up.memory, z->up.bytes);
+    return CAD_OK;
+}
+
+static char *from_room(cad_zero *z, int64_t bytes)
+{
+    char *at = z->up.memory + z->up.used;
+
+    z->up.used += cad_round_up(bytes, 64);
+    return bytes ? at : NULL;
+}
+
+static void close_room(cad_zero *z)
+{
+    if (!z->up.lane) return;
+    if (cad_lane_wait(z->up.lane)) cad_clear();
+    if (z->up.pinned) cad_lane_unpin(z->up.lane, z->up.memory);
+    cad_lane_close(&z->up.lane);
+}
+
 static cad_status hold_unit(cad_zero *z, cad_arena *a, cadp_unit *u)
 {
     bool adapters = z->params->trainable < z->params->all;
     int64_t train = cadp_whole(z) ? u->n : u->own_n, frozen = cadp_frozen_high(z, u) - cadp_frozen_low(z, u), bytes, scales;
-    cad_arena *moments = z->o.paged || z->o.host_states ? &z->host_arena : a, *masters = z->o.host_states ? &z->host_arena : a, *still = z->o.host_frozen ? &z->host_arena : a;
+    cad_arena *moments = z->o.paged || z->o.host_states ? &z->host_arena : a, *masters = z->o.host_states ? &z->host_arena : a, *sums = z->o.host_states ? &z->host_arena : a;
 
-    CAD_TRY(cad_arena_take(a, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
-    CAD_TRY(cad_arena_take(still, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
-    cad_arena_share(still, CAD_MEM_QUANTISATION, cadp_scale_bytes(z, (int)(u - z->unit)));
+    if (z->o.host_params) {
+        u->train = from_room(z, train * z->each);
+        u->frozen = from_room(z, frozen);
+    } else {
+        CAD_TRY(cad_arena_take(a, adapters ? CAD_MEM_ADAPTERS : CAD_MEM_PARAMETERS, adapters ? "adapters and head" : "parameters", train * z->each, &u->train));
+        CAD_TRY(cad_arena_take(a, CAD_MEM_PARAMETERS, "frozen parameters", frozen, &u->frozen));
+        cad_arena_share(a, CAD_MEM_QUANTISATION, cadp_scale_bytes(z, (int)(u - z->unit)));
+    }
     if (!z->o.train || !u->own_n) return CAD_OK;
-    if (z->o.compute == CAD_F32 && !z->o.host_states) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
+    if (!cadp_masters_apart(z)) u->master = (float *)(void *)(u->train + (cadp_whole(z) ? u->own : 0) * 4);
     else CAD_TRY(cad_arena_take(masters, CAD_MEM_OPTIMIZER, "master parameters", u->own_n * 4, &u->master));
     cadp_moment_sizes(z, (int)(u - z->unit), &bytes, &scales);
     CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "first moments", bytes, &u->m));
     CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "second moments", bytes, &u->v));
     CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "scales of first moments", scales * 4, &u->scale_m));
     CAD_TRY(take_zeroed(z, moments, CAD_MEM_OPTIMIZER, "scales of second moments", scales * 4, &u->scale_v));
-    return cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient sums", u->own_n * (int64_t)cadp_sum_bytes(z), &u->sum);
+    return cad_arena_take(sums, CAD_MEM_GRADIENTS, "gradient sums", u->own_n * (int64_t)cadp_sum_bytes(z), &u->sum);
 }
 
 /* The largest of n (trainable elements), of a whole unit (bytes) and of the owned part (elements) over units of one parity. */
@@ -71,12 +104,12 @@ static cad_status take_travel(cad_zero *z, cad_arena *a, int parity)
     if (cadp_visits(z)) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "visiting unit", all, &z->visit[parity].memory));
     if (!z->o.train || z->direct) return CAD_OK;
     CAD_TRY(cad_arena_take(a, CAD_MEM_GRADIENTS, "gradient of a unit", train * 4, &t->grad));
-    if (z->size > 1) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "summed part", part * sum, &t->part));
+    if (z->size > 1 && !(z->o.host_states && !z->cut_grads)) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "summed part", part * sum, &t->part));
     if (z->cut_grads && z->fixed) CAD_TRY(cad_arena_take(a, CAD_MEM_COMMUNICATION, "gradient in fixed point", train * sum, &t->fixed));
     return CAD_OK;
 }
 
-/* Room for a page of the step, where moments lie on the host. */
+/* Room for a page of the step, where what it needs lies on the host. */
 static cad_status take_pages(cad_zero *z, cad_arena *a)
 {
     enum { SCALES = CADP_PAGE / CAD_SCALE_BLOCK + 1 };
@@ -85,10 +118,7 @@ static cad_status take_pages(cad_zero *z, cad_arena *a)
     for (int i = 0; i < z->units; i++) most = cad_max(most, z->unit[i].own_n);
     most = cad_min(most, CADP_PAGE);
     if (!z->o.train || !most || !z->host) return CAD_OK;
-    if (z->o.host_states) {
-        CAD_TRY(cad_arena_take(&z->host_arena, CAD_MEM_WORK, "a page of gradients", most * 4, &z->page_m));
-        return z->o.compute == CAD_F32 ? CAD_OK : cad_arena_take(&z->host_arena, CAD_MEM_WORK, "a page of parameters", most * 2, &z->page_copy);
-    }
+    if (z->o.host_params && !z->o.host_states) CAD_TRY(cad_arena_take(a, CAD_MEM_WORK, "a page of parameters", most * z->each, &z->page_params));
     if (!z->o.paged) return CAD_OK;
     CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "a page of moments", most * 4, &z->page_m));
     CAD_TRY(cad_arena_take(a, CAD_MEM_OPTIMIZER, "a page of moments", most * 4, &z->page_v));
@@ -101,8 +131,9 @@ static cad_status take_step(cad_zero *z, cad_arena *a)
     size_t units = (size_t)z->units;
 
     if (!z->o.train) return CAD_OK;
-    CAD_TRY(cad_arena_take(a, CAD_MEM_WORK, "sums of squares", z->chunks * 8, &z->partial_dev));
-    CAD_TRY(take_zeroed(z, a, CAD_MEM_WORK, "largest gradients", z->units * 8, &z->largest_dev));
+    CAD_TRY(cad_arena_take(cadp_sums_at(z) == z->device ? a : &z->host_arena, CAD_MEM_WORK, "sums of squares", z->chunks * 8, &z->partial_dev));
+    CAD_TRY(take_zeroed(z, cadp_largest_at(z) == z->device ? a : &z->host_arena, CAD_MEM_WORK, "largest gradients", z->units * 8, &z->largest_dev));
+    CAD_TRY(cadp_beside_open(z));
     CAD_TRY(cad_alloc(&z->partial, (size_t)z->chunks, sizeof *z->partial, "sums of squares"));
     CAD_TRY(cad_alloc(&z->seen, units, sizeof *z->seen, "largest gradients"));
     CAD_TRY(cad_alloc(&z->largest, units, sizeof *z->largest, "largest gradients"));
@@ -131,6 +162,7 @@ static cad_status build(cad_zero *z, cad_arena *a)
     if (z->o.coded) CAD_TRY(cad_alloc(&z->codes, piece, 1, "a piece of a tensor"));
     if (z->o.coded) CAD_TRY(cad_alloc(&z->scales, piece / CAD_SCALE_BLOCK + 2, sizeof *z->scales, "a piece of a tensor"));
     CAD_TRY(cut_units(z));
+    CAD_TRY(open_room(z));
     for (int i = 0; i < z->units; i++) CAD_TRY(hold_unit(z, a, &z->unit[i]));
     CAD_TRY(cadp_take_coder(z, a));
     for (int i = 0; i < 2; i++) {
@@ -157,8 +189,9 @@ static cad_status open_host(cad_zero *z)
 
     z->o.host_states = z->o.host_states && z->o.train && !is_host;
     z->o.paged = z->o.paged && z->o.train && !is_host && !z->o.host_states;
-    z->o.host_frozen = z->o.host_frozen && z->o.stage == 3 && !is_host;
-    if (!z->o.host_states && !z->o.paged && !z->o.host_frozen) return CAD_OK;
+    z->o.host_params = z->o.host_params && z->o.stage == 3 && !is_host;
+    z->direct = z->direct && !z->o.host_states;
+    if (!z->o.host_states && !z->o.paged && !z->o.host_params) return CAD_OK;
     CAD_TRY(cad_device_open(&z->host, cad_device_pretends(z->device) ? "plan:cpu" : "cpu", 0));
     z->host_arena.device = z->host;
     return CAD_OK;
@@ -181,6 +214,7 @@ cad_status cad_zero_open(cad_zero **out, const cad_params *params, cad_comm *com
     CAD_ASSERT(o->compute == CAD_F32 || o->compute == CAD_BF16);
     CAD_TRY(agreed_room(out, comm));
     z = *out;
+    pthread_mutex_init(&z->lock, NULL);
     z->params = params;
     z->comm = comm;
     z->device = arena->device;
@@ -210,6 +244,9 @@ void cad_zero_close(cad_zero **z)
         cad_free(&(*z)->unit[i].fcut);
     }
     cad_link_close(&(*z)->link);
+    cadp_beside_close(*z);
+    close_room(*z);
+    pthread_mutex_destroy(&(*z)->lock);
     if ((*z)->host) cad_arena_close(&(*z)->host_arena);
     if (cad_device_close(&(*z)->host)) cad_clear();
     cad_free(&(*z)->unit);

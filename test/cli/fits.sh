@@ -34,4 +34,21 @@ say what_does_not_fit_is_refused "$reason"
 train 2 refused2 --max-steps 1 --max-length 64 --per-device-train-batch-size 8 --set runtime.device_memory=1000000
 code=$?
 say nor_on_two_ranks "$([ $code = 2 ] && [ "$(grep -c 'memory: expected' "$log")" = 1 ] || echo "exit code $code")"
+
+# use NAME COMMAND…: a command that does not train takes what its plan says, and with a byte less it is refused before it loads anything
+use() {
+    name=$1 reason=
+    shift
+    "$cadtrain" "$@" >"$log" 2>&1 || reason="ended with $?;"
+    peak=$(sed -n 's/.*Device memory: \([0-9]*\) bytes at most.*/\1/p; s/.*, \([0-9]*\) bytes of device memory.*/\1/p' "$log")
+    most=$(sed -n 's/.*Device memory: .*, \([0-9]*\) planned.*/\1/p; s/.*bytes of device memory (planned \([0-9]*\)).*/\1/p' "$log")
+    [ "${peak:-0}" -gt 0 ] && [ "$peak" = "$most" ] || reason="$reason $peak bytes taken, $most planned;"
+    say "${name}_takes_what_is_planned" "$reason"
+    "$cadtrain" "$@" --set runtime.device_memory=$((${most:-1} - 1)) >"$log" 2>&1
+    code=$?
+    say "${name}_that_does_not_fit_is_refused" "$([ $code = 2 ] && grep -q 'memory: expected a plan of at most' "$log" && grep -q 'fit' "$log" || echo "exit code $code")"
+}
+use eval eval --checkpoint auto_keeps_what_fits --test-file "$scratch/records.jsonl" --max-length 64 --prediction-output-dir scores
+say and_says_what_fits "$(grep -q 'these fit: (1) per_device_eval_batch_size' "$log" || echo 'no settings')"
+use generate generate --model-name-or-path "$model" --prompt Age --max-new-tokens 4
 exit $fails

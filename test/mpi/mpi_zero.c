@@ -31,7 +31,7 @@ enum { FAMILIES = sizeof families / sizeof *families, LLAMA4 = 8 };
 enum { MOST_TOKENS = 32, MOST_SEQUENCES = 4, LONGEST = 9, ATOMS = 6, STEPS = 3, MOST_ELEMS = 197 * 32 };
 static const double FIRST_NORM = 0.5;
 
-typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; cad_code code; bool nested, coded, dora, paged, host_states, host_frozen; int family; } setting; /* family: from 1; 0: a config of its own */
+typedef struct setting { int stage; bool exact, lora, recompute, score; cad_dtype compute; int64_t atoms; const char *link; cad_code code; bool nested, coded, dora, paged, host_states, host_params, free; int family; } setting; /* free: not clipped; family: from 1; 0: a config of its own */
 typedef struct rig {
     setting s;
     cad_comm *comm;
@@ -79,7 +79,7 @@ static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *devic
 {
     cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score, false, 0};
     const char *config = s->family ? families[s->family - 1] : s->coded ? WIDE : CONFIG;
-    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded, s->paged, s->host_states, s->host_frozen};
+    cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded, s->paged, s->host_states, s->host_params};
 
     *r = (rig){.s = *s, .comm = comm, .loud = 1};
     CHECK_OK(cad_device_open(&r->device, device, 1));
@@ -176,8 +176,14 @@ static void backward(rig *r, const atom *x)
 
 /* The micro-steps of step `step` (from 1): atom a of the step is computed by rank a % W in micro-step a / W. Who only counts takes them all: what
  * operations need depends on the atom. */
+static cad_zero_step_args args_of(const rig *r, int64_t step)
+{
+    return (cad_zero_step_args){.lr = 1e-2 / (double)step, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .max_grad_norm = r->s.free ? 0 : FIRST_NORM, .step = step};
+}
+
 static void micro_steps(rig *r, int64_t step)
 {
+    cad_zero_step_args args = args_of(r, step);
     int64_t w = cad_device_pretends(r->device) ? 1 : cad_comm_size(r->comm), micros = cad_ceil_div(r->s.atoms, w);
     atom x;
 
@@ -189,13 +195,14 @@ static void micro_steps(rig *r, int64_t step)
         if (here) fill(&x, (step - 1) * r->s.atoms + a, r->loud / 16);
         if (here && r->poison && a == r->s.atoms / 2) x.weights[0] = NAN;
         forward(r, here ? &x : NULL);
+        if (i == micros - 1) CHECK_OK(cad_zero_last(r->zero, &args));
         backward(r, here ? &x : NULL);
     }
 }
 
 static cad_status finish(rig *r, int64_t step)
 {
-    cad_zero_step_args args = {.lr = 1e-2 / (double)step, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8, .weight_decay = 0.1, .max_grad_norm = FIRST_NORM, .step = step};
+    cad_zero_step_args args = args_of(r, step);
 
     return cad_zero_step(r->zero, &args, &r->done);
 }
@@ -235,7 +242,7 @@ static int64_t work_of(const setting *s, int ranks)
 {
     static struct { int64_t key, bytes; } known[160];
     static int n;
-    int64_t key = (((((*device_name * 64 + (int64_t)ranks) * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 128 * 256 + (s->paged * 128 + s->host_states * 64 + s->host_frozen * 32 + s->dora * 16 + s->family) * 128 + (int64_t)s->code * 16 + s->coded * 8 + s->nested * 4 + s->lora * 2 + s->recompute;
+    int64_t key = (((((*device_name * 64 + (int64_t)ranks) * 64 + s->atoms) * 16 + (int64_t)s->compute) * 4 + s->stage) * 2 + s->exact) * 128 * 256 + (s->paged * 128 + s->host_states * 64 + s->host_params * 32 + s->dora * 16 + s->family) * 128 + (int64_t)s->code * 16 + s->coded * 8 + s->nested * 4 + s->lora * 2 + s->recompute;
 
     for (int i = 0; i < n; i++)
         if (known[i].key == key) return known[i].bytes;
@@ -404,24 +411,25 @@ static void wire_is_what_theory_says(const setting *s)
     CHECK((size > 1) == (w.scatter_per_micro + w.scatter_per_step > 0));
     close_rig(&r);
 }
-/* Where the device's memory is not the host's: moments, masters and frozen weights on the host change no bit, and the device holds less. */
-static void what_lies_on_the_host_has_the_same_bits(setting s)
+/* Where the device's memory is not the host's: moments, sums, masters and parameters on the host change no bit, and the plan knows what is held. */
+static void what_lies_on_the_host_has_the_same_bits(setting s, const char *link)
 {
+    static const struct { bool paged, states, params; } turns[] = {{true, false, false}, {false, true, false}, {false, false, true}, {true, false, true}, {false, true, true}};
     const setting plain = s;
     const char *before = device_name;
     char want[65], mine[65];
 
     device_name = "emulated";
     alone(&s, want);
-    for (int turn = 0; turn < 3; turn++)
+    for (int turn = 0; turn < 5; turn++)
         for (int i = 0; i < 3; i++) {
             s = plain;
             s.stage = stages[i];
-            s.link = size > 1 ? "staged" : NULL;
-            s.paged = turn == 0;
-            s.host_states = turn == 1;
-            s.host_frozen = turn == 2;
-            if (s.host_frozen && s.stage < 3) continue;
+            s.link = size > 1 ? link : NULL;
+            s.paged = turns[turn].paged;
+            s.host_states = turns[turn].states;
+            s.host_params = turns[turn].params;
+            if (s.host_params && s.stage < 3) continue;
             run(&s, world, mine);
             expect_same(mine, want, "on the host: other bits", &s);
             (void)the_plan_is_what_is_held(&s);
@@ -780,8 +788,12 @@ int main(void)
     every_stage_has_the_bits_of_one_rank(dora);
     codes_travel_as_codes(experts);
     if (!SLOW && size < 4) {
-        what_lies_on_the_host_has_the_same_bits(lora);
-        what_lies_on_the_host_has_the_same_bits(nested);
+        what_lies_on_the_host_has_the_same_bits(lora, "staged");
+        if (size < 3) what_lies_on_the_host_has_the_same_bits(nested, "staged");
+        one.free = true; /* units move while gradients are computed */
+        if (size == 1) what_lies_on_the_host_has_the_same_bits(one, NULL);
+        one.compute = CAD_BF16;
+        if (size == 2) what_lies_on_the_host_has_the_same_bits(one, "nccl");
     }
     if (size < 4 && (!SLOW || size == 2)) every_family_is_held_as_planned();
     later_stages_hold_less(codes);

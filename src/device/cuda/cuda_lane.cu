@@ -50,5 +50,6 @@ static cad_status before(cad_device *d, void *own, int mark) { return GRID(strea
 static cad_status give_call(void *own, void (*call)(void *with), void *with) { return GRID(stream_later)(((lane *)own)->stream, call, with); }
 static cad_status dequantise(void *own, const cad_dequantise_args *x) { return GRID(dequantise_in)(((lane *)own)->stream, x); }
 static cad_status wait(void *own) { return GRID(stream_wait)(((lane *)own)->stream); }
+static cad_status copy(void *own, void *to, const void *from, int64_t bytes) { return GRID(stream_copy)(((lane *)own)->stream, to, from, bytes); }
 
-extern "C" const cadp_lane_if GRID(lanes) = {open_lane, close_lane, native, follow, set_mark, before, give_call, wait, dequantise};
+extern "C" const cadp_lane_if GRID(lanes) = {open_lane, close_lane, native, follow, set_mark, before, give_call, wait, dequantise, copy, GRID(rt_lock), GRID(rt_unlock)};

@@ -24,6 +24,9 @@ CAD_CHECKED cad_status GRID(rt_alloc)(void **out, int64_t bytes, const char *wha
 cad_status GRID(rt_free)(void *p);
 CAD_CHECKED cad_status GRID(rt_pinned)(void **out, int64_t bytes, const char *what);
 cad_status GRID(rt_unpin)(void *p);
+/* Page-locks memory that is there already. */
+CAD_CHECKED cad_status GRID(rt_lock)(void *p, int64_t bytes);
+cad_status GRID(rt_unlock)(void *p);
 
 CAD_CHECKED cad_status GRID(stream_open)(cadp_stream **out);
 void GRID(stream_close)(cadp_stream **s);

@@ -54,6 +54,19 @@ cad_status GRID(rt_free)(void *p)
 cad_status GRID(rt_pinned)(void **out, int64_t bytes, const char *what) { return cad_alloc(out, (size_t)bytes, 1, what); }
 cad_status GRID(rt_unpin)(void *p) { return GRID(rt_free)(p); }
 
+cad_status GRID(rt_lock)(void *p, int64_t bytes)
+{
+    (void)p;
+    (void)bytes;
+    return CAD_OK;
+}
+
+cad_status GRID(rt_unlock)(void *p)
+{
+    (void)p;
+    return CAD_OK;
+}
+
 /* ---- streams ---- */
 
 /* The jobs up to `until`, first those of other streams that they come after. */

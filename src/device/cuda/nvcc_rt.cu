@@ -89,6 +89,8 @@ extern "C" cad_status GRID(rt_pinned)(void **out, int64_t bytes, const char *wha
 }
 
 extern "C" cad_status GRID(rt_unpin)(void *p) { return told(cudaFreeHost(p), "giving pinned memory back"); }
+extern "C" cad_status GRID(rt_lock)(void *p, int64_t bytes) { return told(cudaHostRegister(p, (size_t)bytes, cudaHostRegisterDefault), "pinning memory"); }
+extern "C" cad_status GRID(rt_unlock)(void *p) { return told(cudaHostUnregister(p), "unpinning memory"); }
 
 extern "C" cad_status GRID(stream_open)(cadp_stream **out)
 {

@@ -143,6 +143,23 @@ static void old_spellings_read(void **state)
     cad_config_close(&c);
 }
 
+static void parameters_and_optimizer_are_offloaded_apart(void **state)
+{
+    static const struct { const char *zero; int optimizer, param; } cases[] = {
+        {"\"offload_param\": {\"device\": \"cpu\"}", CAD_OFFLOAD_NONE, CAD_OFFLOAD_CPU}, {"\"offload_optimizer\": {\"device\": \"cpu\"}, \"offload_param\": {\"device\": \"none\"}", CAD_OFFLOAD_CPU, CAD_OFFLOAD_NONE},
+        {"\"offload_param\": {\"device\": \"cpu\"}, \"offload_optimizer\": {\"device\": \"cpu\"}", CAD_OFFLOAD_CPU, CAD_OFFLOAD_CPU}, {"\"cpu_offload_params\": true", CAD_OFFLOAD_NONE, CAD_OFFLOAD_CPU}};
+    char json[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(json, sizeof json, "{\"zero_optimization\": {\"stage\": 3, %s}}", cases[i].zero);
+        cad_config *c = with(json);
+        assert_int_equal(cad_config_options(c)->runtime.offload_optimizer, cases[i].optimizer);
+        assert_int_equal(cad_config_options(c)->runtime.offload_param, cases[i].param);
+        cad_config_close(&c);
+    }
+}
+
 static const struct { const char *json, *says; } wrong[] = {
     {"{\"gradient_cliping\": 1}", "ds.json:1:2: unknown key \"gradient_cliping\" in section deepspeed; did you mean \"gradient_clipping\"?"},
     {"{\"zero_optimization\": {\"stag\": 2}}", "unknown key \"stag\" in section deepspeed.zero_optimization; did you mean \"stage\"?"},
@@ -184,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(auto_takes_the_training_sections_value), cmocka_unit_test(zero_three_of_the_guide_reads), cmocka_unit_test(explicit_values_become_options),
         cmocka_unit_test(keys_without_effect_are_named_once), cmocka_unit_test(options_of_a_higher_source_win), cmocka_unit_test(schedulers_have_their_equals),
-        cmocka_unit_test(old_spellings_read), cmocka_unit_test(what_deepspeed_does_not_know_is_refused_too)};
+        cmocka_unit_test(old_spellings_read), cmocka_unit_test(parameters_and_optimizer_are_offloaded_apart),
+        cmocka_unit_test(what_deepspeed_does_not_know_is_refused_too)};
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
 }

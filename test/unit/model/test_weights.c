@@ -658,6 +658,28 @@ static void no_failed_allocation_leaks(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_scratch, drop_scratch)
 
+/* Two slices of a matrix, whose scales are known before, and the whole. */
+static void numbers_come_back_from_codes_in_slices(void **state)
+{
+    enum { ROWS = 9, COLS = 1000, N = ROWS * COLS, CUT = 64 * 60, BLOCKS = (N + 63) / 64 };
+    static float whole[N], parts[N], scales[BLOCKS];
+    static uint8_t codes[N];
+    cad_param p = {.rows = ROWS, .cols = COLS, .elems = N, .code = CAD_NF4};
+
+    (void)state;
+    for (int nested = 0; nested < 2; nested++) {
+        for (int i = 0; i < N; i++) whole[i] = parts[i] = (float)cad_rng_normal(5, CAD_RNG_TEST, (uint32_t)(i / 700), (uint64_t)i);
+        p.nested = nested;
+        cad_to_codes(CAD_NF4, parts, CUT, codes, scales);
+        cad_to_codes(CAD_NF4, parts + CUT, N - CUT, codes, scales + CUT / 64);
+        assert_false(nested ? cad_nest_through(scales, BLOCKS) : CAD_OK);
+        assert_false(cad_through_codes(&p, CAD_BF16, N, whole, NULL));
+        assert_false(cad_through_codes(&p, CAD_BF16, CUT, parts, scales));
+        assert_false(cad_through_codes(&p, CAD_BF16, N - CUT, parts + CUT, scales + CUT / 64));
+        assert_memory_equal(whole, parts, sizeof whole);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -675,6 +697,7 @@ int main(void)
         TEST(what_an_adapter_needs_and_we_do_not_compute_is_refused),
         TEST(a_written_adapter_is_read_back),
         TEST(a_classifier_keeps_what_its_source_says),
+        TEST(numbers_come_back_from_codes_in_slices),
         TEST(no_failed_allocation_leaks),
     };
 

@@ -95,7 +95,7 @@ static void expect_codes(const opened *plain, const opened *coded)
         assert_true(p->elems <= 512 && p->code == coded->arch.code && p->nested == coded->arch.code_nested);
         OK(cad_source_read(plain->source, i, 0, p->elems, CAD_F32, want));
         OK(cad_source_read(coded->source, i, 0, p->elems, CAD_F32, got));
-        OK(cad_through_codes(p, CAD_F32, want));
+        OK(cad_through_codes(p, CAD_F32, p->elems, want, NULL));
         assert_memory_equal(got, want, (size_t)p->elems * 4);
         seen++;
     }
