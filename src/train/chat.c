@@ -112,7 +112,7 @@ static cad_node *entry(cad_tree *t, const char *key)
     return n;
 }
 
-cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out)
+cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out, cad_chat_marks *marks)
 {
     cad_node *all = entry(variables, "messages"), *last = all->child, *rest;
     int children = all->children;
@@ -123,7 +123,7 @@ cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int6
     if (last) last->next = NULL;
     all->children = (int)cad_min(first, children);
     entry(variables, "add_generation_prompt")->boolean = ask;
-    status = cad_chat_render(s->own, s->size, s->dir, variables->root, out);
+    status = cad_chat_render_marked(s->own, s->size, s->dir, variables->root, out, marks);
     if (last) last->next = rest;
     all->children = children;
     return status;
@@ -135,7 +135,7 @@ static cad_status render(const cadp_chat_source *s, const char *messages, bool a
     cad_status status;
 
     CAD_TRY(cadp_chat_variables(s, messages, &variables));
-    status = cadp_chat_render(s, variables, INT64_MAX, ask, out);
+    status = cadp_chat_render(s, variables, INT64_MAX, ask, out, NULL);
     cad_tree_close(&variables);
     return status;
 }

@@ -185,7 +185,10 @@ CAD_CHECKED cad_status cadp_chat_open(cadp_chat_source *s, const char *dir);
 void cadp_chat_close(cadp_chat_source *s);
 /* The variables of a template, to render any number of the first messages with. */
 CAD_CHECKED cad_status cadp_chat_variables(const cadp_chat_source *s, const char *messages, cad_tree **out);
-CAD_CHECKED cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out);
+CAD_CHECKED cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out, cad_chat_marks *marks);
+/* spans.c. Bytes of `whole`, the text of all messages, before the answer that is message i (from 0) and up to its end, the template's end of a turn with it; SIZE_MAX: not known. */
+CAD_CHECKED cad_status cadp_answer_begins(const cadp_chat_source *s, cad_tree *variables, int64_t i, const cad_str *whole, size_t *from);
+CAD_CHECKED cad_status cadp_answer_ends(const cadp_chat_source *s, cad_tree *variables, int64_t i, const cad_str *whole, size_t *to);
 /* A special token of tokenizer_config.json; "" where there is none. The caller frees. */
 CAD_CHECKED cad_status cadp_special_token(const cad_run *r, const char *key, char **out);
 
