@@ -168,7 +168,7 @@ static cad_status make_id(cad_run *r)
 
 cad_status cadp_open_chat_form(cad_run *r)
 {
-    CAD_TRY(cadp_chat_open(&r->chat, r->tokenizer_dir));
+    CAD_TRY(cadp_chat_open(r, &r->chat));
     CAD_TRY(find_begin(r));
     CAD_TRY(make_id(r));
     r->chat_form = (cad_chat_form){.with = r, .ask = ask, .talk = talk, .id = r->chat_id};
