@@ -72,7 +72,7 @@ typedef struct cad_words_of { const char *text; size_t size; } cad_words_of;
 CAD_CHECKED cad_status cad_template_fill(const cad_template *t, const cad_words_of values[CAD_FIELDS], cad_str *out, size_t *answer);
 
 /* How a model's own template writes a question (ready for the answer) and a conversation, JSON text of a list of role and content. cuts: bytes of the
- * text where what is learned begins and ends, in turn; the last answer's end is the text's. id: what decides the texts. */
+ * text where what is learned begins and ends, in turn; the last answer begins where the last pair does. id: what decides the texts. */
 typedef struct cad_cuts { size_t *at; int64_t count, room; } cad_cuts;
 typedef struct cad_chat_form {
     void *with;

@@ -38,6 +38,9 @@ const char *cad_tokenizer_digest(const cad_tokenizer *t);  /* SHA-256 of the fil
  * bos_token, … Appended to *out. path: for sentences. CAD_EMODEL: a template that is wrong or goes beyond that part; CAD_EDATA: the template refuses the conversation. */
 struct cad_node;
 CAD_CHECKED cad_status cad_chat_render(const char *text, size_t n, const char *path, const struct cad_node *variables, cad_str *out);
+/* The same; marks: where what the template has between generation and endgeneration begins and ends in *out, in turn. The caller frees marks->at. */
+typedef struct cad_chat_marks { size_t *at; int64_t count, room; } cad_chat_marks;
+CAD_CHECKED cad_status cad_chat_render_marked(const char *text, size_t n, const char *path, const struct cad_node *variables, cad_str *out, cad_chat_marks *marks);
 #ifdef __cplusplus
 }
 #endif

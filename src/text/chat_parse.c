@@ -385,7 +385,7 @@ static cad_status statement(parser *p, cadp_tree **out)
         return block_end(p);
     }
     if (!keyword(p, "generation")) return wrong(p, "if, for, set, macro, break, continue or generation: what this program knows of Jinja");
-    CAD_TRY(make(p, CADP_S_GROUP, out));
+    CAD_TRY(make(p, CADP_S_GENERATION, out));
     return body(p, "endgeneration", &(*out)->a);
 }
 

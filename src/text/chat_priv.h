@@ -22,7 +22,7 @@ CAD_CHECKED cad_status cadp_chat_lex(cadp_source *s, const char *text, size_t n)
 typedef enum cadp_kind {
     CADP_X_TEXT, CADP_X_INT, CADP_X_REAL, CADP_X_NAME, CADP_X_LIST, CADP_X_TABLE, CADP_X_FIELD, CADP_X_ITEM, CADP_X_SLICE, CADP_X_CALL, CADP_X_NAMED, CADP_X_FILTER, CADP_X_TEST,
     CADP_X_NOT, CADP_X_MINUS, CADP_X_BINARY, CADP_X_AND, CADP_X_OR, CADP_X_CHOICE, CADP_X_NOTHING,
-    CADP_S_TEXT, CADP_S_PRINT, CADP_S_IF, CADP_S_FOR, CADP_S_SET, CADP_S_SET_BLOCK, CADP_S_MACRO, CADP_S_BREAK, CADP_S_CONTINUE, CADP_S_GROUP
+    CADP_S_TEXT, CADP_S_PRINT, CADP_S_IF, CADP_S_FOR, CADP_S_SET, CADP_S_SET_BLOCK, CADP_S_MACRO, CADP_S_BREAK, CADP_S_CONTINUE, CADP_S_GENERATION
 } cadp_kind;
 
 /* a, b, c: what the kind needs; next: behind it in a list. text: a name, an operator or the text itself. */

@@ -15,6 +15,8 @@ typedef struct renderer {
     int64_t count, room, base;   /* base: where the innermost scope begins */
     int64_t steps, depth;
     cad_str *out;
+    const cad_str *page;         /* the text itself, which `out` is but while a value is made */
+    cad_chat_marks *marks;       /* NULL: nobody asks */
 } renderer;
 
 static cad_status run_all(renderer *r, const cadp_tree *s, flow *f);
@@ -521,6 +523,22 @@ static cad_status run_set(renderer *r, const cadp_tree *x)
     return assign(r, x->a, v);
 }
 
+static cad_status run_generation(renderer *r, const cadp_tree *s, flow *f)
+{
+    cad_chat_marks *m = r->out == r->page ? r->marks : NULL;
+    size_t from = r->out->size;
+
+    CAD_TRY(run_all(r, s->a, f));
+    if (!m || r->out->size == from) return CAD_OK;
+    if (m->count + 2 > m->room) {
+        m->room = 2 * m->room + 16;
+        CAD_TRY(cad_grow(&m->at, (size_t)m->room, sizeof *m->at, "marks of a chat template"));
+    }
+    m->at[m->count++] = from;
+    m->at[m->count++] = r->out->size;
+    return CAD_OK;
+}
+
 static cad_status run_one(renderer *r, const cadp_tree *s, flow *f)
 {
     cadp_value v;
@@ -535,7 +553,7 @@ static cad_status run_one(renderer *r, const cadp_tree *s, flow *f)
     case CADP_S_MACRO: return put_name(r, s->text, s->size, (cadp_value){.type = CADP_MACRO, .macro = s});
     case CADP_S_BREAK: *f = BREAKS; return CAD_OK;
     case CADP_S_CONTINUE: *f = CONTINUES; return CAD_OK;
-    default: return run_all(r, s->a, f);
+    default: return run_generation(r, s, f);
     }
 }
 
@@ -580,9 +598,9 @@ static cad_status render(renderer *r, const char *text, size_t n, const cad_node
     return run_all(r, tree, &f);
 }
 
-cad_status cad_chat_render(const char *text, size_t n, const char *path, const cad_node *variables, cad_str *out)
+cad_status cad_chat_render_marked(const char *text, size_t n, const char *path, const cad_node *variables, cad_str *out, cad_chat_marks *marks)
 {
-    renderer r = {.path = path, .out = out};
+    renderer r = {.path = path, .out = out, .page = out, .marks = marks};
     cadp_source s = {.path = path, .pool = &r.pool};
     cad_status status = render(&r, text, n, variables, &s);
 
@@ -590,4 +608,9 @@ cad_status cad_chat_render(const char *text, size_t n, const char *path, const c
     cad_free(&r.entry);
     cadp_pool_close(&r.pool);
     return status;
+}
+
+cad_status cad_chat_render(const char *text, size_t n, const char *path, const cad_node *variables, cad_str *out)
+{
+    return cad_chat_render_marked(text, n, path, variables, out, NULL);
 }

@@ -48,26 +48,37 @@ static const cad_node *template_of(const cad_node *root)
     return NULL;
 }
 
-/* chat_template.jinja, or chat_template of tokenizer_config.json. The caller frees. */
-static cad_status own_template(const char *dir, const cad_tree *config, char **out, size_t *n)
+/* chat_template.jinja, or chat_template of tokenizer_config.json; neither: own stays NULL. */
+static cad_status read_own(cadp_chat_source *s)
 {
-    const cad_node *inside = config ? template_of(config->root) : NULL;
+    const cad_node *inside = s->config ? template_of(s->config->root) : NULL;
     char path[4096];
 
-    if (snprintf(path, sizeof path, "%s/chat_template.jinja", dir) < (int)sizeof path && cad_is_file(path)) return cad_read_file(out, n, path, 1 << 24, CAD_EMODEL);
-    if (!inside || inside->kind != CAD_STRING) return cad_fail(CAD_EMODEL, "chat: expected a chat_template in %s/tokenizer_config.json, found none", dir);
-    CAD_TRY(cad_strdup(out, inside->text));
-    *n = inside->size;
-    return CAD_OK;
+    if (snprintf(path, sizeof path, "%s/chat_template.jinja", s->dir) < (int)sizeof path && cad_is_file(path)) return cad_read_file(&s->own, &s->size, path, 1 << 24, CAD_EMODEL);
+    if (!inside || inside->kind != CAD_STRING) return CAD_OK;
+    s->size = inside->size;
+    return cad_strdup(&s->own, inside->text);
 }
 
-cad_status cadp_chat_open(cadp_chat_source *s, const char *dir)
+static cad_status find_template(const cad_run *r, cadp_chat_source *s)
+{
+    const char *t = r->o ? r->o->task.template_text : NULL;
+
+    if (cadp_is_chat(t) && t[4]) return cadp_family_chat(r, s, t + strlen("chat:"));
+    CAD_TRY(read_own(s));
+    if (!s->own) CAD_TRY(cadp_family_chat(r, s, NULL));
+    if (s->own) return CAD_OK;
+    cad_advise("--template chat:NAME takes one of the program's (chat:llama-3, chat:llama-4, chat:qwen, chat:mistral, chat:gemma)");
+    return cad_fail(CAD_EMODEL, "chat: expected a chat_template in %s/tokenizer_config.json, or the tokens of one of the program's templates, found none", s->dir);
+}
+
+cad_status cadp_chat_open(const cad_run *r, cadp_chat_source *s)
 {
     cad_status status;
 
-    *s = (cadp_chat_source){.dir = dir};
-    CAD_TRY(read_config(dir, &s->config));
-    status = own_template(dir, s->config, &s->own, &s->size);
+    *s = (cadp_chat_source){.dir = r->tokenizer_dir};
+    CAD_TRY(read_config(s->dir, &s->config));
+    status = find_template(r, s);
     if (status) cadp_chat_close(s);
     return status;
 }
@@ -112,7 +123,7 @@ static cad_node *entry(cad_tree *t, const char *key)
     return n;
 }
 
-cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out)
+cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out, cad_chat_marks *marks)
 {
     cad_node *all = entry(variables, "messages"), *last = all->child, *rest;
     int children = all->children;
@@ -123,7 +134,7 @@ cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int6
     if (last) last->next = NULL;
     all->children = (int)cad_min(first, children);
     entry(variables, "add_generation_prompt")->boolean = ask;
-    status = cad_chat_render(s->own, s->size, s->dir, variables->root, out);
+    status = cad_chat_render_marked(s->own, s->size, s->dir, variables->root, out, marks);
     if (last) last->next = rest;
     all->children = children;
     return status;
@@ -135,7 +146,7 @@ static cad_status render(const cadp_chat_source *s, const char *messages, bool a
     cad_status status;
 
     CAD_TRY(cadp_chat_variables(s, messages, &variables));
-    status = cadp_chat_render(s, variables, INT64_MAX, ask, out);
+    status = cadp_chat_render(s, variables, INT64_MAX, ask, out, NULL);
     cad_tree_close(&variables);
     return status;
 }
@@ -146,7 +157,7 @@ cad_status cadp_chat_messages(const cad_run *r, const char *messages, bool ask, 
     cad_status status;
 
     if (r->chat.own) return render(&r->chat, messages, ask, out);
-    CAD_TRY(cadp_chat_open(&s, r->tokenizer_dir));
+    CAD_TRY(cadp_chat_open(r, &s));
     status = render(&s, messages, ask, out);
     cadp_chat_close(&s);
     return status;

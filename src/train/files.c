@@ -167,11 +167,23 @@ static cad_status write_adapter(const cad_run *r, const char *dir)
     return cadp_write_card(r, dir);
 }
 
+/* A template of the program's that was trained with goes with the model. */
+static cad_status write_chat(const cad_run *r, const char *dir)
+{
+    cad_str path = {0};
+    cad_status status = cadp_join(&path, dir, "chat_template.jinja");
+
+    if (!status) status = cad_write_file(path.data, r->chat.own, r->chat.size);
+    cad_str_close(&path);
+    return status;
+}
+
 static cad_status describe(const cad_run *r, const char *dir)
 {
     CAD_TRY(r->method.lora ? write_adapter(r, dir) : write_classifier(r, dir));
     CAD_TRY(cadp_write_beside(r, dir));
-    return cadp_copy_tokenizer(r->tokenizer_dir, dir);
+    CAD_TRY(cadp_copy_tokenizer(r->tokenizer_dir, dir));
+    return r->chat.built_in ? write_chat(r, dir) : CAD_OK;
 }
 
 int64_t cadp_model_bytes(const cad_run *r) { return r->params->trainable * (int64_t)cad_dtype_bytes(stored_dtype(r)); }

@@ -29,7 +29,7 @@ static cad_status read_named(cad_run *r, const char *name)
         cad_tree_close(&tree);
         return status;
     }
-    return cad_fail(CAD_EUSAGE, "task.template: expected a text with {question} and {response}, a YAML file, or one of the program's templates (medical_reasoning_en, medical_reasoning_zh, chat), found \"%.60s\"", name);
+    return cad_fail(CAD_EUSAGE, "task.template: expected a text with {question} and {response}, a YAML file, or one of the program's templates (medical_reasoning_en, medical_reasoning_zh, chat, chat:NAME), found \"%.60s\"", name);
 }
 
 static cad_status read_form(cad_run *r)
@@ -39,7 +39,7 @@ static cad_status read_form(cad_run *r)
     cad_status status;
 
     if (!t) return read_named(r, "medical_reasoning_en");
-    if (!strcmp(t, "chat")) return cad_strdup(&r->form_text, "{question}<think>\n{cot}\n</think>\n\n{response}"); /* chat_form writes the question */
+    if (cadp_is_chat(t)) return cad_strdup(&r->form_text, "{question}<think>\n{cot}\n</think>\n\n{response}"); /* chat_form writes the question */
     if (strchr(t, '{')) return cad_strdup(&r->form_text, t);
     if (!dot || (strcmp(dot, ".yaml") && strcmp(dot, ".yml"))) return read_named(r, t);
     CAD_TRY(cad_yaml_read(&tree, t));
@@ -54,7 +54,8 @@ cad_status cadp_open_form(cad_run *r)
 
     if (!cadp_is_sft(r) && !asks) return CAD_OK;
     CAD_TRY(cadp_special_token(r, "eos_token", &r->form_end));
-    if (asks && (!r->o->task.template_text || cadp_chats(r))) return CAD_OK;
+    if (asks && cadp_chats(r)) return cadp_chat_open(r, &r->chat);
+    if (asks && !r->o->task.template_text) return CAD_OK;
     CAD_TRY(read_form(r));
     if (!*r->form_end && !asks) return cad_fail(CAD_EMODEL, "%s/tokenizer_config.json: expected an eos_token to end each text with, found none", r->tokenizer_dir);
     if (cadp_chats(r)) CAD_TRY(cadp_open_chat_form(r));

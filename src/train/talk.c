@@ -61,17 +61,6 @@ static cad_status check_messages(const cad_node *all, int64_t *last)
     return *last < 0 ? cad_fail(CAD_EDATA, "expected an answer of the assistant, found none in %lld messages", (long long)i) : *last == 0 ? cad_fail(CAD_EDATA, "expected something said before the assistant answers, found nothing") : CAD_OK;
 }
 
-/* Bytes of the text that the first messages alone make; SIZE_MAX: they make another. */
-static cad_status prefix(const cad_run *r, cad_tree *v, int64_t first, bool asks, const cad_str *whole, size_t *n)
-{
-    cad_str text = {0};
-    cad_status status = cadp_chat_render(&r->chat, v, first, asks, &text);
-
-    *n = !status && text.size <= whole->size && !memcmp(text.data ? text.data : "", whole->data, text.size) ? text.size : SIZE_MAX;
-    cad_str_close(&text);
-    return status;
-}
-
 static cad_status add_cut(cad_cuts *c, size_t at)
 {
     if (c->count == c->room) {
@@ -82,36 +71,52 @@ static cad_status add_cut(cad_cuts *c, size_t at)
     return CAD_OK;
 }
 
+static cad_status unknown(int64_t i, bool begins)
+{
+    cad_advise("this chat template writes earlier turns in other words as a conversation goes on: one answer a record, generation and endgeneration round answers in the template, or completion_only_loss false");
+    return cad_fail(CAD_EDATA, "message %lld: expected to find where this answer %s in the text of the conversation, found no such place", (long long)i + 1, begins ? "begins" : "ends");
+}
+
 /* From where the template is ready for answer i, to where it goes on behind it. */
 static cad_status add_answer(const cad_run *r, cad_tree *v, int64_t i, bool last, const cad_str *whole, size_t own, cad_cuts *cuts)
 {
     size_t from, to;
 
-    CAD_TRY(prefix(r, v, i, true, whole, &from));
-    CAD_TRY(prefix(r, v, i + 1, false, whole, &to));
+    CAD_TRY(cadp_answer_begins(&r->chat, v, i, whole, &from));
+    CAD_TRY(cadp_answer_ends(&r->chat, v, i, whole, &to));
     if (from == SIZE_MAX && last && !r->o->task.completion_only_loss) from = own; /* all is learned: nothing but a sample's question is missing */
-    if (from == SIZE_MAX || to == SIZE_MAX || to < from) {
-        cad_advise("this chat template changes earlier turns as a conversation goes on: one answer a record, or completion_only_loss false");
-        return cad_fail(CAD_EDATA, "message %lld: expected the first %lld messages to begin the text of all of them, found another text", (long long)i + 1, (long long)i + (from != SIZE_MAX));
-    }
+    if (from == SIZE_MAX || to == SIZE_MAX || to < from) return unknown(i, from == SIZE_MAX);
     CAD_TRY(add_cut(cuts, cad_max(from, own) - own));
     return add_cut(cuts, cad_max(to, own) - own);
 }
 
-static cad_status add_answers(const cad_run *r, cad_tree *v, int64_t last, const cad_str *whole, cad_str *out, cad_cuts *cuts)
+/* What the template itself marks is learned; an empty piece at the end says where the last answer's question ends. */
+static cad_status add_marked(const cad_run *r, cad_tree *v, int64_t last, const cad_chat_marks *marks, const cad_str *whole, size_t own, cad_cuts *cuts)
+{
+    size_t from;
+
+    for (int64_t i = 0; i < marks->count; i++) CAD_TRY(add_cut(cuts, cad_max(marks->at[i], own) - own));
+    CAD_TRY(cadp_answer_begins(&r->chat, v, last, whole, &from));
+    if (from == SIZE_MAX) return CAD_OK;
+    CAD_TRY(add_cut(cuts, cad_max(from, own) - own));
+    return add_cut(cuts, cad_max(from, own) - own);
+}
+
+static cad_status add_answers(const cad_run *r, cad_tree *v, int64_t last, const cad_chat_marks *marks, const cad_str *whole, size_t own, cad_cuts *cuts)
 {
     const cad_node *m = cad_get(v->root, "messages")->child;
     bool each = r->o->task.completion_only_loss;
-    size_t own = begin_of(r, whole);
 
+    if (each && marks->count) return add_marked(r, v, last, marks, whole, own, cuts);
     for (int64_t i = 0; m; m = m->next, i++)
         if (i == last || (each && is_assistant(m))) CAD_TRY(add_answer(r, v, i, i == last, whole, own, cuts));
-    return cad_str_add(out, whole->data ? whole->data + own : "", whole->size - own);
+    return CAD_OK;
 }
 
 static cad_status talk(void *with, const char *messages, cad_str *out, cad_cuts *cuts)
 {
     const cad_run *r = with;
+    cad_chat_marks marks = {0};
     cad_str whole = {0};
     cad_tree *v;
     int64_t last;
@@ -119,8 +124,10 @@ static cad_status talk(void *with, const char *messages, cad_str *out, cad_cuts 
 
     CAD_TRY(cadp_chat_variables(&r->chat, messages, &v));
     status = check_messages(cad_get(v->root, "messages"), &last);
-    if (!status) status = cadp_chat_render(&r->chat, v, INT64_MAX, false, &whole);
-    if (!status) status = add_answers(r, v, last, &whole, out, cuts);
+    if (!status) status = cadp_chat_render(&r->chat, v, INT64_MAX, false, &whole, &marks);
+    if (!status) status = add_answers(r, v, last, &marks, &whole, begin_of(r, &whole), cuts);
+    if (!status) status = cad_str_add(out, whole.data ? whole.data + begin_of(r, &whole) : "", whole.size - begin_of(r, &whole));
+    cad_free(&marks.at);
     cad_str_close(&whole);
     cad_tree_close(&v);
     return status;
@@ -146,7 +153,7 @@ static cad_status make_id(cad_run *r)
 {
     static const char *const tokens[] = {"bos_token", "eos_token", "unk_token", "pad_token"};
     cad_str id = {0};
-    cad_status status = cad_str_addf(&id, "%d\n%s\n", r->o->task.completion_only_loss, r->chat.own);
+    cad_status status = cad_str_addf(&id, "spans 2\n%d\n%s\n", r->o->task.completion_only_loss, r->chat.own);
 
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens && !status; i++) {
         char *token;
@@ -161,7 +168,7 @@ static cad_status make_id(cad_run *r)
 
 cad_status cadp_open_chat_form(cad_run *r)
 {
-    CAD_TRY(cadp_chat_open(&r->chat, r->tokenizer_dir));
+    CAD_TRY(cadp_chat_open(r, &r->chat));
     CAD_TRY(find_begin(r));
     CAD_TRY(make_id(r));
     r->chat_form = (cad_chat_form){.with = r, .ask = ask, .talk = talk, .id = r->chat_id};

@@ -29,7 +29,7 @@ typedef struct cadp_set { cad_dataset *data; int64_t *rows; int64_t count; bool 
 typedef struct cadp_prompts { int64_t count, most; int32_t *ids; int64_t *starts; int32_t *new_ids, *lengths; bool *ended; char **texts; } cadp_prompts; /* texts: rank 0, or NULL */
 
 /* The chat template of a tokenizer's folder, read once; own NULL: not open. */
-typedef struct cadp_chat_source { const char *dir; cad_tree *config; char *own; size_t size; } cadp_chat_source;
+typedef struct cadp_chat_source { const char *dir; cad_tree *config; char *own; size_t size; bool built_in; } cadp_chat_source; /* built_in: own is one of the program's */
 
 /* Step t's micro-batches on this rank, and on rank 0 those of every rank. Two steps alternate. */
 typedef struct cadp_feed cadp_feed;
@@ -181,20 +181,25 @@ void cadp_close_prompts(cad_run *r);
 CAD_CHECKED cad_status cadp_chat(const cad_run *r, const char *said, size_t size, cad_str *out);
 /* A conversation: JSON text, a list of tables with role and content. ask: ready for the assistant's answer. */
 CAD_CHECKED cad_status cadp_chat_messages(const cad_run *r, const char *messages, bool ask, cad_str *out);
-CAD_CHECKED cad_status cadp_chat_open(cadp_chat_source *s, const char *dir);
+/* Of the model's folder, or of the program: the one that the option names, or for a folder that brings none the one whose tokens its tokenizer has. */
+CAD_CHECKED cad_status cadp_chat_open(const cad_run *r, cadp_chat_source *s);
+/* chat_family.c: fills s->own from configs/chat. name NULL: by the tokens, and nothing where none fits. */
+CAD_CHECKED cad_status cadp_family_chat(const cad_run *r, cadp_chat_source *s, const char *name);
 void cadp_chat_close(cadp_chat_source *s);
 /* The variables of a template, to render any number of the first messages with. */
 CAD_CHECKED cad_status cadp_chat_variables(const cadp_chat_source *s, const char *messages, cad_tree **out);
-CAD_CHECKED cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out);
+CAD_CHECKED cad_status cadp_chat_render(const cadp_chat_source *s, cad_tree *variables, int64_t first, bool ask, cad_str *out, cad_chat_marks *marks);
+/* spans.c. Bytes of `whole`, the text of all messages, before the answer that is message i (from 0) and up to its end, the template's end of a turn with it; SIZE_MAX: not known. */
+CAD_CHECKED cad_status cadp_answer_begins(const cadp_chat_source *s, cad_tree *variables, int64_t i, const cad_str *whole, size_t *from);
+CAD_CHECKED cad_status cadp_answer_ends(const cadp_chat_source *s, cad_tree *variables, int64_t i, const cad_str *whole, size_t *to);
 /* A special token of tokenizer_config.json; "" where there is none. The caller frees. */
 CAD_CHECKED cad_status cadp_special_token(const cad_run *r, const char *key, char **out);
 
 /* ---- sft.c: the second job ---- */
+static inline bool cadp_is_chat(const char *t) { return t && !strncmp(t, "chat", 4) && (!t[4] || t[4] == ':'); } /* chat, chat:NAME */
 static inline bool cadp_chats(const cad_run *r) /* questions are what a user says, in the model's own template */
 {
-    const char *t = r->o->task.template_text;
-
-    return (r->what.generation && r->what.generation->chat) || (t && !strcmp(t, "chat"));
+    return (r->what.generation && r->what.generation->chat) || cadp_is_chat(r->o->task.template_text);
 }
 /* talk.c, rank 0: r->chat_form, for records of question and answer and for conversations. */
 CAD_CHECKED cad_status cadp_open_chat_form(cad_run *r);

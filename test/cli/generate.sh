@@ -37,11 +37,61 @@ go --prompt 'Age 50' --temperature 0.9 --seed 6 --json
 ! cmp -s drawn "$out" || reason="another seed draws the same text"
 say drawn "$reason"
 
+# What lets one candidate through is greedy, whatever the temperature; a word that was said does not come again where that is dear.
+go --prompt 'Age 50' --json
+cp "$out" greedy
+for one in '--top-k 1' '--top-p 1e-9' '--min-p 1'; do
+    # shellcheck disable=SC2086
+    go --prompt 'Age 50' --temperature 3 --seed 9 $one --json
+    reason=$(why 0 "$out" '"ids"')
+    cmp -s greedy "$out" || reason="expected the greedy text"
+    say "one_candidate_of${one%% *}" "$reason"
+done
+go --prompt 'Age 50' --temperature 3 --seed 9 --json
+say hot "$(cmp -s greedy "$out" && echo 'expected another text than the greedy one')"
+go --prompt 'Age 50' --repetition-penalty 1000 --json
+reason=$(why 0 "$out" '"ids"')
+[ -z "$(sed 's/.*"ids": \[\([^]]*\)\].*/\1/' "$out" | tr -d ' ' | tr ',' '\n' | sort | uniq -d)" ] || reason="a token twice: $(cat "$out")"
+say repetition "$reason"
+
+# Several ends: the first that comes.
+ids=$(sed 's/.*"ids": \[\([^]]*\)\].*/\1/; s/,//g' greedy)
+third=$(echo "$ids" | cut -d ' ' -f 3)
+cp -r "$CADTRAIN_MODEL" ends
+printf '{"eos_token_id": [%s, 1]}\n' "$third" >ends/generation_config.json
+run generate --model-name-or-path ends --max-new-tokens 16 --prompt 'Age 50' --json
+reason=$(why 0 "$out" '"finish_reason": "stop"')
+said=$(sed 's/.*"ids": \[\([^]]*\)\].*/\1/; s/,//g' "$out")
+case "$ids" in "$said"*) ;; *) reason="expected the beginning of $ids, found $said" ;; esac
+[ "$(echo "$said" | wc -w)" -le 3 ] || reason="expected an end at token $third, found $said"
+say ends "$reason"
+
+# To the terminal: the same text, piece by piece.
+text=$(sed 's/.*"text": "\(.*\)", "finish_reason".*/\1/' greedy)
+go --prompt 'Age 50'
+reason=$(why 0 "$out" '')
+case "$text" in *\\*) ;; *) [ "$(cat "$out")" = "$text" ] || [ "$(cat "$out")" = "Age 50$text" ] || reason="expected the text of the JSON object" ;; esac
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+    strace -f -qq -e trace=write -e write=1 -o writes "$CADTRAIN" generate --model-name-or-path "$CADTRAIN_MODEL" --max-new-tokens 16 --prompt 'Age 50' >"$out" 2>"$err"
+    [ "$(grep -c 'write(1,' writes)" -ge 5 ] || reason="expected the text in pieces, found $(grep -c 'write(1,' writes)"
+fi
+say streams "$reason"
+
+go --prompt 'Age 50' --json --set model.load_in_4bit=true
+cp "$out" coded
+reason=$(why 0 "$out" '"ids"')
+go --prompt 'Age 50' --json --set model.load_in_4bit=true --set runtime.device=emulated
+[ -n "$reason" ] || reason=$(why 0 "$out" '"ids"')
+cmp -s coded "$out" || reason="the kernels of the GPU, emulated, give other tokens from codes"
+say codes "$reason"
+
 # Greedy text to the terminal is that of the JSON object; a text that ends it is not printed.
 go --prompt 'Age 50' --json
 whole=$(sed 's/.*"text": "\(.\).*/\1/' "$out")
 go --prompt 'Age 50' --json --stop "$whole"
 say stop "$(why 0 "$out" '"text": "", "finish_reason": "stop"')"
+go --prompt 'Age 50' --json --stop 'never said' --stop "$whole"
+say stops "$(why 0 "$out" '"text": "", "finish_reason": "stop"')"
 go --prompt 'Age 50' --json
 say length "$(why 0 "$out" '"finish_reason": "(length|stop)"')"
 

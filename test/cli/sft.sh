@@ -126,8 +126,12 @@ talks no_assistant 'one.jsonl:1: column "messages": expected an answer of the as
 talks empty_answer 'one.jsonl:1: .*: message 2: expected an answer of the assistant, found an empty one' '[{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]'
 talks no_role 'one.jsonl:1: .*: message 1: expected a role and a content' '[{"content": "a"}]'
 talks no_list 'one.jsonl:1: column "messages": expected a list of messages' '"a"'
+# A last turn of its own: answers are found; earlier answers in other words: they are not.
 printf '{%% for m in messages %%}[{{ m.role }}{%% if loop.last %%}, last{%% endif %%}] {{ m.content }}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant, last]{%% endif %%}' >chatty/chat_template.jinja
-refused changing_prefix 3 'turns.jsonl:1: .*: message 2: expected the first' $chat --train-file turns.jsonl --set task.completion_only_loss=true --output-dir none
+run $chat --train-file turns.jsonl --set task.completion_only_loss=true --output-dir changing
+say changing_prefix "$(why 0 "$out" "'step': 2")"
+printf '{%% for m in messages %%}[{{ m.role }}] {%% if m.role == "assistant" and not loop.last %%}an answer{%% else %%}{{ m.content }}{%% endif %%}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant]{%% endif %%}' >chatty/chat_template.jinja
+refused other_words 3 'turns.jsonl:1: .*: message 2: expected to find where this answer ends' $chat --train-file turns.jsonl --set task.completion_only_loss=true --output-dir none
 run $chat --train-file turns.jsonl --output-dir all
 say whole_conversations "$(why 0 "$out" "'step': 2")"
 

@@ -2,6 +2,8 @@
 
 #include "../../../src/train/train_priv.h"
 
+#include <stdio.h>
+
 static const char vectors[] = "test/unit/train/data/chat.jsonl";
 
 static void put_template(const char *text)
@@ -88,6 +90,84 @@ static void a_tokenizer_without_a_template_is_refused(void **state)
     cad_str_close(&text);
 }
 
+/* What Transformers 5.23 makes of the templates that instruct models of these families bring. */
+static void the_templates_of_the_families_say_what_transformers_renders(void **state)
+{
+    cad_options o = {0};
+    cad_run r = {.o = &o, .tokenizer_dir = (char *)(uintptr_t)scratch_dir};
+    cad_rows *rows;
+
+    (void)state;
+    put_file(in_scratch("tokenizer_config.json"), "{\"bos_token\": \"<s>\", \"eos_token\": \"</s>\"}", 41);
+    assert_int_equal(cad_rows_read(&rows, "test/unit/train/data/chat_families.jsonl"), CAD_OK);
+    assert_true(cad_rows_count(rows) >= 25);
+    for (int64_t i = 0; i < cad_rows_count(rows); i++) {
+        char name[64];
+        cad_str text = {0};
+        snprintf(name, sizeof name, "chat:%s", cad_rows_cell(rows, i, cad_rows_find(rows, "name")).text);
+        o.task.template_text = name;
+        assert_int_equal(cadp_chat_messages(&r, cad_rows_cell(rows, i, cad_rows_find(rows, "messages")).text, !strcmp(cad_rows_cell(rows, i, cad_rows_find(rows, "ask")).text, "true"), &text), CAD_OK);
+        assert_string_equal(text.data, cad_rows_cell(rows, i, cad_rows_find(rows, "text")).text);
+        cad_str_close(&text);
+    }
+    cad_rows_close(&rows);
+}
+
+/* Opens a tokenizer with these tokens, up to three, and asks for what a user says. */
+static cad_status ask_with(const char *const tokens[3], cad_str *out)
+{
+    cad_run r = {.tokenizer_dir = (char *)(uintptr_t)scratch_dir};
+    cad_str json = {0};
+    cad_status status;
+
+    assert_int_equal(cad_str_addf(&json, "{\"added_tokens\": ["), CAD_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(cad_str_addf(&json, "%s{\"id\": %d, \"content\": \"%s\", \"special\": true, \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false}", i ? ", " : "", i + 1, tokens[i]), CAD_OK);
+    assert_int_equal(cad_str_addf(&json, "], \"normalizer\": null, \"pre_tokenizer\": null, \"post_processor\": null, \"decoder\": null, \"model\": {\"type\": \"BPE\", \"unk_token\": null, \"vocab\": {\"x\": 0}, \"merges\": []}}"), CAD_OK);
+    put_file(in_scratch("tokenizer.json"), json.data, json.size);
+    cad_str_close(&json);
+    assert_int_equal(cad_tokenizer_open(&r.tokenizer, scratch_dir), CAD_OK);
+    status = cadp_chat(&r, "x", 1, out);
+    cad_tokenizer_close(&r.tokenizer);
+    return status;
+}
+
+static void a_folder_without_a_template_has_that_of_its_tokens(void **state)
+{
+    static const struct { const char *tokens[3], *want; } cases[] = {
+        {{"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, "<s><|start_header_id|>user<|end_header_id|>\n\nx<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"},
+        {{"<|header_start|>", "<|header_end|>", "<|eot|>"}, "<s><|header_start|>user<|header_end|>\n\nx<|eot|><|header_start|>assistant<|header_end|>\n\n"},
+        {{"<start_of_turn>", "<end_of_turn>", "y"}, "<s><start_of_turn>user\nx<end_of_turn>\n<start_of_turn>model\n"},
+        {{"[INST]", "[/INST]", "y"}, "<s>[INST] x[/INST]"},
+        {{"[INST]", "[/INST]", "[SYSTEM_PROMPT]"}, NULL},
+        {{"<|start_header_id|>", "<|end_header_id|>", "y"}, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cad_str text = {0};
+        assert_int_equal(ask_with(cases[i].tokens, &text), cases[i].want ? CAD_OK : CAD_EMODEL);
+        if (cases[i].want) assert_string_equal(text.data, cases[i].want);
+        else assert_non_null(strstr(cad_reason(), "expected a chat_template"));
+        cad_clear();
+        cad_str_close(&text);
+    }
+}
+
+static void an_unknown_template_is_refused_with_those_that_there_are(void **state)
+{
+    char name[] = "chat:falcon";
+    cad_options o = {.task.template_text = name};
+    cad_run r = {.o = &o, .tokenizer_dir = (char *)(uintptr_t)scratch_dir};
+    cad_str text = {0};
+
+    (void)state;
+    assert_int_equal(cadp_chat_messages(&r, "[]", true, &text), CAD_EUSAGE);
+    assert_string_equal(cad_reason(), "task.template: expected chat or one of chat:gemma, chat:llama-3, chat:llama-4, chat:mistral, chat:qwen, found \"chat:falcon\"");
+    cad_clear();
+    cad_str_close(&text);
+}
+
 /* rouge_score 0.1.2, rougeL, use_stemmer False. */
 static void rouge_l_is_that_of_the_usual_package(void **state)
 {
@@ -111,6 +191,9 @@ int main(void)
         cmocka_unit_test(a_conversation_of_several_turns_keeps_them),
         cmocka_unit_test(a_template_beyond_what_is_known_is_refused),
         cmocka_unit_test(a_tokenizer_without_a_template_is_refused),
+        cmocka_unit_test(the_templates_of_the_families_say_what_transformers_renders),
+        cmocka_unit_test(a_folder_without_a_template_has_that_of_its_tokens),
+        cmocka_unit_test(an_unknown_template_is_refused_with_those_that_there_are),
         cmocka_unit_test(rouge_l_is_that_of_the_usual_package),
     };
 
