@@ -2,7 +2,7 @@
 #include "cpu_priv.h"
 
 /* AHEAD: bytes; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
-enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 15, AHEAD = 4096, STRIP = 1024, SCALES = 512, ROWS = 16 };
+enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 16, TASKS = 8, AHEAD = 4096, STRIP = 1024, SCALES = CADP_WORD_BLOCKS, ROWS = 256 };
 
 bool cadp_cpu_has_few_rows(const cad_matmul_args *x)
 {
@@ -12,23 +12,39 @@ bool cadp_cpu_has_few_rows(const cad_matmul_args *x)
     return !cad_some(x->a2) || (!x->ta2 && x->tb2);
 }
 
-/* a: F32, its terms parted where B's lie in halves of words; by_lookup: B's are codes, looked up where they meet a; rounds: they mean bf16. */
-typedef struct side { cad_tensor a, b; cad_coded codes; float alpha; bool by_lookup, rounds; } side;
+/* How codes meet a: turned into numbers a strip at a time; looked up as numbers; or, where they mean bf16, as whole numbers. */
+typedef enum meeting { IN_STRIPS, AS_NUMBERS, AS_WORDS } meeting;
+/* a: F32, its terms parted where B's lie in halves of words, or words; rounds: codes mean bf16. */
+typedef struct side { cad_tensor a, b; cad_coded codes; float alpha; meeting by; bool rounds; } side;
 typedef struct product { const cad_matmul_args *x; side s[2]; int64_t rows; } product; /* rows of B in a task */
 
-static bool codes_meet(const cad_matmul_args *x)
+static meeting meeting_of(const cad_matmul_args *x)
 {
+    const cad_coded *q = &x->codes;
+
+    if (q->code == CAD_PLAIN || q->code == CAD_INT8 || q->cols % CAD_QUANT_BLOCK || q->cols == CAD_QUANT_BLOCK || q->cols / CAD_QUANT_BLOCK > SCALES) return IN_STRIPS;
+    if (x->a.dtype != CAD_F32 && cadp_has_words()) return AS_WORDS;
 #if defined(__clang__) /* which has no shuffle by a variable */
-    (void)x;
-    return false;
+    return IN_STRIPS;
 #else
-    return x->codes.code != CAD_PLAIN && x->codes.code != CAD_INT8 && x->codes.cols % CAD_QUANT_BLOCK == 0 && x->codes.cols > CAD_QUANT_BLOCK && x->codes.cols / CAD_QUANT_BLOCK <= SCALES;
+    return AS_NUMBERS;
 #endif
 }
 
-static int64_t floats_of(cad_tensor a, bool coded) { return cad_some(a) && (coded || a.dtype != CAD_F32) ? cad_round_up(a.cols, coded ? 128 : 16) * a.rows : 0; }
+/* A row of a as it meets B. */
+static int64_t row_floats(int64_t k, meeting by) { return by == AS_WORDS ? cadp_word_floats(k) : cad_round_up(k, by == AS_NUMBERS ? 128 : 16); }
 
-int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x) { return (floats_of(x->a, codes_meet(x)) + floats_of(x->a2, false)) * (int64_t)sizeof(float); }
+static int64_t floats_of(cad_tensor a, meeting by) { return cad_some(a) && (by == AS_NUMBERS || a.dtype != CAD_F32) ? row_floats(a.cols, by) * a.rows : 0; }
+
+/* A row in fp32 before it becomes words. */
+static int64_t room_of(cad_tensor a, meeting by) { return by == AS_WORDS ? cad_round_up(a.cols, 16) : 0; }
+
+int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x)
+{
+    meeting by = meeting_of(x);
+
+    return (floats_of(x->a, by) + room_of(x->a, by) + floats_of(x->a2, IN_STRIPS)) * (int64_t)sizeof(float);
+}
 
 /* Runs of 32 terms lie as 16 even ones and 16 odd ones: the two halves of sixteen words of a row of B. */
 static void part_terms(float *to, int64_t k)
@@ -61,21 +77,31 @@ static void part_codes(float *to, int64_t k)
     }
 }
 
+static void widen_row(meeting by, cad_tensor a, int64_t i, float *to, float *room)
+{
+    float *wide = by == AS_WORDS ? room : to;
+    const float *from = cadp_get(a, i, 0, a.cols, wide);
+
+    if (by == AS_WORDS) {
+        cadp_to_words(from, a.cols, to);
+        return;
+    }
+    if (from != to) memcpy(to, from, (size_t)a.cols * sizeof *to);
+    (by == AS_NUMBERS ? part_codes : part_terms)(to, a.cols);
+}
+
 static void widen_side(side *s, cad_tensor a, float **room)
 {
-    int64_t ld = cad_round_up(a.cols, s->by_lookup ? 128 : 16);
+    int64_t ld = row_floats(a.cols, s->by);
     float *to = *room;
 
     s->a = a;
     s->rounds = a.dtype != CAD_F32;
-    if (!floats_of(a, s->by_lookup)) return;
-    for (int64_t i = 0; i < a.rows; i++) {
-        const float *from = cadp_get(a, i, 0, a.cols, to + i * ld);
-        if (from != to + i * ld) memcpy(to + i * ld, from, (size_t)a.cols * sizeof *to);
-        (s->by_lookup ? part_codes : part_terms)(to + i * ld, a.cols);
-    }
-    s->a = (cad_tensor){to, CAD_F32, a.rows, a.cols, ld};
+    if (!floats_of(a, s->by)) return;
     *room += ld * a.rows;
+    for (int64_t i = 0; i < a.rows; i++) widen_row(s->by, a, i, to + i * ld, *room);
+    *room += room_of(a, s->by);
+    s->a = (cad_tensor){to, CAD_F32, a.rows, a.cols, ld};
 }
 
 typedef uint32_t words __attribute__((vector_size(64)));
@@ -187,6 +213,7 @@ static void lookups(const cad_coded *q, int64_t row, int64_t rows, const float *
     float scales[SCALES];
     int64_t blocks = q->cols / CAD_QUANT_BLOCK, each = cad_min(rows, SCALES / blocks);
 
+    row += q->above;
     for (int64_t r = 0; r < rows; r += each) {
         int64_t n = cad_min(each, rows - r);
         cadp_code_scales(q, cad_dynamic_map(true), (row + r) * blocks, n * blocks, scales);
@@ -217,8 +244,12 @@ static float dot_strips(const side *s, int64_t row, const float *a)
 /* out = rows [row, row + n) of B, at most ROWS, . a */
 static void dots(const side *s, int64_t row, int64_t n, const float *a, float *out)
 {
+    if (s->by == AS_WORDS) {
+        cadp_word_rows(&s->codes, row, n, a, out);
+        return;
+    }
 #if !defined(__clang__)
-    if (s->by_lookup) {
+    if (s->by == AS_NUMBERS) {
         lookups(&s->codes, row, n, a, out);
         return;
     }
@@ -258,10 +289,18 @@ static void columns(const void *args, int64_t i, void *work)
         }
 }
 
+/* Rows of a task: TASK bytes, so that parts of it lie on pages of their own; fewer where that makes few tasks. */
+static int64_t rows_of(const cad_matmul_args *x)
+{
+    int64_t bits = x->codes.code == CAD_PLAIN ? 8 * (int64_t)cad_dtype_bytes(x->b.dtype) : x->codes.code == CAD_INT8 ? 8 : 4, all = cad_ceil_div(8 * TASK, cad_max(1, x->a.cols * bits));
+
+    return cad_round_up(cad_max(1, cad_min(cad_min(all, ROWS), cad_ceil_div(x->c.cols, TASKS))), 16);
+}
+
 void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work)
 {
     float *room = work;
-    product p = {.x = x, .rows = cad_round_up(cad_max(1, TASK / cad_max(1, x->a.cols)), ROWS / 2), .s = {{.b = x->b, .codes = x->codes, .alpha = (float)x->alpha, .by_lookup = codes_meet(x)}, {.b = x->b2, .alpha = (float)x->alpha2}}};
+    product p = {.x = x, .rows = rows_of(x), .s = {{.b = x->b, .codes = x->codes, .alpha = (float)x->alpha, .by = meeting_of(x)}, {.b = x->b2, .alpha = (float)x->alpha2}}};
 
     widen_side(&p.s[0], x->a, &room);
     widen_side(&p.s[1], x->a2, &room);

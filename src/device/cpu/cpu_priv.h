@@ -90,6 +90,13 @@ bool cadp_cpu_has_few_rows(const cad_matmul_args *x);
 int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x);
 void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work);
 
+/* Rows [row, row + rows) of 4-bit codes, their blocks whole, times a row of numbers as words of 16 bits (cpu_words.c): out = each row . a. */
+enum { CADP_WORD_BLOCKS = 512 }; /* at most, and at least two */
+bool cadp_has_words(void); /* this processor has what it takes */
+int64_t cadp_word_floats(int64_t k); /* room for such a row */
+void cadp_to_words(const float *x, int64_t k, void *to);
+void cadp_word_rows(const cad_coded *q, int64_t row, int64_t rows, const void *a, float *out);
+
 /* Products of whole numbers: matmul with outliers (cpu_int8.c). */
 int64_t cadp_cpu_int8_work(const cad_device *d, const cad_matmul_args *x);
 CAD_CHECKED cad_status cadp_cpu_int8(cad_device *d, const cad_matmul_args *x, void *work);
