@@ -1,6 +1,8 @@
 /* C [few rows, n] = A B': bound by reading B once, as codes where it is codes. A's rows are widened once; a row of B meets all of them while it passes. */
 #include "cpu_priv.h"
 
+#include <math.h>
+
 /* AHEAD: bytes; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
 enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 16, TASKS = 8, AHEAD = 4096, STRIP = 1024, SCALES = CADP_WORD_BLOCKS, ROWS = 256 };
 
@@ -36,6 +38,14 @@ static int64_t row_floats(int64_t k, meeting by) { return by == AS_WORDS ? cadp_
 
 static int64_t floats_of(cad_tensor a, meeting by) { return cad_some(a) && (by == AS_NUMBERS || a.dtype != CAD_F32) ? row_floats(a.cols, by) * a.rows : 0; }
 
+/* A screen's own: of each row of a its words, and its fp32; what each task found. */
+static int64_t screen_floats(const cad_matmul_args *x)
+{
+    int64_t k = x->a.cols;
+
+    return x->screen.code ? x->a.rows * (cadp_screen_words(k) / 2 + cad_ceil_div(x->c.cols, 16)) + cad_round_up(k, 16) : 0;
+}
+
 /* A row in fp32 before it becomes words. */
 static int64_t room_of(cad_tensor a, meeting by) { return by == AS_WORDS ? cad_round_up(a.cols, 16) : 0; }
 
@@ -43,7 +53,7 @@ int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x)
 {
     meeting by = meeting_of(x);
 
-    return (floats_of(x->a, by) + room_of(x->a, by) + floats_of(x->a2, IN_STRIPS)) * (int64_t)sizeof(float);
+    return (floats_of(x->a, by) + room_of(x->a, by) + floats_of(x->a2, IN_STRIPS) + screen_floats(x)) * (int64_t)sizeof(float);
 }
 
 /* Runs of 32 terms lie as 16 even ones and 16 odd ones: the two halves of sixteen words of a row of B. */
@@ -289,6 +299,60 @@ static void columns(const void *args, int64_t i, void *work)
         }
 }
 
+/* ---- with a screen ---- */
+
+typedef struct screened { const product *p; cadp_screen row[FEW]; float most[FEW], *found; } screened; /* found: what each task's largest is at least, row by row */
+
+static void estimate(const void *args, int64_t i, void *work)
+{
+    const screened *s = args;
+    const cad_matmul_args *x = s->p->x;
+    int64_t col = i * s->p->rows, n = cad_min(s->p->rows, x->c.cols - col);
+
+    (void)work;
+    for (int64_t r = 0; r < x->c.rows; r++) s->found[i * x->c.rows + r] = cadp_screen_estimate(&s->row[r], &x->screen, col, n, (float *)x->c.data + r * x->c.ld + col);
+}
+
+/* The first row counts in any case: where it is no number, nothing is larger. */
+static void settle(const void *args, int64_t i, void *work)
+{
+    const screened *s = args;
+    const side *b = s->p->s;
+    const cad_matmul_args *x = s->p->x;
+
+    (void)work;
+    for (int64_t r = 0; r < x->c.rows; r++)
+        for (int64_t col = i * s->p->rows, end = cad_min(col + s->p->rows, x->c.cols); col < end; col++) {
+            float *c = (float *)x->c.data + r * x->c.ld + col, sum = 0, one;
+            if (col && !cadp_screen_passes(&s->row[r], &x->screen, col, *c, s->most[r])) {
+                *c = -INFINITY;
+                continue;
+            }
+            dots(b, col, 1, (const float *)b->a.data + r * b->a.ld, &one);
+            sum += b->alpha * one;
+            *c = sum + 0;
+        }
+}
+
+/* False: something in a is not finite. */
+static bool with_screen(const cad_device *d, const product *p, float *room)
+{
+    const cad_matmul_args *x = p->x;
+    int64_t tasks = cad_ceil_div(x->c.cols, p->rows), ld = cadp_screen_words(x->a.cols);
+    float *wide = room + x->a.rows * (ld / 2);
+    screened s = {.p = p, .found = wide + cad_round_up(x->a.cols, 16)};
+
+    for (int64_t r = 0; r < x->a.rows; r++)
+        if (!cadp_screen_open(&s.row[r], cadp_get(x->a, r, 0, x->a.cols, wide), x->a.cols, (int16_t *)(void *)room + r * ld)) return false;
+    cadp_cpu_each(d, tasks, estimate, &s, NULL, 0);
+    for (int64_t r = 0; r < x->a.rows; r++) {
+        s.most[r] = -INFINITY;
+        for (int64_t i = 0; i < tasks; i++) s.most[r] = fmaxf(s.most[r], s.found[i * x->a.rows + r]);
+    }
+    cadp_cpu_each(d, tasks, settle, &s, NULL, 0);
+    return true;
+}
+
 /* Rows of a task: TASK bytes, so that parts of it lie on pages of their own; fewer where that makes few tasks. */
 static int64_t rows_of(const cad_matmul_args *x)
 {
@@ -304,5 +368,6 @@ void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work
 
     widen_side(&p.s[0], x->a, &room);
     widen_side(&p.s[1], x->a2, &room);
+    if (x->screen.code && with_screen(d, &p, room)) return;
     cadp_cpu_each(d, cad_ceil_div(x->c.cols, p.rows), columns, &p, NULL, 0);
 }
