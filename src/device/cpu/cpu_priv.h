@@ -91,6 +91,11 @@ bool cadp_cpu_has_few_rows(const cad_matmul_args *x);
 int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x);
 void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work);
 
+/* And with as many rows as a prompt has (cpu_some_rows.c). */
+bool cadp_cpu_has_some_rows(const cad_matmul_args *x);
+int64_t cadp_cpu_some_rows_work(const cad_matmul_args *x);
+void cadp_cpu_some_rows(const cad_device *d, const cad_matmul_args *x, void *work);
+
 /* Rows [row, row + rows) of 4-bit codes, their blocks whole, times a row of numbers as words of 16 bits (cpu_words.c): out = each row . a. */
 enum { CADP_WORD_BLOCKS = 512 }; /* at most, and at least two */
 bool cadp_has_words(void); /* this processor has what it takes */
