@@ -23,6 +23,7 @@ bool cadp_screen_open(cadp_screen *s, const float *x, int64_t k, int16_t *words)
     for (int64_t i = 0; i < k; i++) norm += fabs((double)x[i]);
     if (!isfinite(norm) || !isfinite(top)) return false;
     s->words = words;
+    memset(words, 0, (size_t)cadp_screen_words(k) * sizeof *words);
     s->step = top >= 0x1p-100f ? top / TOP : 0;
     for (int64_t i = 0; i < k; i++) {
         words[i] = s->step > 0 ? (int16_t)rintf(fminf(fmaxf(x[i] / s->step, -TOP), TOP)) : 0;
@@ -52,20 +53,68 @@ static int64_t dot_words(const int8_t *q, const int16_t *w, int64_t k)
     return sum;
 }
 
+/* Four rows at once, each a stream of its own to the processor. */
+enum { ROWS = 4 };
+static void four_dots_plain(const int8_t *const *q, const int16_t *w, int64_t k, int64_t *out)
+{
+    for (int r = 0; r < ROWS; r++) out[r] = dot_words(q[r], w, k);
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+/* A lane's 2 MOST / 32 products stay below 2^31. */
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) static void four_dots_wide(const int8_t *const *q, const int16_t *w, int64_t k, int64_t *out)
+{
+    enum { MOST = 8192 };
+
+    for (int r = 0; r < ROWS; r++) out[r] = 0;
+    for (int64_t from = 0; from < k; from += MOST) {
+        __m512i sum[ROWS] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+        for (int64_t i = from, end = cad_min(k, from + MOST); i < end; i += 32) {
+            __mmask32 some = end - i >= 32 ? 0xffffffffu : (1u << (end - i)) - 1;
+            __m512i x = _mm512_loadu_si512(w + i);
+#pragma GCC unroll 4
+            for (int r = 0; r < ROWS; r++) sum[r] = _mm512_add_epi32(sum[r], _mm512_madd_epi16(x, _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, q[r] + i))));
+        }
+        for (int r = 0; r < ROWS; r++)
+            out[r] += _mm512_reduce_add_epi64(_mm512_add_epi64(_mm512_cvtepi32_epi64(_mm512_castsi512_si256(sum[r])), _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(sum[r], 1))));
+    }
+}
+
+static void four_dots(const int8_t *const *q, const int16_t *w, int64_t k, int64_t *out) { (cadp_has_words() ? four_dots_wide : four_dots_plain)(q, w, k, out); }
+#else
+static void four_dots(const int8_t *const *q, const int16_t *w, int64_t k, int64_t *out) { four_dots_plain(q, w, k, out); }
+#endif
+
 static float bound(const cadp_screen *s, float scale) { return scale * s->per_scale + s->per_one; }
 
-float cadp_screen_estimate(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float *out)
+/* The first `n` of rows `row`, `row` + apart, …; returns what the largest is at least. */
+static float estimate(const cadp_screen *s, const cad_coded *q, int64_t row, int64_t apart, int64_t n, float *out)
 {
-    const float *scale = (const float *)q->scales.data + q->above;
-    const int8_t *codes = (const int8_t *)q->codes.data + (q->above + from) * q->cols;
+    const float *scale = (const float *)q->scales.data + q->above + row;
+    const int8_t *rows[ROWS];
+    int64_t dot[ROWS];
     float most = -INFINITY;
 
-    for (int64_t j = 0; j < n; j++, codes += q->cols) {
-        float by = scale[from + j], low;
-        out[j] = (float)dot_words(codes, s->words, q->cols) * (s->step * (by * (1.0f / 127.0f)));
-        low = out[j] - bound(s, by);
+    for (int64_t r = 0; r < ROWS; r++) rows[r] = (const int8_t *)q->codes.data + (q->above + row + r * apart) * q->cols;
+    four_dots(rows, s->words, q->cols, dot);
+    for (int64_t r = 0; r < n; r++) {
+        float by = scale[r * apart], value = (float)dot[r] * (s->step * (by * (1.0f / 127.0f))), low = value - bound(s, by);
+        out[r * apart] = value;
         if (low > most) most = low;
     }
+    return most;
+}
+
+/* What is left of fours is done one by one, a row four times. */
+float cadp_screen_estimate(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float *out)
+{
+    int64_t apart = n / ROWS;
+    float most = -INFINITY;
+
+    for (int64_t j = 0; j < apart; j++) most = fmaxf(most, estimate(s, q, from + j, apart, ROWS, out + j));
+    for (int64_t j = apart * ROWS; j < n; j++) most = fmaxf(most, estimate(s, q, from + j, 0, 1, out + j));
     return most;
 }
 
