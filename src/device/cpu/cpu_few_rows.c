@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-/* AHEAD: bytes; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
-enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 16, TASKS = 8, AHEAD = 4096, STRIP = 1024, SCALES = CADP_WORD_BLOCKS, ROWS = 256 };
+/* SOON, AHEAD: bytes, of one of four streams and of one alone; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
+enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 17, TASKS = 8, ABREAST = 4, SOON = 1024, AHEAD = 4096, STRIP = 1024, SCALES = CADP_WORD_BLOCKS, ROWS = 256 };
 
 bool cadp_cpu_has_few_rows(const cad_matmul_args *x)
 {
@@ -154,31 +154,53 @@ CAD_CLONES static float dot_wide(const float *b, const float *a, int64_t k)
     return join(&sum[0]) + rest;
 }
 
-CAD_CLONES static float dot_half(const uint16_t *b, const float *a, int64_t k)
+/* Four rows of B, each a stream of its own to the processor, . a. A row's sum is the same whichever rows are beside it. */
+CAD_CLONES static void dots_half(const uint16_t *const *b, const float *a, int64_t k, float *out)
 {
-    cadp_lanes even, odd, sum[4] = {{0}};
+    cadp_lanes even, odd, sum[ABREAST] = {{0}};
     words w;
-    float rest = 0;
     int64_t j = 0;
 
-    for (; j + 64 <= k; j += 64)
-#pragma GCC unroll 2
-        for (int i = 0; i < 2; i++) {
-            __builtin_prefetch((const char *)(b + j + 32 * i) + AHEAD);
-            memcpy(&even, a + j + 32 * i, sizeof even);
-            memcpy(&odd, a + j + 32 * i + 16, sizeof odd);
-            memcpy(&w, b + j + 32 * i, sizeof w);
-            sum[2 * i] += even * (cadp_lanes)(w << 16);
-            sum[2 * i + 1] += odd * (cadp_lanes)(w & 0xffff0000u);
+    for (; j + 32 <= k; j += 32) {
+        memcpy(&even, a + j, sizeof even);
+        memcpy(&odd, a + j + 16, sizeof odd);
+#pragma GCC unroll 4
+        for (int r = 0; r < ABREAST; r++) {
+            __builtin_prefetch((const char *)(b[r] + j) + SOON);
+            memcpy(&w, b[r] + j, sizeof w);
+            sum[r] += even * (cadp_lanes)(w << 16);
+            sum[r] += odd * (cadp_lanes)(w & 0xffff0000u);
         }
-    for (; j + 32 <= k; j += 32)
-        for (int i = 0; i < 16; i++) {
-            rest += a[j + i] * cad_bf16_to_f32(b[j + 2 * i]);
-            rest += a[j + 16 + i] * cad_bf16_to_f32(b[j + 2 * i + 1]);
-        }
-    for (; j < k; j++) rest += a[j] * cad_bf16_to_f32(b[j]);
-    sum[0] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
-    return join(&sum[0]) + rest;
+    }
+    for (int r = 0; r < ABREAST; r++) {
+        float rest = 0;
+        for (int64_t i = j; i < k; i++) rest += a[i] * cad_bf16_to_f32(b[r][i]);
+        out[r] = join(&sum[r]) + rest;
+    }
+}
+
+static float dot_half(const uint16_t *b, const float *a, int64_t k)
+{
+    const uint16_t *same[ABREAST] = {b, b, b, b};
+    float out[ABREAST];
+
+    dots_half(same, a, k, out);
+    return out[0];
+}
+
+/* n rows of B, ld apart. */
+static void all_half(const uint16_t *b, int64_t ld, int64_t n, const float *a, int64_t k, float *out)
+{
+    int64_t apart = n / ABREAST;
+    float found[ABREAST];
+
+    for (int64_t i = 0; i < apart; i++) {
+        const uint16_t *rows[ABREAST];
+        for (int64_t r = 0; r < ABREAST; r++) rows[r] = b + (r * apart + i) * ld;
+        dots_half(rows, a, k, found);
+        for (int64_t r = 0; r < ABREAST; r++) out[r * apart + i] = found[r];
+    }
+    for (int64_t i = apart * ABREAST; i < n; i++) out[i] = dot_half(b + i * ld, a, k);
 }
 
 #if !defined(__clang__)
@@ -264,11 +286,11 @@ static void dots(const side *s, int64_t row, int64_t n, const float *a, float *o
         return;
     }
 #endif
-    for (int64_t i = 0; i < n; i++) {
-        if (s->codes.code != CAD_PLAIN) out[i] = dot_strips(s, row + i, a);
-        else if (s->b.dtype == CAD_F32) out[i] = dot_wide((const float *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
-        else out[i] = dot_half((const uint16_t *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
+    if (s->codes.code == CAD_PLAIN && s->b.dtype != CAD_F32) {
+        all_half((const uint16_t *)s->b.data + row * s->b.ld, s->b.ld, n, a, s->a.cols, out);
+        return;
     }
+    for (int64_t i = 0; i < n; i++) out[i] = s->codes.code != CAD_PLAIN ? dot_strips(s, row + i, a) : dot_wide((const float *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
 }
 
 static inline float load(cad_tensor t, int64_t i, int64_t j) { return t.dtype == CAD_F32 ? ((const float *)t.data)[i * t.ld + j] : cad_bf16_to_f32(((const uint16_t *)t.data)[i * t.ld + j]); }

@@ -66,7 +66,7 @@ static void four_dots_plain(const int8_t *const *q, const int16_t *w, int64_t k,
 /* A lane's 2 MOST / 32 products stay below 2^31. */
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) static void four_dots_wide(const int8_t *const *q, const int16_t *w, int64_t k, int64_t *out)
 {
-    enum { MOST = 8192 };
+    enum { MOST = 8192, AHEAD = 1024 };
 
     for (int r = 0; r < ROWS; r++) out[r] = 0;
     for (int64_t from = 0; from < k; from += MOST) {
@@ -75,7 +75,10 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))) static void four_d
             __mmask32 some = end - i >= 32 ? 0xffffffffu : (1u << (end - i)) - 1;
             __m512i x = _mm512_loadu_si512(w + i);
 #pragma GCC unroll 4
-            for (int r = 0; r < ROWS; r++) sum[r] = _mm512_add_epi32(sum[r], _mm512_madd_epi16(x, _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, q[r] + i))));
+            for (int r = 0; r < ROWS; r++) {
+                if (i % 64 == 0) _mm_prefetch((const char *)q[r] + i + AHEAD, _MM_HINT_T0);
+                sum[r] = _mm512_add_epi32(sum[r], _mm512_madd_epi16(x, _mm512_cvtepi8_epi16(_mm256_maskz_loadu_epi8(some, q[r] + i))));
+            }
         }
         for (int r = 0; r < ROWS; r++)
             out[r] += _mm512_reduce_add_epi64(_mm512_add_epi64(_mm512_cvtepi32_epi64(_mm512_castsi512_si256(sum[r])), _mm512_cvtepi32_epi64(_mm512_extracti64x4_epi64(sum[r], 1))));

@@ -159,7 +159,7 @@ typedef struct quad { const uint8_t *codes[ROWS]; const float *scales[ROWS]; } q
             sum[r] = _mm512_fmadd_ps(product(_mm512_loadu_si512(q->codes[r] + (i - 1) * (BLOCK / 2)), a, book), _mm512_set1_ps(q->scales[r][i]), sum[r]);               \
         totals(sum, out);                                                                                                                                               \
     }
-enum { AHEAD = 2048 };
+enum { AHEAD = 1024 };
 FOUR_ROWS(four_rows, WIDE, run_product)
 FOUR_ROWS(four_rows_vnni, VNNI, run_product_vnni)
 
