@@ -113,7 +113,7 @@ static void make_batch(rooms *r)
 
 static void open_rooms(rooms *r, const char *device, const char *comm)
 {
-    cad_limits limits = {r->tokens, r->sequences, r->length, true, r->stage < 3, 0};
+    cad_limits limits = {r->tokens, r->sequences, r->length, true, r->stage < 3, 0, false};
     cad_zero_options zero = {.stage = (int)r->stage, .train = true, .compute = CAD_BF16};
 
     need(cad_comm_open(&r->comm, comm));

@@ -232,7 +232,7 @@ static void make_records(rooms *r)
 static void open_rooms(rooms *r, cad_device *d)
 {
     cad_zero_options zero = {.train = !r->kept, .atoms_per_step = 1, .compute = CAD_BF16};
-    cad_limits limits = {r->tokens, r->sequences, cad_max(r->length, r->kept), !r->kept, true, r->kept};
+    cad_limits limits = {r->tokens, r->sequences, cad_max(r->length, r->kept), !r->kept, true, r->kept, false};
 
     r->arena = (cad_arena){.device = d};
     need(cad_comm_open(&r->comm, "self"));

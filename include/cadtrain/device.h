@@ -75,6 +75,8 @@ bool cad_device_pretends(const cad_device *d);           /* plan: addresses must
 bool cad_device_adds_apart(const cad_device *d);         /* a product's second pair of factors is a product of its own, rounded once more: nothing is won by giving both at once */
 bool cad_device_turns_back(const cad_device *d);         /* a product over codes turns the whole matrix back into numbers first */
 
+bool cad_device_screens(const cad_device *d);            /* a product of few rows is faster with a screen (cad_matmul) */
+
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
 CAD_CHECKED cad_status cad_device_alloc(cad_device *d, void *out, int64_t bytes, const char *what);
 void cad_device_free(cad_device *d, void *inout);
@@ -137,12 +139,15 @@ void cad_lane_unpin(cad_lane *l, void *host);              /* what was pinned, b
  * A, B, A2, B2: BF16 or F32 (all the same); C: F32 or BF16. beta == 0 does not read C. bias [1, N] of A's dtype.
  * codes, where given, is the matrix B in place of b, each element rounded to A's dtype.
  * outliers > 0 (LLM.int8(); codes INT8, tb, not ta): rows of fp16(A) become codes as those of B are, without the magnitudes >= outliers; the first product is one of whole numbers
- * times both scales * CAD_INT8_PRODUCT. Columns of A that hold such a magnitude stand outside of it: in numbers, with B's dequantised ones. */
+ * times both scales * CAD_INT8_PRODUCT. Columns of A that hold such a magnitude stand outside of it: in numbers, with B's dequantised ones.
+ * screen, where given (B [N, K] again, as cad_quantise's INT8 codes with their scales; tb, alpha 1, C F32, nothing else to add): of a row of C only its largest element is asked for. Elements that are
+ * surely smaller may be -infinity in place of their value; all others, every one that equals the largest among them, are there as without a screen. */
 typedef struct cad_matmul_args {
     cad_tensor c, a, b; bool ta, tb; double alpha, beta;
     cad_tensor a2, b2; bool ta2, tb2; double alpha2;
     cad_tensor bias;
     cad_coded codes; double outliers;
+    cad_coded screen;
 } cad_matmul_args;
 CAD_CHECKED cad_status cad_matmul(cad_device *d, const cad_matmul_args *x);
 

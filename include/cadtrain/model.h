@@ -157,7 +157,8 @@ typedef struct cad_unit_view { void *train, *frozen; } cad_unit_view; /* flat ar
 typedef struct cad_model cad_model;
 /* Largest micro-batch; longest sequence. views_last: a view stays readable after its unit was computed, so that a tied head needs no copy of the table. */
 /* kept > 0: the model generates, and keeps the keys and values of so many positions of each sequence. */
-typedef struct cad_limits { int64_t tokens, sequences, positions; bool train, views_last; int64_t kept; } cad_limits;
+/* greedy: of each sequence only the likeliest next token is asked for; cad_model_next may then give -infinity for others. */
+typedef struct cad_limits { int64_t tokens, sequences, positions; bool train, views_last; int64_t kept; bool greedy; } cad_limits;
 /* Takes activations and working space from `arena`. Borrows arch and params until close. */
 CAD_CHECKED cad_status cad_model_open(cad_model **out, const cad_arch *arch, const cad_params *params, const cad_method *method, cad_arena *arena, const cad_limits *limits);
 void cad_model_close(cad_model **m);

@@ -46,7 +46,7 @@ static cad_status draw(void *with, int row, int64_t from, int64_t n, cad_dtype a
 static cad_status open_rooms(rooms *r, cad_device *d, cad_dtype compute)
 {
     cad_zero_options zero = {.train = true, .atoms_per_step = 1, .compute = compute};
-    cad_limits limits = {TOKENS, RECORDS, LENGTH, true, true, 0};
+    cad_limits limits = {TOKENS, RECORDS, LENGTH, true, true, 0, false};
 
     r->arena.device = d;
     r->method = (cad_method){.num_labels = 2, .pooling = CAD_POOLING_LAST, .compute = compute, .seed = 42};

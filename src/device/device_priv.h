@@ -49,6 +49,7 @@ typedef struct cadp_device_if {
     bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
     bool apart;   /* cad_device_adds_apart */
     bool back;    /* cad_device_turns_back */
+    bool screens; /* cad_device_screens */
     CAD_CHECKED cad_status (*open)(cad_device *d);
     void (*close)(cad_device *d);
     CAD_CHECKED cad_status (*alloc)(cad_device *d, void **out, int64_t bytes, const char *what); /* 64-byte aligned */

@@ -17,6 +17,11 @@ cad_status cadp_describe_matmul(cadp_call *c, const cad_matmul_args *x)
     CAD_TRY(cadp_need(c, x->outliers >= 0 && (x->outliers == 0 || (x->codes.code == CAD_INT8 && x->tb && !x->ta)), "outliers only with codes int8, A as it lies and B turned", x->outliers));
     CAD_TRY(cadp_need(c, x->outliers == 0 || k <= CAD_INT8_TERMS, "few enough terms for whole numbers of 32 bits", (double)k));
     c->flops = 2.0 * (double)m * (double)n * (double)k;
+    if (x->screen.code) {
+        CAD_TRY(cadp_need(c, x->screen.code == CAD_INT8 && x->tb && !x->ta && !x->codes.code && x->alpha == 1 && x->beta == 0 && x->c.dtype == CAD_F32 && !cad_some(x->bias) && !cad_some(x->a2),
+                          "a screen only for a product alone into fp32, with B turned and codes int8", x->alpha));
+        CAD_TRY(cadp_coded(c, &x->screen, CADP_READ, n, k));
+    }
     if (cad_some(x->bias)) cadp_read(c, "bias", x->bias, same, 1, n);
     if (!cad_some(x->a2) && !cad_some(x->b2)) return CAD_OK;
     operand(c, "a2", x->a2, x->ta2, same, m, k2);

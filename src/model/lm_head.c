@@ -21,13 +21,20 @@ static bool head_trains(const cad_model *m)
     return m->params->row[row].trains;
 }
 
+static cad_status next_logits(cad_model *m, cad_tensor head, cad_tensor x, cad_tensor logits)
+{
+    if (m->screen.code && !m->screened) CAD_TRY(cad_quantise(m->device, &(cad_quantise_args){.q = m->screen, .x = head}));
+    m->screened = true;
+    return cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = x, .b = head, .tb = true, .alpha = 1, .screen = m->screen});
+}
+
 /* Rows [from, from + n) of what is predicted: logits, losses, and (gradient) their gradient with that of the rows and of the head. */
 static cad_status part(cad_model *m, cad_tensor head, int64_t from, int64_t n, bool gradient, cad_tensor dhead)
 {
     cad_tensor x = cad_slice(m->norm, from, n), logits = cad_slice(m->vocab, 0, n), d = gradient ? cad_slice(m->dvocab, 0, n) : (cad_tensor){0};
 
+    if (m->generating) return next_logits(m, head, x, logits);
     CAD_TRY(cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = x, .b = head, .tb = true, .alpha = 1}));
-    if (m->generating) return CAD_OK;
     CAD_TRY(cad_xent(m->device, &(cad_xent_args){.logits = logits, .dlogits = d, .nll = cad_slice(m->nll, from, n), .labels = cad_slice(m->targets, from, n),
                                                  .weights = cad_slice(m->target_weights, from, n), .scale = m->scale, .softcap = m->arch->final_softcap}));
     if (!gradient) return CAD_OK;

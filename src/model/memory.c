@@ -186,6 +186,19 @@ static int64_t vocabulary_rows(const cad_model *m)
     return cad_min(m->limits.tokens, cad_max(cad_max(LEAST, m->limits.kept ? m->limits.sequences : 0), MOST / m->arch->vocab));
 }
 
+/* A screen pays where the head is large and sequences few; a softcap might make equal what it keeps apart. */
+static cad_status take_screen(cad_model *m, cad_arena *a)
+{
+    enum { LEAST = 1 << 14, FEW = 4 }; /* cpu_few_rows.c */
+    const cad_arch *x = m->arch;
+    void *codes;
+
+    if (!m->limits.greedy || !cad_device_screens(m->device) || m->act == CAD_F64 || x->final_softcap > 0 || m->limits.sequences > FEW || x->vocab * x->hidden < LEAST) return CAD_OK;
+    CAD_TRY(cad_arena_take(a, WORK, "screen of the head", cad_coded_layout_of(CAD_INT8, false, x->vocab, x->hidden).bytes, &codes));
+    m->screen = cad_coded_view(codes, CAD_INT8, false, x->vocab, x->hidden);
+    return CAD_OK;
+}
+
 static cad_status take_lm(cad_model *m, cad_arena *a)
 {
     const cad_arch *x = m->arch;
@@ -199,6 +212,7 @@ static cad_status take_lm(cad_model *m, cad_arena *a)
     CAD_TRY(cad_arena_tensor(a, WORK, "targets", CAD_I32, t, 1, &m->pick));
     CAD_TRY(cad_arena_tensor(a, WORK, "loss of each target", CAD_F64, t, 1, &m->nll));
     CAD_TRY(cad_arena_tensor(a, WORK, "logits over the vocabulary", m->real, vocabulary_rows(m), x->vocab, &m->vocab));
+    CAD_TRY(take_screen(m, a));
     if (x->tied && !m->limits.views_last) CAD_TRY(cad_arena_tensor(a, WORK, "table of words, kept", m->act, x->vocab, x->hidden, &m->tied));
     if (!train) return CAD_OK;
     CAD_TRY(cad_arena_tensor(a, WORK, "targets", CAD_I32, t, 1, &m->place));

@@ -157,9 +157,17 @@ static bool views_last(const cad_run *r)
     return r->size == 1 && (r->o->runtime.offload_param != CAD_OFFLOAD_CPU || cad_device_is_host(r->device));
 }
 
+/* Only which token is likeliest is looked at. */
+static bool is_greedy(const cad_run *r)
+{
+    const cad_sampling *s = r->what.generation ? &r->what.generation->sampling : NULL;
+
+    return r->what.purpose == CAD_RUN_GENERATE && s && s->temperature <= 0 && s->repetition_penalty == 1;
+}
+
 static cad_limits limits_of(const cad_run *r)
 {
-    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_EXPLAIN, views_last(r), r->facts.kept};
+    return (cad_limits){r->facts.tokens, r->facts.sequences, cad_max(r->facts.longest, r->facts.kept), r->what.purpose == CAD_RUN_TRAIN || r->what.purpose == CAD_RUN_EXPLAIN, views_last(r), r->facts.kept, is_greedy(r)};
 }
 
 static cad_status open_params(cad_run *r)

@@ -77,7 +77,7 @@ static cad_status value(void *with, int row, int64_t from, int64_t n, cad_dtype 
 
 static void open_rig(rig *r, const setting *s, cad_comm *comm, const char *device)
 {
-    cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score, false, 0};
+    cad_limits limits = {MOST_TOKENS, MOST_SEQUENCES, LONGEST, !s->score, false, 0, false};
     const char *config = s->family ? families[s->family - 1] : s->coded ? WIDE : CONFIG;
     cad_zero_options z = {s->stage, !s->score, s->exact, s->atoms, s->compute, s->link, s->coded, s->paged, s->host_states, s->host_params};
 

@@ -1,8 +1,10 @@
 /* C [few rows, n] = A B': bound by reading B once, as codes where it is codes. A's rows are widened once; a row of B meets all of them while it passes. */
 #include "cpu_priv.h"
 
-/* AHEAD: bytes; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
-enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 15, AHEAD = 4096, STRIP = 1024, SCALES = 512, ROWS = 16 };
+#include <math.h>
+
+/* SOON, AHEAD: bytes, of one of four streams and of one alone; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
+enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 17, TASKS = 8, ABREAST = 4, SOON = 1024, AHEAD = 4096, STRIP = 1024, SCALES = CADP_WORD_BLOCKS, ROWS = 256 };
 
 bool cadp_cpu_has_few_rows(const cad_matmul_args *x)
 {
@@ -12,23 +14,47 @@ bool cadp_cpu_has_few_rows(const cad_matmul_args *x)
     return !cad_some(x->a2) || (!x->ta2 && x->tb2);
 }
 
-/* a: F32, its terms parted where B's lie in halves of words; by_lookup: B's are codes, looked up where they meet a; rounds: they mean bf16. */
-typedef struct side { cad_tensor a, b; cad_coded codes; float alpha; bool by_lookup, rounds; } side;
+/* How codes meet a: turned into numbers a strip at a time; looked up as numbers; or, where they mean bf16, as whole numbers. */
+typedef enum meeting { IN_STRIPS, AS_NUMBERS, AS_WORDS } meeting;
+/* a: F32, its terms parted where B's lie in halves of words, or words; rounds: codes mean bf16. */
+typedef struct side { cad_tensor a, b; cad_coded codes; float alpha; meeting by; bool rounds; } side;
 typedef struct product { const cad_matmul_args *x; side s[2]; int64_t rows; } product; /* rows of B in a task */
 
-static bool codes_meet(const cad_matmul_args *x)
+static meeting meeting_of(const cad_matmul_args *x)
 {
+    const cad_coded *q = &x->codes;
+
+    if (q->code == CAD_PLAIN || q->code == CAD_INT8 || q->cols % CAD_QUANT_BLOCK || q->cols == CAD_QUANT_BLOCK || q->cols / CAD_QUANT_BLOCK > SCALES) return IN_STRIPS;
+    if (x->a.dtype != CAD_F32 && cadp_has_words()) return AS_WORDS;
 #if defined(__clang__) /* which has no shuffle by a variable */
-    (void)x;
-    return false;
+    return IN_STRIPS;
 #else
-    return x->codes.code != CAD_PLAIN && x->codes.code != CAD_INT8 && x->codes.cols % CAD_QUANT_BLOCK == 0 && x->codes.cols > CAD_QUANT_BLOCK && x->codes.cols / CAD_QUANT_BLOCK <= SCALES;
+    return AS_NUMBERS;
 #endif
 }
 
-static int64_t floats_of(cad_tensor a, bool coded) { return cad_some(a) && (coded || a.dtype != CAD_F32) ? cad_round_up(a.cols, coded ? 128 : 16) * a.rows : 0; }
+/* A row of a as it meets B. */
+static int64_t row_floats(int64_t k, meeting by) { return by == AS_WORDS ? cadp_word_floats(k) : cad_round_up(k, by == AS_NUMBERS ? 128 : 16); }
 
-int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x) { return (floats_of(x->a, codes_meet(x)) + floats_of(x->a2, false)) * (int64_t)sizeof(float); }
+static int64_t floats_of(cad_tensor a, meeting by) { return cad_some(a) && (by == AS_NUMBERS || a.dtype != CAD_F32) ? row_floats(a.cols, by) * a.rows : 0; }
+
+/* A screen's own: of each row of a its words, and its fp32; what each task found. */
+static int64_t screen_floats(const cad_matmul_args *x)
+{
+    int64_t k = x->a.cols;
+
+    return x->screen.code ? x->a.rows * (cadp_screen_words(k) / 2 + cad_ceil_div(x->c.cols, 16)) + cad_round_up(k, 16) : 0;
+}
+
+/* A row in fp32 before it becomes words. */
+static int64_t room_of(cad_tensor a, meeting by) { return by == AS_WORDS ? cad_round_up(a.cols, 16) : 0; }
+
+int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x)
+{
+    meeting by = meeting_of(x);
+
+    return (floats_of(x->a, by) + room_of(x->a, by) + floats_of(x->a2, IN_STRIPS) + screen_floats(x)) * (int64_t)sizeof(float);
+}
 
 /* Runs of 32 terms lie as 16 even ones and 16 odd ones: the two halves of sixteen words of a row of B. */
 static void part_terms(float *to, int64_t k)
@@ -61,21 +87,31 @@ static void part_codes(float *to, int64_t k)
     }
 }
 
+static void widen_row(meeting by, cad_tensor a, int64_t i, float *to, float *room)
+{
+    float *wide = by == AS_WORDS ? room : to;
+    const float *from = cadp_get(a, i, 0, a.cols, wide);
+
+    if (by == AS_WORDS) {
+        cadp_to_words(from, a.cols, to);
+        return;
+    }
+    if (from != to) memcpy(to, from, (size_t)a.cols * sizeof *to);
+    (by == AS_NUMBERS ? part_codes : part_terms)(to, a.cols);
+}
+
 static void widen_side(side *s, cad_tensor a, float **room)
 {
-    int64_t ld = cad_round_up(a.cols, s->by_lookup ? 128 : 16);
+    int64_t ld = row_floats(a.cols, s->by);
     float *to = *room;
 
     s->a = a;
     s->rounds = a.dtype != CAD_F32;
-    if (!floats_of(a, s->by_lookup)) return;
-    for (int64_t i = 0; i < a.rows; i++) {
-        const float *from = cadp_get(a, i, 0, a.cols, to + i * ld);
-        if (from != to + i * ld) memcpy(to + i * ld, from, (size_t)a.cols * sizeof *to);
-        (s->by_lookup ? part_codes : part_terms)(to + i * ld, a.cols);
-    }
-    s->a = (cad_tensor){to, CAD_F32, a.rows, a.cols, ld};
+    if (!floats_of(a, s->by)) return;
     *room += ld * a.rows;
+    for (int64_t i = 0; i < a.rows; i++) widen_row(s->by, a, i, to + i * ld, *room);
+    *room += room_of(a, s->by);
+    s->a = (cad_tensor){to, CAD_F32, a.rows, a.cols, ld};
 }
 
 typedef uint32_t words __attribute__((vector_size(64)));
@@ -118,31 +154,53 @@ CAD_CLONES static float dot_wide(const float *b, const float *a, int64_t k)
     return join(&sum[0]) + rest;
 }
 
-CAD_CLONES static float dot_half(const uint16_t *b, const float *a, int64_t k)
+/* Four rows of B, each a stream of its own to the processor, . a. A row's sum is the same whichever rows are beside it. */
+CAD_CLONES static void dots_half(const uint16_t *const *b, const float *a, int64_t k, float *out)
 {
-    cadp_lanes even, odd, sum[4] = {{0}};
+    cadp_lanes even, odd, sum[ABREAST] = {{0}};
     words w;
-    float rest = 0;
     int64_t j = 0;
 
-    for (; j + 64 <= k; j += 64)
-#pragma GCC unroll 2
-        for (int i = 0; i < 2; i++) {
-            __builtin_prefetch((const char *)(b + j + 32 * i) + AHEAD);
-            memcpy(&even, a + j + 32 * i, sizeof even);
-            memcpy(&odd, a + j + 32 * i + 16, sizeof odd);
-            memcpy(&w, b + j + 32 * i, sizeof w);
-            sum[2 * i] += even * (cadp_lanes)(w << 16);
-            sum[2 * i + 1] += odd * (cadp_lanes)(w & 0xffff0000u);
+    for (; j + 32 <= k; j += 32) {
+        memcpy(&even, a + j, sizeof even);
+        memcpy(&odd, a + j + 16, sizeof odd);
+#pragma GCC unroll 4
+        for (int r = 0; r < ABREAST; r++) {
+            __builtin_prefetch((const char *)(b[r] + j) + SOON);
+            memcpy(&w, b[r] + j, sizeof w);
+            sum[r] += even * (cadp_lanes)(w << 16);
+            sum[r] += odd * (cadp_lanes)(w & 0xffff0000u);
         }
-    for (; j + 32 <= k; j += 32)
-        for (int i = 0; i < 16; i++) {
-            rest += a[j + i] * cad_bf16_to_f32(b[j + 2 * i]);
-            rest += a[j + 16 + i] * cad_bf16_to_f32(b[j + 2 * i + 1]);
-        }
-    for (; j < k; j++) rest += a[j] * cad_bf16_to_f32(b[j]);
-    sum[0] = (sum[0] + sum[2]) + (sum[1] + sum[3]);
-    return join(&sum[0]) + rest;
+    }
+    for (int r = 0; r < ABREAST; r++) {
+        float rest = 0;
+        for (int64_t i = j; i < k; i++) rest += a[i] * cad_bf16_to_f32(b[r][i]);
+        out[r] = join(&sum[r]) + rest;
+    }
+}
+
+static float dot_half(const uint16_t *b, const float *a, int64_t k)
+{
+    const uint16_t *same[ABREAST] = {b, b, b, b};
+    float out[ABREAST];
+
+    dots_half(same, a, k, out);
+    return out[0];
+}
+
+/* n rows of B, ld apart. */
+static void all_half(const uint16_t *b, int64_t ld, int64_t n, const float *a, int64_t k, float *out)
+{
+    int64_t apart = n / ABREAST;
+    float found[ABREAST];
+
+    for (int64_t i = 0; i < apart; i++) {
+        const uint16_t *rows[ABREAST];
+        for (int64_t r = 0; r < ABREAST; r++) rows[r] = b + (r * apart + i) * ld;
+        dots_half(rows, a, k, found);
+        for (int64_t r = 0; r < ABREAST; r++) out[r * apart + i] = found[r];
+    }
+    for (int64_t i = apart * ABREAST; i < n; i++) out[i] = dot_half(b + i * ld, a, k);
 }
 
 #if !defined(__clang__)
@@ -187,6 +245,7 @@ static void lookups(const cad_coded *q, int64_t row, int64_t rows, const float *
     float scales[SCALES];
     int64_t blocks = q->cols / CAD_QUANT_BLOCK, each = cad_min(rows, SCALES / blocks);
 
+    row += q->above;
     for (int64_t r = 0; r < rows; r += each) {
         int64_t n = cad_min(each, rows - r);
         cadp_code_scales(q, cad_dynamic_map(true), (row + r) * blocks, n * blocks, scales);
@@ -217,17 +276,21 @@ static float dot_strips(const side *s, int64_t row, const float *a)
 /* out = rows [row, row + n) of B, at most ROWS, . a */
 static void dots(const side *s, int64_t row, int64_t n, const float *a, float *out)
 {
+    if (s->by == AS_WORDS) {
+        cadp_word_rows(&s->codes, row, n, a, out);
+        return;
+    }
 #if !defined(__clang__)
-    if (s->by_lookup) {
+    if (s->by == AS_NUMBERS) {
         lookups(&s->codes, row, n, a, out);
         return;
     }
 #endif
-    for (int64_t i = 0; i < n; i++) {
-        if (s->codes.code != CAD_PLAIN) out[i] = dot_strips(s, row + i, a);
-        else if (s->b.dtype == CAD_F32) out[i] = dot_wide((const float *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
-        else out[i] = dot_half((const uint16_t *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
+    if (s->codes.code == CAD_PLAIN && s->b.dtype != CAD_F32) {
+        all_half((const uint16_t *)s->b.data + row * s->b.ld, s->b.ld, n, a, s->a.cols, out);
+        return;
     }
+    for (int64_t i = 0; i < n; i++) out[i] = s->codes.code != CAD_PLAIN ? dot_strips(s, row + i, a) : dot_wide((const float *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
 }
 
 static inline float load(cad_tensor t, int64_t i, int64_t j) { return t.dtype == CAD_F32 ? ((const float *)t.data)[i * t.ld + j] : cad_bf16_to_f32(((const uint16_t *)t.data)[i * t.ld + j]); }
@@ -258,12 +321,75 @@ static void columns(const void *args, int64_t i, void *work)
         }
 }
 
+/* ---- with a screen ---- */
+
+typedef struct screened { const product *p; cadp_screen row[FEW]; float most[FEW], *found; } screened; /* found: what each task's largest is at least, row by row */
+
+static void estimate(const void *args, int64_t i, void *work)
+{
+    const screened *s = args;
+    const cad_matmul_args *x = s->p->x;
+    int64_t col = i * s->p->rows, n = cad_min(s->p->rows, x->c.cols - col);
+
+    (void)work;
+    for (int64_t r = 0; r < x->c.rows; r++) s->found[i * x->c.rows + r] = cadp_screen_estimate(&s->row[r], &x->screen, col, n, (float *)x->c.data + r * x->c.ld + col);
+}
+
+/* The first row counts in any case: where it is no number, nothing is larger. */
+static void settle(const void *args, int64_t i, void *work)
+{
+    const screened *s = args;
+    const side *b = s->p->s;
+    const cad_matmul_args *x = s->p->x;
+
+    (void)work;
+    for (int64_t r = 0; r < x->c.rows; r++)
+        for (int64_t col = i * s->p->rows, end = cad_min(col + s->p->rows, x->c.cols); col < end; col++) {
+            float *c = (float *)x->c.data + r * x->c.ld + col, sum = 0, one;
+            if (col && !cadp_screen_passes(&s->row[r], &x->screen, col, *c, s->most[r])) {
+                *c = -INFINITY;
+                continue;
+            }
+            dots(b, col, 1, (const float *)b->a.data + r * b->a.ld, &one);
+            sum += b->alpha * one;
+            *c = sum + 0;
+        }
+}
+
+/* False: something in a is not finite. */
+static bool with_screen(const cad_device *d, const product *p, float *room)
+{
+    const cad_matmul_args *x = p->x;
+    int64_t tasks = cad_ceil_div(x->c.cols, p->rows), ld = cadp_screen_words(x->a.cols);
+    float *wide = room + x->a.rows * (ld / 2);
+    screened s = {.p = p, .found = wide + cad_round_up(x->a.cols, 16)};
+
+    for (int64_t r = 0; r < x->a.rows; r++)
+        if (!cadp_screen_open(&s.row[r], cadp_get(x->a, r, 0, x->a.cols, wide), x->a.cols, (int16_t *)(void *)room + r * ld)) return false;
+    cadp_cpu_each(d, tasks, estimate, &s, NULL, 0);
+    for (int64_t r = 0; r < x->a.rows; r++) {
+        s.most[r] = -INFINITY;
+        for (int64_t i = 0; i < tasks; i++) s.most[r] = fmaxf(s.most[r], s.found[i * x->a.rows + r]);
+    }
+    cadp_cpu_each(d, tasks, settle, &s, NULL, 0);
+    return true;
+}
+
+/* Rows of a task: TASK bytes, so that parts of it lie on pages of their own; fewer where that makes few tasks. */
+static int64_t rows_of(const cad_matmul_args *x)
+{
+    int64_t bits = x->codes.code == CAD_PLAIN ? 8 * (int64_t)cad_dtype_bytes(x->b.dtype) : x->codes.code == CAD_INT8 ? 8 : 4, all = cad_ceil_div(8 * TASK, cad_max(1, x->a.cols * bits));
+
+    return cad_round_up(cad_max(1, cad_min(cad_min(all, ROWS), cad_ceil_div(x->c.cols, TASKS))), 16);
+}
+
 void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work)
 {
     float *room = work;
-    product p = {.x = x, .rows = cad_round_up(cad_max(1, TASK / cad_max(1, x->a.cols)), ROWS / 2), .s = {{.b = x->b, .codes = x->codes, .alpha = (float)x->alpha, .by_lookup = codes_meet(x)}, {.b = x->b2, .alpha = (float)x->alpha2}}};
+    product p = {.x = x, .rows = rows_of(x), .s = {{.b = x->b, .codes = x->codes, .alpha = (float)x->alpha, .by = meeting_of(x)}, {.b = x->b2, .alpha = (float)x->alpha2}}};
 
     widen_side(&p.s[0], x->a, &room);
     widen_side(&p.s[1], x->a2, &room);
+    if (x->screen.code && with_screen(d, &p, room)) return;
     cadp_cpu_each(d, cad_ceil_div(x->c.cols, p.rows), columns, &p, NULL, 0);
 }

@@ -20,6 +20,15 @@ static inline float cadp_float(uint32_t u)
     return x;
 }
 
+/* Rounded to fp16 and back, ties to even: to 11 digits, or from 2^-14 down to whole 2^-24; infinite from 65520 on. */
+static inline float cadp_to_half(float x)
+{
+    uint32_t bits = cadp_bits(x) & 0x7fffffff, digits = (bits + 0xfff + ((bits >> 13) & 1)) & ~0x1fffu;
+    float small = (cadp_float(bits) + 0.5f) - 0.5f, large = digits < 0x47800000 ? cadp_float(digits) : bits > 0x7f800000 ? x : cadp_float(0x7f800000), y = bits < 0x38800000 ? small : large;
+
+    return cadp_float((cadp_bits(y) & 0x7fffffff) | (cadp_bits(x) & 0x80000000));
+}
+
 /* 2^n for n in [-126, 127]. */
 static inline float cadp_power(int32_t n) { return cadp_float((uint32_t)(n + 127) << 23); }
 

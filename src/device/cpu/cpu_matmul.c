@@ -111,7 +111,7 @@ int64_t cadp_cpu_matmul_work(const cad_device *d, const cad_matmul_args *x)
     int64_t left = way == DIRECT ? 0 : 4 * terms * (cad_max(rows, cols) + (way == CONVERTED ? cols : 0)); /* with few rows tiles hold their part of op(B) too */
 
     if (x->outliers > 0) return cadp_cpu_int8_work(d, x);
-    return cad_max(shared + d->threads * (tiles + left + (coded ? decode_bytes(way, cols, PIECE + 32) : 0) + 256), cadp_cpu_has_few_rows(x) ? cadp_cpu_few_rows_work(x) : 0);
+    return cad_max(cadp_cpu_some_rows_work(x), cad_max(shared + d->threads * (tiles + left + (coded ? decode_bytes(way, cols, PIECE + 32) : 0) + 256), cadp_cpu_has_few_rows(x) ? cadp_cpu_few_rows_work(x) : 0));
 }
 
 /* Columns [col, col + cols) of C at present, cut into tiles. */
@@ -340,6 +340,10 @@ cad_status cadp_cpu_matmul(cad_device *d, const cad_matmul_args *x, void *work)
     if (x->outliers > 0) return cadp_cpu_int8(d, x, work);
     if (cadp_cpu_has_few_rows(x)) {
         cadp_cpu_few_rows(d, x, work);
+        return CAD_OK;
+    }
+    if (!own->native && cadp_cpu_has_some_rows(x)) {
+        cadp_cpu_some_rows(d, x, work);
         return CAD_OK;
     }
     t.p = plan_of(d, x, t.h);

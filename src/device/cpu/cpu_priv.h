@@ -39,6 +39,7 @@ cadp_rect cadp_rect_of(const cadp_grid *g, int64_t i);
 /* ---- fp32 and bf16 (cpu_strips.c) ---- */
 
 float cadp_largest(const float *x, int64_t n); /* -infinity of none; NaN is passed over */
+float cadp_largest_magnitude(const float *x, int64_t n); /* NaN is the largest (cpu_quant.c) */
 float cadp_total(const float *x, int64_t n);
 void cadp_add_scaled(float *to, const float *from, float by, int64_t n);
 float cadp_dot(const float *a, const float *b, int64_t n);
@@ -89,6 +90,26 @@ static inline int64_t cadp_bf16_packed_bytes(int64_t n, int64_t k) { return cad_
 bool cadp_cpu_has_few_rows(const cad_matmul_args *x);
 int64_t cadp_cpu_few_rows_work(const cad_matmul_args *x);
 void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work);
+
+/* And with as many rows as a prompt has (cpu_some_rows.c). */
+bool cadp_cpu_has_some_rows(const cad_matmul_args *x);
+int64_t cadp_cpu_some_rows_work(const cad_matmul_args *x);
+void cadp_cpu_some_rows(const cad_device *d, const cad_matmul_args *x, void *work);
+
+/* Rows [row, row + rows) of 4-bit codes, their blocks whole, times a row of numbers as words of 16 bits (cpu_words.c): out = each row . a. */
+enum { CADP_WORD_BLOCKS = 512 }; /* at most, and at least two */
+bool cadp_has_words(void); /* this processor has what it takes */
+int64_t cadp_word_floats(int64_t k); /* room for such a row */
+void cadp_to_words(const float *x, int64_t k, void *to);
+void cadp_word_rows(const cad_coded *q, int64_t row, int64_t rows, const void *a, float *out);
+
+/* Rows of a matrix that can give the largest element of its product with x (cpu_screen.c), from its INT8 codes. */
+typedef struct cadp_screen { const int16_t *words; float step, per_scale, per_one; } cadp_screen; /* the bound of a row: scale * per_scale + per_one */
+int64_t cadp_screen_words(int64_t k); /* room for x as words */
+bool cadp_screen_open(cadp_screen *s, const float *x, int64_t k, int16_t *words); /* false: x is not finite */
+/* Elements [from, from + n), and what the largest of them is at least. */
+float cadp_screen_estimate(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float *out);
+bool cadp_screen_passes(const cadp_screen *s, const cad_coded *q, int64_t row, float estimate, float most); /* may be as large as `most` */
 
 /* Products of whole numbers: matmul with outliers (cpu_int8.c). */
 int64_t cadp_cpu_int8_work(const cad_device *d, const cad_matmul_args *x);

@@ -28,7 +28,7 @@ CAD_CLONES static void count_below(const float *x, float by, bool divides, const
     for (int i = 0; i < CAD_QUANT_BLOCK; i++) index[i] = (uint8_t)count[i];
 }
 
-CAD_CLONES static float largest_magnitude(const float *x, int64_t n)
+CAD_CLONES float cadp_largest_magnitude(const float *x, int64_t n)
 {
     uint32_t top = 0;
 
@@ -44,7 +44,7 @@ CAD_CLONES static float largest_magnitude(const float *x, int64_t n)
 static void quantise_block(const quantise_args *a, const float *middle, const uint8_t *pattern, const float *x, int64_t at)
 {
     uint8_t index[CAD_QUANT_BLOCK], *to = a->codes + at / 2;
-    float top = largest_magnitude(x, CAD_QUANT_BLOCK);
+    float top = cadp_largest_magnitude(x, CAD_QUANT_BLOCK);
 
     a->scales[at / CAD_QUANT_BLOCK] = top;
     count_below(x, 1 / fmaxf(top, 1e-38f), false, middle, index);
@@ -67,6 +67,25 @@ static void quantise_tile(const void *args, int64_t i, void *work)
     }
 }
 
+/* As cad_int8_scale and cad_quantise_int8. */
+CAD_CLONES static float largest_half(const float *x, int64_t n)
+{
+    float top = 0;
+
+#pragma omp simd reduction(max : top)
+    for (int64_t i = 0; i < n; i++) {
+        float h = cadp_abs(cadp_to_half(x[i]));
+        top = h > top ? h : top;
+    }
+    return top;
+}
+
+CAD_CLONES static void to_bytes(const float *x, int64_t n, float by, int8_t *codes)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) codes[i] = (int8_t)(int32_t)__builtin_rintf(cadp_to_half(x[i]) * by);
+}
+
 /* A strip of a row at a time, twice. */
 static void quantise_row(const void *args, int64_t i, void *work)
 {
@@ -76,11 +95,11 @@ static void quantise_row(const void *args, int64_t i, void *work)
     (void)work;
     for (int64_t j = 0; j < x->x.cols; j += CADP_STRIP) {
         int64_t n = cad_min(CADP_STRIP, x->x.cols - j);
-        scale = fmaxf(scale, cad_int8_scale(cadp_get(x->x, i, j, n, room), n));
+        scale = fmaxf(scale, largest_half(cadp_get(x->x, i, j, n, room), n));
     }
     for (int64_t j = 0; j < x->x.cols; j += CADP_STRIP) {
         int64_t n = cad_min(CADP_STRIP, x->x.cols - j);
-        cad_quantise_int8(cadp_get(x->x, i, j, n, room), n, scale, (int8_t *)x->q.codes.data + i * x->x.cols + j);
+        to_bytes(cadp_get(x->x, i, j, n, room), n, scale > 0 ? 1 / scale * 127 : 0, (int8_t *)x->q.codes.data + i * x->x.cols + j);
     }
     ((float *)x->q.scales.data)[i] = scale;
 }

@@ -108,7 +108,7 @@ extern "C" cad_status GRID(matmul)(cad_device *d, const cad_matmul_args *x, void
     const cadp_cuda *own = (const cadp_cuda *)d->own;
     cadp_product first = {x->c, x->a, x->b, x->bias.data, x->ta, x->tb, (float)x->alpha, (float)x->beta};
     cadp_product second = {x->c, x->a2, x->b2, NULL, x->ta2, x->tb2, (float)x->alpha2, 1};
-    cad_matmul_args rest = {x->c, x->a2, x->b2, x->ta2, x->tb2, x->alpha2, 1, {}, {}, false, false, 0, {}, {}, 0};
+    cad_matmul_args rest = {x->c, x->a2, x->b2, x->ta2, x->tb2, x->alpha2, 1, {}, {}, false, false, 0, {}, {}, 0, {}};
     bool done, behind = cad_some(x->bias) && x->bias.dtype != x->c.dtype;
 
     if (behind) first.bias = NULL;

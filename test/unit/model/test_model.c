@@ -88,7 +88,7 @@ static void load(rig *r, const char *dir, const char *head, const char *adapter)
 
 static void open_rooms(rig *r, const char *family, const char *adapter)
 {
-    cad_limits limits = {2048, 64, r->arch.max_positions < 512 ? r->arch.max_positions : 512, true, true, 0};
+    cad_limits limits = {2048, 64, r->arch.max_positions < 512 ? r->arch.max_positions : 512, true, true, 0, false};
 
     OK(cad_params_open(&r->params, &r->arch, &r->method));
     OK(cad_device_reserve(r->device, 64 << 20));

@@ -27,6 +27,7 @@ typedef struct tiny {
     size_t each, real; /* bytes of a parameter, of a gradient */
     int threads;       /* 0: one */
     int64_t kept;      /* generation: positions kept */
+    bool greedy;       /* only the likeliest next token is asked for */
 } tiny;
 
 /* Four heads over two key-value heads; `more` is what else stands in config.json, beginning with a comma. */
@@ -69,7 +70,7 @@ static inline void tiny_draw(tiny *t)
 /* t->arch and t->method are set. */
 static inline void tiny_open(tiny *t, const char *device, bool train)
 {
-    cad_limits limits = {TINY_TOKENS, TINY_SEQUENCES, 64, train, true, t->kept};
+    cad_limits limits = {TINY_TOKENS, TINY_SEQUENCES, 64, train, true, t->kept, t->greedy};
 
     t->each = cad_dtype_bytes(t->method.compute);
     t->real = t->each == 8 ? 8 : 4;

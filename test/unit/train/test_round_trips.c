@@ -79,7 +79,7 @@ static cad_status read_weight(void *with, int row, int64_t from, int64_t n, cad_
 
 static void open_rig(rig *g, const char *dir, const char *adapter, cad_method method)
 {
-    static const cad_limits limits = {MOST_TOKENS, SEQUENCES, MOST_TOKENS, false, true, 0};
+    static const cad_limits limits = {MOST_TOKENS, SEQUENCES, MOST_TOKENS, false, true, 0, false};
     cad_run *r = &g->r;
     cad_source *s;
     size_t n;

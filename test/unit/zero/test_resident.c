@@ -47,7 +47,7 @@ static cad_status draw(void *with, int row, int64_t from, int64_t n, cad_dtype a
 static void open_rooms(rooms *r, const char *device)
 {
     cad_zero_options zero = {.train = true, .atoms_per_step = 1, .compute = r->method.compute};
-    cad_limits limits = {TOKENS, 1, TOKENS, true, true, 0};
+    cad_limits limits = {TOKENS, 1, TOKENS, true, true, 0, false};
 
     OK(cad_comm_open(&r->comm, "self"));
     OK(cad_device_open(&r->device, device, 2));

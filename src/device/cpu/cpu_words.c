@@ -1,0 +1,208 @@
+/* Rows of 4-bit codes times a row of numbers as whole ones: numbers become words of 16 bits, each 64 with a scale of their own, and codes are looked up as words too.
+ *
+ * Both are below 2^14, so that the eight products of a lane fit 32 bits and their sum is exact; scales enter once a block, in fp32.
+ * What is left out: of a value of the book at most 1 / (2 BOOK) of its block's scale (nothing of FP4's, which are whole 192ths), and of a number at most 1 / (2 TOP) of the
+ * largest of its block. A block's product so errs by at most 64 / 2^14 of (scale) (largest number), whatever the signs, and as a rule by an eighth of that; a value of the
+ * book errs by less than a fifth of what rounding it to bf16 costs, which is what these products are spared. */
+#include "cpu_math.h"
+#include "cpu_priv.h"
+
+enum { BOOK = 192 * 85, TOP = (1 << 14) - 1, RUN = 128, BLOCK = CAD_QUANT_BLOCK, ROWS = 4, MOST = CADP_WORD_BLOCKS };
+
+/* RUN numbers as 64 bytes of codes meet them: word j of 32 has the terms 4 j + 1, 4 j, 4 j + 3, 4 j + 2 from its lowest four bits up. Of an odd number of blocks the last
+ * lies in the upper half of a run, and zeros in the lower. A block's scale stands in eight lanes. */
+typedef struct run { int16_t x[4][32]; float scale[16]; } run;
+
+int64_t cadp_word_floats(int64_t k) { return cad_ceil_div(k, RUN) * (int64_t)(sizeof(run) / sizeof(float)); }
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define WIDE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+
+bool cadp_has_words(void) { return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"); }
+
+/* ---- numbers to words ---- */
+
+WIDE static inline __m512i words_of(const float *x, __m512 by)
+{
+    __m256i low = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), by)));
+
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), by))), 1);
+}
+
+/* The bits of the largest magnitude of a block; those of a NaN are the largest of all. */
+WIDE static inline uint32_t largest_bits(const float *x)
+{
+    __m512i mask = _mm512_set1_epi32(0x7fffffff), top = _mm512_setzero_si512();
+
+    for (int i = 0; i < BLOCK; i += 16) top = _mm512_max_epu32(top, _mm512_and_si512(_mm512_loadu_si512(x + i), mask));
+    return _mm512_reduce_max_epu32(top);
+}
+
+/* A block into half a run. What is below 2^-100 counts as 0; where a number is not finite the scale is NaN. */
+WIDE static void put_block(run *to, int half, const float *x)
+{
+    static const int16_t from[2][32] = {{1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60},
+                                        {3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62}};
+    uint32_t top = largest_bits(x), last = cadp_bits(0x1.fffffep127f);
+    float by = top < cadp_bits(0x1p-100f) || top > last ? 0 : TOP / cadp_float(top);
+    __m512i low = words_of(x, _mm512_set1_ps(by)), high = words_of(x + 32, _mm512_set1_ps(by));
+
+    for (int s = 0; s < 2; s++) {
+        __m512i both = _mm512_permutex2var_epi16(low, _mm512_loadu_si512(from[s]), high);
+        _mm256_storeu_si256((__m256i *)(void *)(to->x[2 * s] + 16 * half), _mm512_castsi512_si256(both));
+        _mm256_storeu_si256((__m256i *)(void *)(to->x[2 * s + 1] + 16 * half), _mm512_extracti64x4_epi64(both, 1));
+    }
+    _mm256_storeu_ps(to->scale + 8 * half, _mm256_set1_ps(top > last ? cadp_float(0x7fc00000) : cadp_float(top) / TOP / BOOK));
+}
+
+WIDE void cadp_to_words(const float *x, int64_t k, void *to)
+{
+    run *r = to;
+
+    CAD_ASSERT(k % BLOCK == 0);
+    for (; k >= RUN; k -= RUN, x += RUN, r++) {
+        put_block(r, 0, x);
+        put_block(r, 1, x + BLOCK);
+    }
+    if (!k) return;
+    memset(r, 0, sizeof *r);
+    put_block(r, 1, x);
+}
+
+/* ---- scales ---- */
+
+/* n codes of the map of 256 under one scale: of 32 values by five bits, eight times, then of those by the other three. */
+WIDE static void nested_scales(const float *map, const uint8_t *codes, float above, float offset, int64_t n, float *out)
+{
+    __m512 table[16], found[8];
+
+    for (int i = 0; i < 16; i++) table[i] = _mm512_loadu_ps(map + 16 * i);
+    for (int64_t i = 0; i < n; i += 16) {
+        __mmask16 some = (__mmask16)(n - i >= 16 ? 0xffff : (1u << (n - i)) - 1);
+        __m512i at = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(some, codes + i));
+        __mmask16 first = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), second = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64)), third = _mm512_test_epi32_mask(at, _mm512_set1_epi32(128));
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++) found[j] = _mm512_permutex2var_ps(table[2 * j], at, table[2 * j + 1]);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) found[j] = _mm512_mask_blend_ps(first, found[2 * j], found[2 * j + 1]);
+        found[0] = _mm512_mask_blend_ps(third, _mm512_mask_blend_ps(second, found[0], found[1]), _mm512_mask_blend_ps(second, found[2], found[3]));
+        _mm512_mask_storeu_ps(out + i, some, _mm512_add_ps(_mm512_mul_ps(found[0], _mm512_set1_ps(above)), _mm512_set1_ps(offset)));
+    }
+}
+
+/* Those of n blocks. */
+static void block_scales(const cad_coded *q, int64_t block, int64_t n, float *out)
+{
+    if (q->scales.dtype == CAD_F32) {
+        memcpy(out, (const float *)q->scales.data + block, (size_t)n * sizeof *out);
+        return;
+    }
+    for (int64_t end = block + n, each; block < end; block += each, out += each) {
+        each = cad_min(end, (block / CAD_SCALE_BLOCK + 1) * CAD_SCALE_BLOCK) - block;
+        nested_scales(cad_dynamic_map(true), (const uint8_t *)q->scales.data + block, ((const float *)q->scales2.data)[block / CAD_SCALE_BLOCK], *(const float *)q->offset.data, each, out);
+    }
+}
+
+/* ---- products ---- */
+
+/* Five bits of each word are looked at: the table holds its 16 values twice. */
+WIDE static inline __m512 run_product(__m512i w, const run *a, __m512i book)
+{
+    __m512i sum = _mm512_madd_epi16(_mm512_loadu_si512(a->x[0]), _mm512_permutexvar_epi16(w, book));
+
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book)));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 8), book)));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book)));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(a->scale));
+}
+
+VNNI static inline __m512 run_product_vnni(__m512i w, const run *a, __m512i book)
+{
+    __m512i sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(a->x[0]), _mm512_permutexvar_epi16(w, book));
+
+    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book));
+    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 8), book));
+    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(a->scale));
+}
+
+WIDE static inline __m512 two_scales(const float *s) { return _mm512_mask_broadcastss_ps(_mm512_set1_ps(s[0]), 0xff00, _mm_load_ss(s + 1)); }
+
+WIDE static inline __m256 halves(__m512 x) { return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1)); }
+
+/* The sums of four rows' lanes. */
+WIDE static inline void totals(const __m512 *s, float *out)
+{
+    __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(halves(s[0]), halves(s[1])), _mm256_hadd_ps(halves(s[2]), halves(s[3])));
+
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
+}
+
+/* Four rows at once, far enough from each other that each is a stream of its own to the processor. Whole numbers are the same on every instruction set. */
+typedef struct quad { const uint8_t *codes[ROWS]; const float *scales[ROWS]; } quad;
+#define FOUR_ROWS(name, TARGET, product)                                                                                                                                \
+    TARGET static void name(const quad *q, int64_t blocks, const run *a, __m512i book, float *out)                                                                      \
+    {                                                                                                                                                                   \
+        __m512 sum[ROWS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};                                                        \
+        int64_t i = 0;                                                                                                                                                  \
+                                                                                                                                                                        \
+        for (; i + 2 <= blocks; i += 2, a++)                                                                                                                            \
+            _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                                                                    \
+                const uint8_t *codes = q->codes[r] + i * (BLOCK / 2);                                                                                                   \
+                _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);                                                                                                 \
+                sum[r] = _mm512_fmadd_ps(product(_mm512_loadu_si512(codes), a, book), two_scales(q->scales[r] + i), sum[r]);                                            \
+            }                                                                                                                                                           \
+        for (int r = 0; i < blocks && r < ROWS; r++)                                                                                                                    \
+            sum[r] = _mm512_fmadd_ps(product(_mm512_loadu_si512(q->codes[r] + (i - 1) * (BLOCK / 2)), a, book), _mm512_set1_ps(q->scales[r][i]), sum[r]);               \
+        totals(sum, out);                                                                                                                                               \
+    }
+enum { AHEAD = 1024 };
+FOUR_ROWS(four_rows, WIDE, run_product)
+FOUR_ROWS(four_rows_vnni, VNNI, run_product_vnni)
+
+WIDE static __m512i book_of(cad_code code)
+{
+    const float *values = cad_code_book(code);
+    int16_t words[32];
+
+    for (int i = 0; i < 32; i++) words[i] = (int16_t)__builtin_rintf(values[i % 16] * BOOK);
+    return _mm512_loadu_si512(words);
+}
+
+/* Rows [row, row + each) of four parts, `apart` rows from each other; out likewise. */
+WIDE static void four_parts(const cad_coded *q, int64_t row, int64_t each, int64_t apart, const run *a, float *out)
+{
+    int64_t blocks = q->cols / BLOCK;
+    bool vnni = __builtin_cpu_supports("avx512vnni");
+    __m512i book = book_of(q->code);
+    float scales[ROWS][MOST], found[ROWS];
+    quad at;
+
+    for (int64_t p = 0; p < ROWS; p++) block_scales(q, (row + p * apart) * blocks, each * blocks, scales[p]);
+    for (int64_t i = 0; i < each; i++) {
+        for (int64_t p = 0; p < ROWS; p++) {
+            at.codes[p] = (const uint8_t *)q->codes.data + (row + p * apart + i) * (q->cols / 2);
+            at.scales[p] = scales[p] + i * blocks;
+        }
+        (vnni ? four_rows_vnni : four_rows)(&at, blocks, a, book, found);
+        for (int64_t p = 0; p < ROWS; p++) out[p * apart + i] = found[p];
+    }
+}
+
+/* What is left of fours is done one by one, a row four times. */
+void cadp_word_rows(const cad_coded *q, int64_t row, int64_t rows, const void *a, float *out)
+{
+    int64_t apart = rows / ROWS, most = MOST / (q->cols / BLOCK), first = q->above + row;
+
+    CAD_ASSERT(q->cols >= RUN && most > 0);
+    for (int64_t i = 0; i < apart; i += most) four_parts(q, first + i, cad_min(most, apart - i), apart, a, out + i);
+    for (int64_t i = apart * ROWS; i < rows; i++) four_parts(q, first + i, 1, 0, a, out + i);
+}
+#else
+bool cadp_has_words(void) { return false; }
+void cadp_to_words(const float *x, int64_t k, void *to) { CAD_ASSERT(!x && !k && !to); }
+void cadp_word_rows(const cad_coded *q, int64_t row, int64_t rows, const void *a, float *out) { CAD_ASSERT(!q && !row && !rows && !a && !out); }
+#endif
