@@ -316,10 +316,9 @@ static cad_status print_json(cad_run *r, int world, int64_t memory)
     return status;
 }
 
-cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool json)
+cad_status cad_plan_print(cad_options *o, const cad_plan_options *p, bool json)
 {
-    cad_options options = *o;
-    cad_run r = {.o = &options, .what = {.purpose = CAD_RUN_CHECK}, .size = 1, .lock = -1, .exact = cadp_exact(o, cadp_device_name(o), p->world > 1 && strcmp(cadp_device_name(o), "cpu") ? "nccl" : "host")};
+    cad_run r = {.o = o, .what = {.purpose = CAD_RUN_CHECK}, .size = 1, .lock = -1, .exact = cadp_exact(o, cadp_device_name(o), p->world > 1 && strcmp(cadp_device_name(o), "cpu") ? "nccl" : "host")};
     int world = p->world > 0 ? p->world : 1;
     cad_status status = cadp_prepare_demo(&r);
 
