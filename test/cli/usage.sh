@@ -38,8 +38,9 @@ refused wrong_rows 2 'rows: expected a whole number.*found "no"' explain --check
 
 refused absent_checkpoint 5 'checkpoint nowhere: expected a directory' eval --checkpoint nowhere
 
-run plan --test-file "$scratch/nowhere.jsonl" --tokenizer-name-or-path "$scratch"
-say plan_of_the_demo "$(why 0 "$out" '^fits')"
+for command in plan check train; do
+    refused "file_beside_the_demo_of_$command" 2 'test_file nowhere: expected model_name_or_path or train_file beside it' $command --test-file nowhere
+done
 run train --learning-rate 3e-5 --print-config
 say print_config "$(why 0 "$out" 'learning_rate.*3e-05.*--learning-rate')"
 printf 'training:\n  learning_rate: 7e-5\n' >"$scratch/experiment.yaml"
