@@ -72,6 +72,11 @@ CAD_CHECKED cad_status cad_str_addf(cad_str *s, const char *format, ...) CAD_PRI
 void cad_str_close(cad_str *s);
 /* Levenshtein distance with transpositions counted as one; -1 and '_' are equal. */
 int cad_edit_distance(const char *a, const char *b);
+/* The nearest of the names offered: begin with {.wanted = x}; what differs in more than two of five characters is not near and never shown. */
+typedef struct cad_near { const char *wanted; char best[96], hint[128]; int cost; bool found; } cad_near;
+void cad_near_offer(cad_near *near, const char *name);
+/* "; did you mean "NAME"?" or "". `before`: "--" of a flag. */
+const char *cad_near_hint(cad_near *near, const char *before);
 bool cad_utf8_valid(const char *s, size_t n, size_t *bad_at);
 
 /* ---- string-keyed table (map.c) ---- */

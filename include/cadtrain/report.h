@@ -26,6 +26,7 @@ void cad_progress_end(cad_progress *p);
 /* ---- prediction metrics ---- */
 /* metrics.json as contract section 5 says: accuracy, precision, recall, f1, classification_report, auc, then the rest; NaN as Python's json. */
 CAD_CHECKED cad_status cad_write_metrics(const char *path, const cad_metrics *m);
+CAD_CHECKED cad_status cad_report_interval(cad_json *j, const char *key, cad_interval x); /* key: [low, high] */
 /* "***** train metrics *****" block of aligned key = value lines on stdout. */
 void cad_print_metrics_block(const char *title, const cad_number *numbers, int count);
 

@@ -67,7 +67,7 @@ CAD_CHECKED cad_status cad_push(const cad_options *o, const char *checkpoint, co
 /* ---- plan (plan.c): one step of the real program on a device that only counts. Not collective; one process. ---- */
 typedef struct cad_plan_options { int world; int64_t device_memory; } cad_plan_options; /* 0: this world, unknown */
 /* Prints the table, or (json) one object, on stdout. Reads config.json only; token counts are batch x max_length unless a data file is given. */
-CAD_CHECKED cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool json);
+CAD_CHECKED cad_status cad_plan_print(cad_options *o, const cad_plan_options *p, bool json);
 
 /* Where a model lies: a directory as it is, ORG/NAME through the Hugging Face cache (offline). CAD_EMODEL names the command that downloads it. */
 CAD_CHECKED cad_status cad_find_model(char **out, const char *name_or_path, const char *cache_dir);

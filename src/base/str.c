@@ -77,6 +77,33 @@ int cad_edit_distance(const char *a, const char *b)
     return d[n][m];
 }
 
+/* Among names at one distance: the one of like length that shares the longest beginning and end. */
+static int cost(const char *wanted, const char *name)
+{
+    int n = (int)strlen(wanted), m = (int)strlen(name), ahead = 0, behind = 0, least = n < m ? n : m;
+
+    while (ahead < least && wanted[ahead] == name[ahead]) ahead++;
+    while (behind < least - ahead && wanted[n - 1 - behind] == name[m - 1 - behind]) behind++;
+    return cad_edit_distance(wanted, name) * 1000 + (n > m ? n - m : m - n) * 10 + (63 - (ahead + behind) % 64) / 8;
+}
+
+void cad_near_offer(cad_near *near, const char *name)
+{
+    int n = (int)strlen(near->wanted), limit = n < 3 ? 1 : n * 2 / 5 + 1, now = cost(near->wanted, name);
+
+    if (now / 1000 > limit || (near->found && now >= near->cost)) return;
+    near->found = true;
+    near->cost = now;
+    snprintf(near->best, sizeof near->best, "%s", name);
+}
+
+const char *cad_near_hint(cad_near *near, const char *before)
+{
+    near->hint[0] = 0;
+    if (near->found) snprintf(near->hint, sizeof near->hint, "; did you mean \"%s%s\"?", before, near->best);
+    return near->hint;
+}
+
 /* The length of the UTF-8 sequence at s (n bytes left), 0 when it is none (RFC 3629: no surrogates, no overlong forms). */
 static size_t sequence(const unsigned char *s, size_t n)
 {

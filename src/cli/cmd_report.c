@@ -20,18 +20,12 @@ static void close_scores(scores *s)
 
 static cad_status need_column(const cad_rows *rows, const char *name, int *out)
 {
-    const char *best = NULL;
-    int least = 4;
+    cad_near near = {.wanted = name};
 
     *out = cad_rows_find(rows, name);
     if (*out >= 0) return CAD_OK;
-    for (int i = 0; i < cad_rows_columns(rows); i++) {
-        int distance = cad_edit_distance(name, cad_rows_column(rows, i));
-        if (distance >= least) continue;
-        least = distance;
-        best = cad_rows_column(rows, i);
-    }
-    return cad_fail(CAD_EDATA, "%s: expected a column \"%s\"%s%s%s", cad_rows_path(rows), name, best ? "; is it \"" : ", found none", best ? best : "", best ? "\"?" : "");
+    for (int i = 0; i < cad_rows_columns(rows); i++) cad_near_offer(&near, cad_rows_column(rows, i));
+    return cad_fail(CAD_EDATA, "%s: expected a column \"%s\", found none%s", cad_rows_path(rows), name, cad_near_hint(&near, ""));
 }
 
 static cad_status find_columns(const cad_rows *rows, columns *c)
@@ -153,7 +147,7 @@ static cad_status add_comparison(cad_json *j, const char *path, const cad_metric
     CAD_TRY(cad_json_begin(j, NULL, '{'));
     CAD_TRY(cad_json_string(j, "file", path));
     CAD_TRY(cad_json_real(j, "auc", b->auc));
-    CAD_TRY(cadp_add_interval(j, "auc_ci", b->auc_ci));
+    CAD_TRY(cad_report_interval(j, "auc_ci", b->auc_ci));
     CAD_TRY(cad_json_real(j, "auc_difference", b->auc - a->auc));
     CAD_TRY(cad_json_real(j, "auprc", b->auprc));
     CAD_TRY(cad_json_real(j, "brier", b->brier));

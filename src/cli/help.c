@@ -60,14 +60,9 @@ const cadp_command *cadp_find_command(const char *name)
 
 cad_status cadp_unknown_command(const char *name)
 {
-    const char *best = "help";
-    int least = cad_edit_distance(name, best);
+    cad_near near = {.wanted = name};
 
-    for (const cadp_command *c = cadp_commands; c->name; c++) {
-        int distance = cad_edit_distance(name, c->name);
-        if (distance >= least) continue;
-        least = distance;
-        best = c->name;
-    }
-    return cad_fail(CAD_EUSAGE, "unknown command \"%.60s\"; did you mean \"%s\"?", name, best);
+    cad_near_offer(&near, "help");
+    for (const cadp_command *c = cadp_commands; c->name; c++) cad_near_offer(&near, c->name);
+    return cad_fail(CAD_EUSAGE, "unknown command \"%.60s\"%s", name, near.found ? cad_near_hint(&near, "") : "; `cadtrain help` lists them");
 }

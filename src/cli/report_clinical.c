@@ -331,14 +331,6 @@ void cadp_clinical_close(cadp_clinical_work *w)
 
 /* ---- metrics.json ---- */
 
-cad_status cadp_add_interval(cad_json *j, const char *key, cad_interval x)
-{
-    CAD_TRY(cad_json_begin(j, key, '['));
-    CAD_TRY(cad_json_real(j, NULL, x.low));
-    CAD_TRY(cad_json_real(j, NULL, x.high));
-    return cad_json_end(j);
-}
-
 static cad_status add_fit(const cad_clinical *c, cad_json *j)
 {
     CAD_TRY(cad_json_real(j, "observed_to_expected", c->observed_to_expected));
@@ -354,7 +346,7 @@ static cad_status add_fit(const cad_clinical *c, cad_json *j)
         CAD_TRY(cad_json_real(j, "observed_to_expected", c->weighted.observed_to_expected));
         CAD_TRY(cad_json_end(j));
     }
-    if (c->families) CAD_TRY(cadp_add_interval(j, "auc_ci_families", c->family_auc));
+    if (c->families) CAD_TRY(cad_report_interval(j, "auc_ci_families", c->family_auc));
     if (!c->recalibrated) return CAD_OK;
     CAD_TRY(cad_json_begin(j, "recalibrated", '{'));
     CAD_TRY(cad_json_real(j, "intercept", c->intercept));
@@ -388,8 +380,8 @@ static cad_status add_score(const cad_compare_row *r, cad_json *j)
     CAD_TRY(cad_json_real(j, "auc_model", r->pair.auc_a));
     CAD_TRY(cad_json_real(j, "auc_score", r->pair.auc_b));
     CAD_TRY(cad_json_real(j, "difference", r->pair.difference));
-    CAD_TRY(cadp_add_interval(j, "difference_ci", r->pair.ci));
-    CAD_TRY(cadp_add_interval(j, "difference_ci_bootstrap", r->pair.bootstrap));
+    CAD_TRY(cad_report_interval(j, "difference_ci", r->pair.ci));
+    CAD_TRY(cad_report_interval(j, "difference_ci_bootstrap", r->pair.bootstrap));
     CAD_TRY(cad_json_real(j, "p", r->pair.p));
     CAD_TRY(cad_json_real(j, "nri_events", r->pair.nri_events));
     CAD_TRY(cad_json_real(j, "nri_others", r->pair.nri_others));
@@ -406,7 +398,7 @@ static cad_status add_group(const cad_group_row *g, cad_json *j)
         CAD_TRY(cad_json_int(j, "n", g->n));
         CAD_TRY(cad_json_int(j, "positives", g->events));
         CAD_TRY(cad_json_real(j, "auc", g->auc));
-        CAD_TRY(cadp_add_interval(j, "auc_ci", g->auc_ci));
+        CAD_TRY(cad_report_interval(j, "auc_ci", g->auc_ci));
         CAD_TRY(cad_json_real(j, "observed_to_expected", g->observed_to_expected));
     }
     return cad_json_end(j);

@@ -43,6 +43,5 @@ typedef struct cadp_extras {
 } cadp_extras;
 CAD_CHECKED cad_status cadp_extras_open(cadp_extras *x, const char *log, const char *importance); /* NULL: none */
 void cadp_extras_close(cadp_extras *x);
-CAD_CHECKED cad_status cadp_add_interval(cad_json *j, const char *key, cad_interval x);
 void cadp_clinical_close(cadp_clinical_work *w);
 #endif

@@ -12,10 +12,10 @@ cad_status cadp_check_allowed(const cad_cohort_list *allow)
     enum { RULES = sizeof rules / sizeof *rules };
 
     for (int i = 0; i < allow->count; i++) {
-        int near = 0, k = 0;
-        for (; k < RULES && strcmp(rules[k], allow->word[i]); k++)
-            if (cad_edit_distance(allow->word[i], rules[k]) < cad_edit_distance(allow->word[i], rules[near])) near = k;
-        if (k == RULES) return cad_fail(CAD_EUSAGE, "cohort.allow: expected a rule of the leakage checks, found \"%.40s\"; did you mean \"%s\"?", allow->word[i], rules[near]);
+        cad_near near = {.wanted = allow->word[i]};
+        int k = 0;
+        for (; k < RULES && strcmp(rules[k], allow->word[i]); k++) cad_near_offer(&near, rules[k]);
+        if (k == RULES) return cad_fail(CAD_EUSAGE, "cohort.allow: expected a rule of the leakage checks, found \"%.40s\"%s", allow->word[i], cad_near_hint(&near, ""));
     }
     return CAD_OK;
 }

@@ -244,17 +244,17 @@ static cad_status apply_key(walk *w, const cad_node *node, const key *k)
 
 static cad_status unknown(walk *w, const cad_node *child, const char *prefix)
 {
-    cadp_near near = {.wanted = child->key};
+    cad_near near = {.wanted = child->key};
     size_t n = strlen(prefix);
     char place[512];
 
     for (int i = 0; i < KEYS; i++) {
         const char *rest = keys[i].path + n;
-        if (!strncmp(keys[i].path, prefix, n) && !strchr(rest, '.')) cadp_conf_offer(&near, rest);
+        if (!strncmp(keys[i].path, prefix, n) && !strchr(rest, '.')) cad_near_offer(&near, rest);
     }
     cadp_conf_place(place, sizeof place, w->from, child, true);
     return cadp_conf_mistake(w->c, "%s: unknown key %s in section deepspeed%s%.*s%s", place, cadp_conf_quote(child->key).text, n ? "." : "", n ? (int)n - 1 : 0,
-                             prefix, cadp_conf_hint(&near, ""));
+                             prefix, cad_near_hint(&near, ""));
 }
 
 /* `zero_optimization: true` is an old way to write stage 1. */

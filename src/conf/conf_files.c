@@ -90,12 +90,12 @@ static bool is_part(const char *name)
 
 static cad_status unknown_part(cad_config *c, const cad_node *child, const char *place)
 {
-    cadp_near near = {.wanted = child->key};
+    cad_near near = {.wanted = child->key};
 
     for (int i = 0; i < cadp_conf_row_count; i++)
-        if (*cadp_conf_rows[i].in && !strchr(cadp_conf_rows[i].in, '.')) cadp_conf_offer(&near, cadp_conf_rows[i].in);
-    cadp_conf_offer(&near, "deepspeed");
-    return cadp_conf_mistake(c, "%s: unknown key %s in section paths%s", place, cadp_conf_quote(child->key).text, cadp_conf_hint(&near, ""));
+        if (*cadp_conf_rows[i].in && !strchr(cadp_conf_rows[i].in, '.')) cad_near_offer(&near, cadp_conf_rows[i].in);
+    cad_near_offer(&near, "deepspeed");
+    return cadp_conf_mistake(c, "%s: unknown key %s in section paths%s", place, cadp_conf_quote(child->key).text, cad_near_hint(&near, ""));
 }
 
 /* One entry of `paths`, or `deepspeed: FILE`. */

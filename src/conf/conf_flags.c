@@ -56,23 +56,23 @@ static const char *next_value(line *l)
     return l->at + 1 < l->argc && !is_flag(l->argv[l->at + 1]) ? l->argv[++l->at] : NULL;
 }
 
-static void offer_name(void *with, const char *name) { cadp_conf_offer(with, name); }
+static void offer_name(void *with, const char *name) { cad_near_offer(with, name); }
 
-static void offer_flags(const line *l, cadp_near *near)
+static void offer_flags(const line *l, cad_near *near)
 {
     for (int i = 0; i < cadp_conf_row_count; i++) cadp_conf_each_flag(&cadp_conf_rows[i], offer_name, near);
-    for (int i = 0; own[i]; i++) cadp_conf_offer(near, own[i]);
-    for (int i = 0; i < SECTION_FLAGS; i++) cadp_conf_offer(near, section_flags[i].flag);
-    for (const cad_flag *f = l->command; f && f->name; f++) cadp_conf_offer(near, f->name);
+    for (int i = 0; own[i]; i++) cad_near_offer(near, own[i]);
+    for (int i = 0; i < SECTION_FLAGS; i++) cad_near_offer(near, section_flags[i].flag);
+    for (const cad_flag *f = l->command; f && f->name; f++) cad_near_offer(near, f->name);
 }
 
 static cad_status unknown_flag(line *l, const char *name, bool has_value)
 {
-    cadp_near near = {.wanted = name};
+    cad_near near = {.wanted = name};
 
     offer_flags(l, &near);
     if (!has_value) (void)next_value(l); /* most likely its value: one mistake, not two */
-    return cadp_conf_mistake(l->c, "--%.80s: unknown flag%s", name, cadp_conf_hint(&near, "--"));
+    return cadp_conf_mistake(l->c, "--%.80s: unknown flag%s", name, cad_near_hint(&near, "--"));
 }
 
 static cad_flag *find_command_flag(cad_flag *flags, const char *name)
@@ -104,11 +104,11 @@ static cad_status take_command_flag(line *l, cad_flag *f, const char *value)
 static void full_path(char *out, size_t room, const cadp_row *row) { snprintf(out, room, "%s%s%s", row->in, *row->in ? "." : "", row->key); }
 
 /* The nearest "section.key": within the section if it is known, by the key alone if there is no section, else by all of it. */
-static void offer_paths(cadp_near *near)
+static void offer_paths(cad_near *near)
 {
     const char *path = near->wanted, *dot = strrchr(path, '.');
     bool inside = dot && cadp_conf_is_section(path, (size_t)(dot - path));
-    cadp_near key = {.wanted = dot ? dot + 1 : path};
+    cad_near key = {.wanted = dot ? dot + 1 : path};
     char full[96];
 
     for (int i = 0; i < cadp_conf_row_count; i++) {
@@ -116,8 +116,8 @@ static void offer_paths(cadp_near *near)
         int before = key.found ? key.cost : 1 << 30;
         if (row->marks & CADP_HIDDEN || (inside && !cadp_conf_same(path, (size_t)(dot - path), row->in))) continue;
         full_path(full, sizeof full, row);
-        if (dot && !inside) cadp_conf_offer(near, full);
-        else cadp_conf_offer(&key, row->key);
+        if (dot && !inside) cad_near_offer(near, full);
+        else cad_near_offer(&key, row->key);
         if (!key.found || key.cost >= before) continue;
         near->found = true;
         snprintf(near->best, sizeof near->best, "%s", full);
@@ -127,14 +127,14 @@ static void offer_paths(cadp_near *near)
 static cad_status unknown_path(line *l, const char *path)
 {
     const char *dot = strrchr(path, '.'), *key = dot ? dot + 1 : path, *home = cadp_conf_home_of(key);
-    cadp_near near = {.wanted = path};
+    cad_near near = {.wanted = path};
 
     offer_paths(&near);
     if (home) { /* the key is right */
         near.found = true;
         snprintf(near.best, sizeof near.best, "%s%s%.60s", home, *home ? "." : "", key);
     }
-    return cadp_conf_mistake(l->c, "--set: unknown option %s%s", cadp_conf_quote(path).text, cadp_conf_hint(&near, ""));
+    return cadp_conf_mistake(l->c, "--set: unknown option %s%s", cadp_conf_quote(path).text, cad_near_hint(&near, ""));
 }
 
 static cad_status take_set(line *l, const char *value)
@@ -261,7 +261,7 @@ static void upper(char *name)
     for (char *c = name; *c; c++) *c = *c == '-' || *c == '.' ? '_' : (char)toupper((unsigned char)*c);
 }
 
-typedef struct look { cadp_given *g; int row; cad_status status; const char *wanted; bool found; cadp_near *near; } look;
+typedef struct look { cadp_given *g; int row; cad_status status; const char *wanted; bool found; cad_near *near; } look;
 
 static void full_name(char *out, size_t room, const cadp_row *row, const char *key)
 {
@@ -284,7 +284,7 @@ static void compare_variable(look *l, const char *name, bool exact)
 {
     (void)exact;
     if (!strcmp(name, l->wanted)) l->found = true;
-    if (l->near) cadp_conf_offer(l->near, name);
+    if (l->near) cad_near_offer(l->near, name);
 }
 
 typedef struct relay { look *l; void (*see)(look *l, const char *name, bool exact); } relay;
@@ -316,14 +316,14 @@ static void each_variable(const cadp_row *row, void (*see)(look *l, const char *
 static cad_status unknown_variable(cad_config *c, const char *name)
 {
     static const char *const sections[] = {"MODEL_", "TASK_", "DATASET_", "TRAINING_", "RUNTIME_"};
-    cadp_near near = {.wanted = name};
+    cad_near near = {.wanted = name};
     look l = {.wanted = name, .near = &near};
     bool ours = false;
 
     for (int i = 0; i < cadp_conf_row_count; i++) each_variable(&cadp_conf_rows[i], compare_variable, &l);
     for (int i = 0; i < 5; i++) ours |= !strncmp(name + 9, sections[i], strlen(sections[i]));
     if (ours || (near.found && near.cost < 2000))
-        return cadp_conf_mistake(c, "%.100s: unknown option in the environment%s", name, cadp_conf_hint(&near, ""));
+        return cadp_conf_mistake(c, "%.100s: unknown option in the environment%s", name, cad_near_hint(&near, ""));
     return cadp_conf_note(c, "%.100s in the environment names no option and has no effect", name);
 }
 

@@ -80,11 +80,6 @@ const char *cadp_conf_home_of(const char *key);                             /* t
 bool cadp_conf_same(const char *a, size_t an, const char *b);               /* '-' and '_' are equal */
 /* Calls back for each flag name of the row, without "--". */
 void cadp_conf_each_flag(const cadp_row *row, void (*see)(void *with, const char *name), void *with);
-/* The nearest of the names offered: begin with {.wanted = x}; best stays NULL when nothing is near. */
-typedef struct cadp_near { const char *wanted; char best[96], hint[128]; int cost; bool found; } cadp_near;
-void cadp_conf_offer(cadp_near *near, const char *name);
-/* "; did you mean "NAME"?" or "". `before`: "--" of a flag. */
-const char *cadp_conf_hint(cadp_near *near, const char *before);
 /* A name or text of the user in quotes: at most 60 bytes, no control characters. */
 typedef struct cadp_quoted { char text[72]; } cadp_quoted;
 cadp_quoted cadp_conf_quote(const char *text);

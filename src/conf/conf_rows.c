@@ -111,33 +111,6 @@ const char *cadp_conf_home_of(const char *key)
     return home ? home : second;
 }
 
-/* Among names at one distance: the one of like length that shares the longest beginning and end. */
-static int cost(const char *wanted, const char *name)
-{
-    int n = (int)strlen(wanted), m = (int)strlen(name), ahead = 0, behind = 0, least = n < m ? n : m;
-
-    while (ahead < least && wanted[ahead] == name[ahead]) ahead++;
-    while (behind < least - ahead && wanted[n - 1 - behind] == name[m - 1 - behind]) behind++;
-    return cad_edit_distance(wanted, name) * 1000 + (n > m ? n - m : m - n) * 10 + (63 - (ahead + behind) % 64) / 8;
-}
-
-void cadp_conf_offer(cadp_near *near, const char *name)
-{
-    int n = (int)strlen(near->wanted), limit = n < 3 ? 1 : n * 2 / 5 + 1, now = cost(near->wanted, name);
-
-    if (now / 1000 > limit || (near->found && now >= near->cost)) return;
-    near->found = true;
-    near->cost = now;
-    snprintf(near->best, sizeof near->best, "%s", name);
-}
-
-const char *cadp_conf_hint(cadp_near *near, const char *before)
-{
-    near->hint[0] = 0;
-    if (near->found) snprintf(near->hint, sizeof near->hint, "; did you mean \"%s%s\"?", before, near->best);
-    return near->hint;
-}
-
 /* Cut between characters. */
 cadp_quoted cadp_conf_quote(const char *text)
 {

@@ -20,7 +20,7 @@ static const char *below(const cadp_row *row, const char *section, char *out, si
     return out;
 }
 
-static void offer_keys(cadp_near *near, const char *section)
+static void offer_keys(cad_near *near, const char *section)
 {
     char part[64];
 
@@ -28,18 +28,18 @@ static void offer_keys(cadp_near *near, const char *section)
         const cadp_row *row = &cadp_conf_rows[i];
         if (row->marks & CADP_HIDDEN) continue;
         if (!strcmp(row->in, section)) {
-            cadp_conf_offer(near, row->key);
-            if (row->also) cadp_conf_offer(near, row->also);
+            cad_near_offer(near, row->key);
+            if (row->also) cad_near_offer(near, row->also);
         }
-        if (below(row, section, part, sizeof part)) cadp_conf_offer(near, part);
+        if (below(row, section, part, sizeof part)) cad_near_offer(near, part);
     }
-    for (int i = 0; !*section && tops[i]; i++) cadp_conf_offer(near, tops[i]);
+    for (int i = 0; !*section && tops[i]; i++) cad_near_offer(near, tops[i]);
 }
 
 cad_status cadp_conf_unknown_key(cad_config *c, const cad_node *child, const char *section, const cadp_from *from)
 {
     char place[512];
-    cadp_near near = {.wanted = child->key};
+    cad_near near = {.wanted = child->key};
     const char *home = cadp_conf_home_of(child->key);
 
     cadp_conf_place(place, sizeof place, from, child, true);
@@ -48,7 +48,7 @@ cad_status cadp_conf_unknown_key(cad_config *c, const cad_node *child, const cha
         return cadp_conf_mistake(c, "%s: unknown key %s %s%s; it belongs %s%s", place, cadp_conf_quote(child->key).text,
                                  *section ? "in section " : "at the top", section, *home ? "in section " : "at the top", home);
     return cadp_conf_mistake(c, "%s: unknown key %s %s%s%s", place, cadp_conf_quote(child->key).text, *section ? "in section " : "at the top", section,
-                             cadp_conf_hint(&near, ""));
+                             cad_near_hint(&near, ""));
 }
 
 static cad_status apply_child(cad_config *c, const cad_node *child, const char *section, const cadp_from *from)

@@ -245,13 +245,13 @@ static cad_status set_words(cad_config *c, const cadp_row *row, const cad_node *
 
     if (!st && *fits && row->words && !keep_known(&got, row, &culprit)) {
         const cadp_word *known = find_word(row->words, culprit);
-        cadp_near near = {.wanted = culprit};
-        for (const cadp_word *w = row->words; w->word; w++) cadp_conf_offer(&near, w->word);
+        cad_near near = {.wanted = culprit};
+        for (const cadp_word *w = row->words; w->word; w++) cad_near_offer(&near, w->word);
         if (known) st = cadp_conf_mistake(c, "%s: \"%s\" %s", place, culprit, row->refusal);
         else {
             char expected[256];
             cadp_conf_expectation(expected, sizeof expected, row);
-            st = cadp_conf_mistake(c, "%s: expected %s, found %s%s", place, expected, cadp_conf_quote(culprit).text, cadp_conf_hint(&near, ""));
+            st = cadp_conf_mistake(c, "%s: expected %s, found %s%s", place, expected, cadp_conf_quote(culprit).text, cad_near_hint(&near, ""));
         }
     } else if (!st && *fits) {
         free_words(field(&c->options, row));
@@ -363,14 +363,14 @@ static cad_status store(cad_config *c, const cadp_row *row, const cad_node *node
 static cad_status misfit(cad_config *c, const cadp_row *row, const cad_node *node, const char *place)
 {
     char expected[256], found[128];
-    cadp_near near = {.wanted = node->text};
+    cad_near near = {.wanted = node->text};
 
     cadp_conf_expectation(expected, sizeof expected, row);
     cadp_conf_describe(found, sizeof found, node);
     if (node->kind == CAD_STRING && row->words)
         for (const cadp_word *w = row->words; w->word; w++)
-            if (w->value >= 0) cadp_conf_offer(&near, w->word);
-    return cadp_conf_mistake(c, "%s: expected %s, found %s%s", place, expected, found, cadp_conf_hint(&near, ""));
+            if (w->value >= 0) cad_near_offer(&near, w->word);
+    return cadp_conf_mistake(c, "%s: expected %s, found %s%s", place, expected, found, cad_near_hint(&near, ""));
 }
 
 static cad_status remember(cad_config *c, int i, const cad_node *node, const cadp_from *from)

@@ -6,19 +6,14 @@ typedef struct dataset { cad_dataset d; cadp_flat flat; } dataset; /* the door's
 
 /* ---- columns ---- */
 
+/* Where a file has no header, its first row stands for one: names that are not near stay unsaid. */
 cad_status cadp_no_column(const cad_rows *r, const char *name)
 {
-    const char *nearest = NULL;
-    int best = 0;
+    cad_near near = {.wanted = name};
 
-    for (int i = 0; i < cad_rows_columns(r); i++) {
-        int distance = cad_edit_distance(name, cad_rows_column(r, i));
-        if (nearest && distance >= best) continue;
-        best = distance;
-        nearest = cad_rows_column(r, i);
-    }
-    if (!nearest) return cad_fail(CAD_EDATA, "%s: there is no column \"%s\"", cad_rows_path(r), name);
-    return cad_fail(CAD_EDATA, "%s: there is no column \"%s\"; the nearest name is \"%s\"", cad_rows_path(r), name, nearest);
+    for (int i = 0; i < cad_rows_columns(r); i++) cad_near_offer(&near, cad_rows_column(r, i));
+    if (near.found) return cad_fail(CAD_EDATA, "%s: there is no column \"%s\"; the nearest name is \"%s\"", cad_rows_path(r), name, near.best);
+    return cad_fail(CAD_EDATA, "%s: there is no column \"%s\" among its %d", cad_rows_path(r), name, cad_rows_columns(r));
 }
 
 /* Kinds are named, values are not: they are out of a person's row. */

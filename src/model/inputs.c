@@ -1,22 +1,8 @@
 /* The first block's input, seen and replaced from outside; and the gradient that leads there. */
 #include "model_priv.h"
 
-static cad_status down(cad_model *m, cad_tensor t, float *out)
-{
-    int64_t n = t.rows * t.cols;
-    double *wide = NULL;
-    cad_status status;
-
-    if (t.dtype == CAD_F32) return cad_device_download(m->device, out, t.data, n * 4);
-    CAD_TRY(cad_alloc(&wide, (size_t)n, sizeof *wide, "inputs"));
-    if (!(status = cad_device_download(m->device, wide, t.data, n * 8)))
-        for (int64_t i = 0; i < n; i++) out[i] = (float)wide[i];
-    cad_free(&wide);
-    return status;
-}
-
-cad_status cad_model_input(cad_model *m, float *out) { return down(m, cadp_hidden(m, 0), out); }
-cad_status cad_model_input_gradient(cad_model *m, float *out) { return down(m, cadp_rows(m, m->dh), out); }
+cad_status cad_model_input(cad_model *m, float *out) { return cadp_values(m, cadp_hidden(m, 0), out); }
+cad_status cad_model_input_gradient(cad_model *m, float *out) { return cadp_values(m, cadp_rows(m, m->dh), out); }
 
 cad_status cad_model_set_input(cad_model *m, const float *input)
 {

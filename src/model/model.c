@@ -263,8 +263,7 @@ cad_status cad_model_backward(cad_model *m, int unit, cad_unit_view w, void *gra
     return unit <= m->arch->layers ? cadp_block_backward(m, unit - 1, w, grads) : cadp_tail_backward(m, w, grads);
 }
 
-/* Values of a residual-dtype array as float on the host. */
-static cad_status fetch(cad_model *m, cad_tensor t, float *out)
+cad_status cadp_values(cad_model *m, cad_tensor t, float *out)
 {
     int64_t n = t.rows * t.cols;
     double *wide = NULL;
@@ -278,7 +277,7 @@ static cad_status fetch(cad_model *m, cad_tensor t, float *out)
     return status;
 }
 
-cad_status cad_model_logits(cad_model *m, float *out) { return fetch(m, cadp_seqs(m, m->logits), out); }
+cad_status cad_model_logits(cad_model *m, float *out) { return cadp_values(m, cadp_seqs(m, m->logits), out); }
 
 cad_status cad_model_nll(cad_model *m, double *out) { return cad_device_download(m->device, out, m->nll.data, (m->method.causal ? m->predicted : m->packing.sequences) * 8); }
 
@@ -287,7 +286,7 @@ cad_status cad_model_next(cad_model *m, float *out)
     double softcap = m->arch->final_softcap;
     int64_t n = m->predicted * m->arch->vocab;
 
-    CAD_TRY(fetch(m, cad_slice(m->vocab, 0, m->predicted), out));
+    CAD_TRY(cadp_values(m, cad_slice(m->vocab, 0, m->predicted), out));
     for (int64_t i = 0; softcap > 0 && i < n; i++) out[i] = (float)(softcap * tanh((double)out[i] / softcap));
     return CAD_OK;
 }
@@ -295,7 +294,7 @@ cad_status cad_model_next(cad_model *m, float *out)
 cad_status cad_model_embedding(cad_model *m, cad_unit_view tail, cad_pooling how, float *out)
 {
     CAD_TRY(cadp_tail_feature(m, tail, how));
-    return fetch(m, cadp_seqs(m, m->feature), out);
+    return cadp_values(m, cadp_seqs(m, m->feature), out);
 }
 
 /* facts/performance.md section 0: 6 N (or 4 N for frozen weights, plus the adapters) + 6 L d s causal. */

@@ -170,6 +170,7 @@ CAD_CHECKED cad_status cadp_tail_backward(cad_model *m, cad_unit_view w, void *g
 CAD_CHECKED cad_status cadp_tail_feature(cad_model *m, cad_unit_view w, cad_pooling how);
 /* head_columns.c: what stands beside the text. */
 CAD_CHECKED cad_status cadp_take_columns(cad_model *m, cad_arena *a);
+CAD_CHECKED cad_status cadp_values(cad_model *m, cad_tensor t, float *out); /* model.c: an array of fp32 or fp64, as float on the host */
 CAD_CHECKED cad_status cadp_margin_gradient(cad_model *m); /* inputs.c: m->dlogits = (-1, 1) of each sequence */
 CAD_CHECKED cad_status cadp_start_columns(cad_model *m, const cad_model_batch *b);
 CAD_CHECKED cad_status cadp_columns_forward(cad_model *m, cad_unit_view w);

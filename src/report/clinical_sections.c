@@ -33,12 +33,6 @@ static void number(char out[32], double x, int digits)
     else snprintf(out, 32, "%.*f", digits, x);
 }
 
-static void range(char out[64], cad_interval x)
-{
-    if (isnan(x.low)) *out = 0;
-    else snprintf(out, 64, "%.3f to %.3f", x.low, x.high);
-}
-
 static void spaced(cadp_page *p, const char *text)
 {
     for (; *text; text++) cadp_page_escape(p, (char[]){*text == '_' ? ' ' : *text, 0});
@@ -131,8 +125,8 @@ static void put_comparison(cadp_page *p, const cad_compare_row *r)
     spaced(p, r->name);
     cadp_people_text(people, r->pair.n);
     cadp_people_text(events, r->pair.positives);
-    range(ci, r->pair.ci);
-    range(boot, r->pair.bootstrap);
+    cadp_between(ci, r->pair.ci);
+    cadp_between(boot, r->pair.bootstrap);
     if (r->pair.p < 0.001) snprintf(p_text, sizeof p_text, "&lt;0.001");
     else number(p_text, r->pair.p, 3);
     cadp_page_put(p, "</th><td>%s</td><td>%s</td>", people, events);
@@ -177,7 +171,7 @@ static void put_group(cadp_page *p, const cad_group_row *g, bool first)
     cadp_people_text(events, g->events);
     number(auc, g->auc, 3);
     number(fit, g->observed_to_expected, 2);
-    range(ci, g->auc_ci);
+    cadp_between(ci, g->auc_ci);
     cadp_page_raw(p, "<tr><th scope=\"row\">");
     if (first) spaced(p, g->group);
     cadp_page_raw(p, "</th><td class=\"text\">");

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-static cad_status add_interval(cad_json *j, const char *key, cad_interval x)
+cad_status cad_report_interval(cad_json *j, const char *key, cad_interval x)
 {
     CAD_TRY(cad_json_begin(j, key, '['));
     CAD_TRY(cad_json_real(j, NULL, x.low));
@@ -51,10 +51,10 @@ static cad_status add_scores(cad_json *j, const cad_metrics *m)
     CAD_TRY(cad_json_int(j, "n", m->n));
     CAD_TRY(cad_json_int(j, "positives", m->positives));
     CAD_TRY(cad_json_real(j, "threshold", m->threshold));
-    CAD_TRY(add_interval(j, "auc_ci", m->auc_ci));
-    CAD_TRY(add_interval(j, "auprc_ci", m->auprc_ci));
-    CAD_TRY(add_interval(j, "accuracy_ci", m->accuracy_ci));
-    CAD_TRY(add_interval(j, "brier_ci", m->brier_ci));
+    CAD_TRY(cad_report_interval(j, "auc_ci", m->auc_ci));
+    CAD_TRY(cad_report_interval(j, "auprc_ci", m->auprc_ci));
+    CAD_TRY(cad_report_interval(j, "accuracy_ci", m->accuracy_ci));
+    CAD_TRY(cad_report_interval(j, "brier_ci", m->brier_ci));
     CAD_TRY(cad_json_real(j, "specificity", m->specificity));
     CAD_TRY(cad_json_real(j, "npv", m->npv));
     return isnan(m->loss) ? CAD_OK : cad_json_real(j, "loss", m->loss);

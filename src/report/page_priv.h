@@ -48,6 +48,8 @@ void cadp_card_of_decisions(cadp_page *p, const cad_metrics *m);
 void cadp_clinical_sections(cadp_page *p, const cad_report *r);
 void cadp_checklist(cadp_page *p, const cad_report *r);
 void cadp_table_of_facts(cadp_page *p, const cad_number *facts, int count);
+/* "0.712 to 0.834", or nothing. */
+void cadp_between(char out[64], cad_interval x);
 /* A count of people, or "<10". */
 void cadp_people_text(char out[32], int64_t n);
 extern const char cadp_style[], cadp_style_on_paper[];

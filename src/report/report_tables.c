@@ -29,7 +29,7 @@ static void number(char out[32], double x)
     else snprintf(out, 32, "%.3f", x);
 }
 
-static void interval(char out[64], cad_interval x)
+void cadp_between(char out[64], cad_interval x)
 {
     if (isnan(x.low)) *out = 0;
     else snprintf(out, 64, "%.3f to %.3f", x.low, x.high);
@@ -52,7 +52,7 @@ void cadp_tiles(cadp_page *p, const cad_metrics *m)
     cadp_people_text(events, m->positives);
     cadp_page_put(p, "<div class=\"tiles\">\n<div class=\"tile\"><span class=\"what\">People</span><b>%s</b>"
                      "<span>%s with the event</span></div>\n", people, events);
-    interval(range, m->auc_ci);
+    cadp_between(range, m->auc_ci);
     snprintf(text, sizeof text, "%s%s", *range ? "95% interval " : "", range);
     tile(p, "AUC", m->auc, text);
     if (m->positives >= CADP_FEW) snprintf(text, sizeof text, "chance: %.3f", rate);
@@ -69,7 +69,7 @@ static void metric_row(cadp_page *p, const char *name, double value, const cad_i
     char text[32], ends[64] = "";
 
     number(text, value);
-    if (range) interval(ends, *range);
+    if (range) cadp_between(ends, *range);
     cadp_page_put(p, "<tr><th scope=\"row\">%s</th><td>%s</td><td class=\"soft\">%s</td><td class=\"text soft\">%s</td></tr>\n", name, text, ends, meaning);
 }
 

@@ -74,16 +74,6 @@ static void print_data(const cad_run *r)
     printf("largest micro-batch %lld tokens\n", (long long)r->facts.tokens);
 }
 
-static cad_status print_plan(cad_run *r)
-{
-    cad_json j = {.pretty = true};
-    cad_status status = cadp_plan_json(r, r->size, 0, &j, NULL);
-
-    if (!status) printf("plan\n%s\n", j.text.data);
-    cad_json_close(&j);
-    return status;
-}
-
 cad_status cad_run_check(cad_run *r, const char *config_json, const char *sources_json, const char *config_text, bool json)
 {
     if (r->rank) return CAD_OK;
@@ -91,5 +81,5 @@ cad_status cad_run_check(cad_run *r, const char *config_json, const char *source
     if (json) return print_json(r, config_json, sources_json);
     fputs(config_text, stdout);
     print_data(r);
-    return print_plan(r);
+    return cadp_plan_table(r, r->size, 0);
 }

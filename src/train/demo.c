@@ -266,12 +266,24 @@ static cad_status use(char **option, const char *people, const char *split)
     return replace(option, path);
 }
 
+/* Files given beside the demo's would be left aside in silence. */
+static cad_status refuse_files(const cad_options *o)
+{
+    const struct { const char *key, *value; } own[] = {
+        {"validation_file", o->dataset.validation_file}, {"test_file", o->dataset.test_file}, {"tokenizer_name_or_path", o->model.tokenizer_name_or_path}};
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (own[i].value) return cad_fail(CAD_EUSAGE, "%s %s: expected model_name_or_path or train_file beside it; without them the demo runs, on files of its own", own[i].key, own[i].value);
+    return CAD_OK;
+}
+
 cad_status cadp_prepare_demo(cad_run *r)
 {
     cad_options *o = r->o;
     char dir[3000], model[3072], people[3072];
 
     if (!o->demo) return CAD_OK;
+    CAD_TRY(refuse_files(o));
     CAD_TRY(choose_home(r, dir, sizeof dir));
     snprintf(model, sizeof model, "%s/model", dir);
     snprintf(people, sizeof people, "%s/people", dir);

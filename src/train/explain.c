@@ -35,22 +35,27 @@ static cad_model_batch of_batch(const cad_batch *b)
     return (cad_model_batch){.tokens = b->head->tokens, .sequences = b->head->sequences, .longest = longest, .ids = b->ids, .starts = b->starts, .beside = b->beside, .scale = 1, .margin = true};
 }
 
-/* Rank 0 tells the others what it does next. */
-static cad_status share(cad_run *r, walk what, const cad_batch *b, float *input)
+/* Rank 0 tells the others what it does next, and on what. */
+static cad_status share(cad_run *r, walk *what, cad_batch *b, float *input)
 {
-    int64_t told = what;
+    cad_batch_head *h = b->head;
+    int64_t told[3] = {*what, r->rank ? 0 : h->tokens, r->rank ? 0 : h->sequences}, tokens, sequences;
 
     if (r->size == 1) return CAD_OK;
-    CAD_TRY(cad_comm_bcast(r->comm, &told, sizeof told, 0));
-    if (what == WALK_FORWARD || what == WALK_FROM_INPUT) {
-        const cad_batch_head *h = b->head;
-        int64_t size[2] = {h->tokens, h->sequences};
-        CAD_TRY(cad_comm_bcast(r->comm, size, sizeof size, 0));
-        CAD_TRY(cad_comm_bcast(r->comm, b->ids, (size_t)size[0] * sizeof *b->ids, 0));
-        CAD_TRY(cad_comm_bcast(r->comm, b->starts, (size_t)(size[1] + 1) * sizeof *b->starts, 0));
-        if (b->width) CAD_TRY(cad_comm_bcast(r->comm, b->beside, (size_t)(size[1] * b->width) * sizeof *b->beside, 0));
+    CAD_TRY(cad_comm_bcast(r->comm, told, sizeof told, 0));
+    *what = (walk)told[0];
+    if (*what != WALK_FORWARD && *what != WALK_FROM_INPUT) return CAD_OK;
+    tokens = told[1];
+    sequences = told[2];
+    if (r->rank) {
+        CAD_TRY(cad_batch_layout(b, tokens, sequences));
+        b->head->tokens = (int32_t)tokens;
+        b->head->sequences = (int32_t)sequences;
     }
-    return what == WALK_FROM_INPUT ? cad_comm_bcast(r->comm, input, (size_t)(b->head->tokens * r->arch.hidden) * sizeof *input, 0) : CAD_OK;
+    CAD_TRY(cad_comm_bcast(r->comm, b->ids, (size_t)tokens * sizeof *b->ids, 0));
+    CAD_TRY(cad_comm_bcast(r->comm, b->starts, (size_t)(sequences + 1) * sizeof *b->starts, 0));
+    if (b->width) CAD_TRY(cad_comm_bcast(r->comm, b->beside, (size_t)(sequences * b->width) * sizeof *b->beside, 0));
+    return *what == WALK_FROM_INPUT ? cad_comm_bcast(r->comm, input, (size_t)(tokens * r->arch.hidden) * sizeof *input, 0) : CAD_OK;
 }
 
 static cad_status walk_forward(cad_run *r, const cad_batch *b, const float *input)
@@ -87,37 +92,29 @@ cad_status cadp_explain_walk(cad_run *s, const cad_batch *b)
     return walk_back(s);
 }
 
-static cad_status forward(cad_run *r, const cad_batch *b, float *input)
+static cad_status forward(work *w, float *input)
 {
-    CAD_TRY(share(r, input ? WALK_FROM_INPUT : WALK_FORWARD, b, input));
-    return walk_forward(r, b, input);
+    walk what = input ? WALK_FROM_INPUT : WALK_FORWARD;
+
+    CAD_TRY(share(w->r, &what, &w->batch, input));
+    return walk_forward(w->r, &w->batch, input);
 }
 
-static cad_status backward(cad_run *r)
+static cad_status backward(work *w)
 {
-    CAD_TRY(share(r, WALK_BACK, NULL, NULL));
-    return walk_back(r);
+    walk what = WALK_BACK;
+
+    CAD_TRY(share(w->r, &what, &w->batch, NULL));
+    return walk_back(w->r);
 }
 
 /* One walk of rank 0's. */
 static cad_status go_along(work *w, walk *what)
 {
-    cad_run *r = w->r;
-    int64_t told, size[2];
-
-    CAD_TRY(cad_comm_bcast(r->comm, &told, sizeof told, 0));
-    *what = (walk)told;
+    CAD_TRY(share(w->r, what, &w->batch, w->input));
     if (*what == WALK_END) return CAD_OK;
-    if (*what == WALK_BACK) return walk_back(r);
-    CAD_TRY(cad_comm_bcast(r->comm, size, sizeof size, 0));
-    CAD_TRY(cad_batch_layout(&w->batch, size[0], size[1]));
-    w->batch.head->tokens = (int32_t)size[0];
-    w->batch.head->sequences = (int32_t)size[1];
-    CAD_TRY(cad_comm_bcast(r->comm, w->batch.ids, (size_t)size[0] * sizeof *w->batch.ids, 0));
-    CAD_TRY(cad_comm_bcast(r->comm, w->batch.starts, (size_t)(size[1] + 1) * sizeof *w->batch.starts, 0));
-    if (w->batch.width) CAD_TRY(cad_comm_bcast(r->comm, w->batch.beside, (size_t)(size[1] * w->batch.width) * sizeof *w->batch.beside, 0));
-    if (*what == WALK_FROM_INPUT) CAD_TRY(cad_comm_bcast(r->comm, w->input, (size_t)(size[0] * r->arch.hidden) * sizeof *w->input, 0));
-    return walk_forward(r, &w->batch, *what == WALK_FROM_INPUT ? w->input : NULL);
+    if (*what == WALK_BACK) return walk_back(w->r);
+    return walk_forward(w->r, &w->batch, *what == WALK_FROM_INPUT ? w->input : NULL);
 }
 
 static cad_status margins(work *w, double *out)
@@ -195,7 +192,7 @@ static cad_status end_batch(work *w, double whole, cadp_record_explained *out)
 
     if (!w->batch.head->sequences) return CAD_OK;
     CAD_TRY(cad_alloc(&found, (size_t)w->batch.head->sequences, sizeof *found, "log-odds"));
-    if (!(st = forward(w->r, &w->batch, NULL))) st = margins(w, found);
+    if (!(st = forward(w, NULL))) st = margins(w, found);
     for (int32_t i = 0; i < w->batch.head->sequences && !st; i++) out->removed[w->batch.rows[i]] = whole - found[i];
     cad_free(&found);
     return st ? st : begin_batch(w);
@@ -270,7 +267,7 @@ static cad_status at_shares(work *w, int64_t row, const double *share, int copie
         if (!put_sequence(w, d->ids + d->starts[row], n, row, -1)) return cad_fail(CAD_EINTERNAL, "copies of a record do not fit into a batch");
         for (int64_t i = 0; i < n * h; i++) w->input[c * n * h + i] = (float)(w->mean[i % h] + share[c] * ((double)w->own[i] - (double)w->mean[i % h]));
     }
-    return forward(w->r, &w->batch, w->input);
+    return forward(w, w->input);
 }
 
 static void add_gradients(work *w, int64_t n, int copies, double each)
@@ -299,7 +296,7 @@ static cad_status integrate(work *w, int64_t row, int nodes)
         int copies = (int)cad_min(most, nodes - from);
         for (int c = 0; c < copies; c++) share[c] = (from + c + 0.5) / nodes;
         CAD_TRY(at_shares(w, row, share, copies));
-        CAD_TRY(backward(w->r));
+        CAD_TRY(backward(w));
         CAD_TRY(cad_model_input_gradient(w->r->model, w->gradient));
         add_gradients(w, n, copies, 1.0 / nodes);
     }
@@ -320,7 +317,7 @@ static cad_status ends_of(work *w, int64_t row, cadp_record_explained *out)
     static const double ones[2] = {1, 1}, none = 0;
 
     CAD_TRY(cad_batch_pack(&w->batch, w->r->test.data, &row, 1, ones));
-    CAD_TRY(forward(w->r, &w->batch, NULL));
+    CAD_TRY(forward(w, NULL));
     CAD_TRY(cad_model_input(w->r->model, w->own));
     CAD_TRY(margins(w, &out->logit));
     CAD_TRY(at_shares(w, row, &none, 1));
@@ -375,7 +372,7 @@ static cad_status measure_mean(work *w, int64_t count)
     cad_status st = cad_alloc(&sum, (size_t)h, sizeof *sum, "a mean");
 
     for (int64_t i = 0; i < count && !st; i++) {
-        if ((st = cad_batch_pack(&w->batch, r->test.data, &r->test.rows[i], 1, ones)) || (st = forward(r, &w->batch, NULL)) || (st = cad_model_input(r->model, w->own))) break;
+        if ((st = cad_batch_pack(&w->batch, r->test.data, &r->test.rows[i], 1, ones)) || (st = forward(w, NULL)) || (st = cad_model_input(r->model, w->own))) break;
         for (int64_t t = 0; t < w->batch.head->tokens * h; t++) sum[t % h] += (double)w->own[t];
         tokens += w->batch.head->tokens;
     }
@@ -415,6 +412,7 @@ static cad_status explain_all(work *w, int64_t count, const char *dir)
 {
     cadp_record_explained one = {0};
     cad_progress bar = {0};
+    walk end = WALK_END;
     cad_status st = measure_mean(w, count);
 
     cad_progress_begin(&bar, "explaining", count);
@@ -424,7 +422,7 @@ static cad_status explain_all(work *w, int64_t count, const char *dir)
     }
     cad_progress_end(&bar);
     cadp_record_explained_close(&one);
-    if (!st) st = share(w->r, WALK_END, NULL, NULL);
+    if (!st) st = share(w->r, &end, &w->batch, NULL);
     return st ? st : cadp_explained_write(w->e, dir);
 }
 

@@ -254,57 +254,57 @@ static cad_status count_parameters(const cad_run *r, int64_t *trainable, int64_t
     return CAD_OK;
 }
 
-cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key)
+typedef struct planned { cadp_place_to p; sums s; int64_t micros, trainable, all, batch; double flop; } planned;
+
+static cad_status plan_all(cad_run *r, int world, int64_t memory, planned *out)
 {
     int threads = cadp_threads(r);
-    cadp_place_to p = {r->device ? cad_device_name(r->device) : cadp_device_name(r->o), threads, world, memory > 0 ? memory : cadp_memory_here(r, world)};
-    sums s;
-    int64_t batch, trainable, all;
-    double flop;
 
-    CAD_TRY(cadp_decide_paging(r, &p));
-    CAD_TRY(plan_sums(r, p.device, threads, world, &s));
-    CAD_TRY(count_parameters(r, &trainable, &all, &flop));
+    out->p = (cadp_place_to){r->device ? cad_device_name(r->device) : cadp_device_name(r->o), threads, world, memory > 0 ? memory : cadp_memory_here(r, world)};
+    out->micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, world));
+    CAD_TRY(cadp_decide_paging(r, &out->p));
+    CAD_TRY(plan_sums(r, out->p.device, threads, world, &out->s));
+    CAD_TRY(count_parameters(r, &out->trainable, &out->all, &out->flop));
+    return largest_batch(r, &out->p, &out->batch);
+}
+
+cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key)
+{
+    planned x;
+
+    CAD_TRY(plan_all(r, world, memory, &x));
     CAD_TRY(cad_json_begin(j, key, '{'));
-    CAD_TRY(put_numbers(j, &s, cad_max(1, cad_ceil_div(r->facts.atoms_per_step, world))));
-    CAD_TRY(cad_json_real(j, "flop_per_token", flop));
-    CAD_TRY(cad_json_int(j, "trainable", trainable));
-    CAD_TRY(cad_json_int(j, "all", all));
-    CAD_TRY(largest_batch(r, &p, &batch));
-    CAD_TRY(cad_json_int(j, "largest_micro_batch", batch));
-    CAD_TRY(cad_json_bool(j, "fits", s.total <= p.memory));
-    CAD_TRY(cadp_put_alternatives(r, &p, j));
+    CAD_TRY(put_numbers(j, &x.s, x.micros));
+    CAD_TRY(cad_json_real(j, "flop_per_token", x.flop));
+    CAD_TRY(cad_json_int(j, "trainable", x.trainable));
+    CAD_TRY(cad_json_int(j, "all", x.all));
+    CAD_TRY(cad_json_int(j, "largest_micro_batch", x.batch));
+    CAD_TRY(cad_json_bool(j, "fits", x.s.total <= x.p.memory));
+    CAD_TRY(cadp_put_alternatives(r, &x.p, j));
     return cad_json_end(j);
 }
 
 static void print_line(const char *name, int64_t bytes) { printf("  %-16s %18lld  %10.1f MiB\n", name, (long long)bytes, (double)bytes / 0x1p20); }
 
-static cad_status print_table(cad_run *r, int world, int64_t memory)
+cad_status cadp_plan_table(cad_run *r, int world, int64_t memory)
 {
-    int threads = cadp_threads(r);
-    cadp_place_to p = {cadp_device_name(r->o), threads, world, memory > 0 ? memory : cadp_memory_here(r, world)};
-    int64_t micros = cad_max(1, cad_ceil_div(r->facts.atoms_per_step, world)), trainable, all, batch;
     char text[32];
-    double flop;
-    sums s;
+    planned x;
 
-    CAD_TRY(cadp_decide_paging(r, &p));
-    CAD_TRY(plan_sums(r, p.device, threads, world, &s));
-    CAD_TRY(count_parameters(r, &trainable, &all, &flop));
-    CAD_TRY(largest_batch(r, &p, &batch));
+    CAD_TRY(plan_all(r, world, memory, &x));
     printf("%d rank%s, ZeRO stage %d, micro-batches of %lld sequences of at most %lld tokens (%lld tokens)\n", world, world == 1 ? "" : "s", (int)r->o->runtime.zero_stage, (long long)r->facts.sequences,
            (long long)r->facts.longest, (long long)r->facts.tokens);
     printf("memory of the largest rank, bytes\n");
-    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) print_line(cad_category_name((cad_category)c), s.category[c]);
-    print_line("total", s.total);
-    print_line("host", s.host);
+    for (int c = 0; c < CAD_MEM_CATEGORIES; c++) print_line(cad_category_name((cad_category)c), x.s.category[c]);
+    print_line("total", x.s.total);
+    print_line("host", x.s.host);
     printf("on the wire, bytes a step\n");
-    print_line("all-gather", s.wire.gather_per_micro * micros + s.wire.gather_per_step);
-    print_line("reduce-scatter", s.wire.scatter_per_micro * micros + s.wire.scatter_per_step);
-    print_line("batches", s.batch_bytes);
-    printf("trainable parameters %lld of %lld, %.4g FLOP a token\n", (long long)trainable, (long long)all, flop);
-    printf("%s in %s; the largest micro-batch that fits: %lld\n", s.total <= p.memory ? "fits" : "does not fit", cadp_size_text(text, p.memory), (long long)batch);
-    return cadp_print_alternatives(r, &p);
+    print_line("all-gather", x.s.wire.gather_per_micro * x.micros + x.s.wire.gather_per_step);
+    print_line("reduce-scatter", x.s.wire.scatter_per_micro * x.micros + x.s.wire.scatter_per_step);
+    print_line("batches", x.s.batch_bytes);
+    printf("trainable parameters %lld of %lld, %.4g FLOP a token\n", (long long)x.trainable, (long long)x.all, x.flop);
+    printf("%s in %s; the largest micro-batch that fits: %lld\n", x.s.total <= x.p.memory ? "fits" : "does not fit", cadp_size_text(text, x.p.memory), (long long)x.batch);
+    return cadp_print_alternatives(r, &x.p);
 }
 
 static cad_status print_json(cad_run *r, int world, int64_t memory)
@@ -317,10 +317,9 @@ static cad_status print_json(cad_run *r, int world, int64_t memory)
     return status;
 }
 
-cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool json)
+cad_status cad_plan_print(cad_options *o, const cad_plan_options *p, bool json)
 {
-    cad_options options = *o;
-    cad_run r = {.o = &options, .what = {.purpose = CAD_RUN_CHECK}, .size = 1, .lock = -1, .exact = cadp_exact(o, cadp_device_name(o), p->world > 1 && strcmp(cadp_device_name(o), "cpu") ? "nccl" : "host")};
+    cad_run r = {.o = o, .what = {.purpose = CAD_RUN_CHECK}, .size = 1, .lock = -1, .exact = cadp_exact(o, cadp_device_name(o), p->world > 1 && strcmp(cadp_device_name(o), "cpu") ? "nccl" : "host")};
     int world = p->world > 0 ? p->world : 1;
     cad_status status = cadp_prepare_demo(&r);
 
@@ -328,7 +327,7 @@ cad_status cad_plan_print(const cad_options *o, const cad_plan_options *p, bool 
     if (!status) status = cadp_resolve_model(&r);
     if (!status) {
         facts_from_options(&r, world);
-        status = json ? print_json(&r, world, p->device_memory) : print_table(&r, world, p->device_memory);
+        status = json ? print_json(&r, world, p->device_memory) : cadp_plan_table(&r, world, p->device_memory);
     }
     cad_adapter_config_close(&r.adapter);
     cad_free(&r.model_dir);

@@ -215,10 +215,9 @@ static cad_status write_named(const cad_run *r, const char *output, const cad_st
     cad_status status;
 
     if (output && !strcmp(output, "-")) return write_stdout(text);
-    if (output) return cad_write_file(output, text->data, text->size);
-    if (!r->o->prediction_output_dir) return no_folder();
-    CAD_TRY(cad_mkdirs(r->o->prediction_output_dir));
-    CAD_TRY(cad_path_join(&path, r->o->prediction_output_dir, "predictions.jsonl"));
+    if (!output && !r->o->prediction_output_dir) return no_folder();
+    if (!output) CAD_TRY(cad_mkdirs(r->o->prediction_output_dir));
+    CAD_TRY(output ? cad_strdup(&path, output) : cad_path_join(&path, r->o->prediction_output_dir, "predictions.jsonl"));
     status = cad_write_file(path, text->data, text->size);
     if (!status) cad_info("predictions  %s", path);
     cad_free(&path);

@@ -78,7 +78,7 @@ static cad_status resolve_checkpoint(cad_run *r)
 {
     const char *c = r->what.checkpoint, *base = r->o->model.model_name_or_path;
 
-    if (!cad_is_dir(c)) return cad_fail(CAD_EMODEL, "--checkpoint %s: expected a directory, found none", c);
+    if (!cad_is_dir(c)) return cad_fail(CAD_ECHECKPOINT, "--checkpoint %s: expected a directory, found none", c);
     if (!cad_is_adapter(c)) {
         CAD_TRY(cad_strdup(&r->model_dir, c));
         return CAD_OK;

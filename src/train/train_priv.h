@@ -218,6 +218,7 @@ CAD_CHECKED cad_status cadp_measure_peak(cad_run *r); /* collective: facts.peak_
 
 /* ---- plan_run.c ---- */
 CAD_CHECKED cad_status cadp_plan_json(cad_run *r, int world, int64_t memory, cad_json *j, const char *key);
+CAD_CHECKED cad_status cadp_plan_table(cad_run *r, int world, int64_t memory); /* the same, printed */
 
 /* ---- fit.c ---- */
 /* Collective in its verdict: the plan against the memory that is there; gradient_checkpointing auto is decided here. CAD_EUSAGE, with the three nearest

@@ -24,6 +24,7 @@ refused unknown_command 2 'unknown command "trian"; did you mean "train"' trian
 refused unknown_command_for_help 2 'unknown command "reprot"; did you mean "report"' help reprot
 refused unknown_flag 2 'learning-rat.*did you mean "--learning-rate"' train --learning-rat 1
 refused unknown_flag_of_a_command 2 'checkpiont.*did you mean "--checkpoint"' eval --checkpiont x
+refused far_from_any_command 2 'unknown command "xylophone"; .cadtrain help. lists them' xylophone
 refused wrong_type 2 'learning-rate.*found "fast"' train --learning-rate fast
 refused no_checkpoint 2 'checkpoint: expected a value, which eval needs' eval
 refused no_input 2 'input: expected a value' predict --checkpoint x
@@ -35,6 +36,11 @@ refused wrong_world 2 'world-size: expected a whole number.*found "0"' plan --wo
 refused missing_experiment 2 'nowhere.yaml' nowhere.yaml
 refused wrong_rows 2 'rows: expected a whole number.*found "no"' explain --checkpoint x --input y --rows no
 
+refused absent_checkpoint 5 'checkpoint nowhere: expected a directory' eval --checkpoint nowhere
+
+for command in plan check train; do
+    refused "file_beside_the_demo_of_$command" 2 'test_file nowhere: expected model_name_or_path or train_file beside it' $command --test-file nowhere
+done
 run train --learning-rate 3e-5 --print-config
 say print_config "$(why 0 "$out" 'learning_rate.*3e-05.*--learning-rate')"
 printf 'training:\n  learning_rate: 7e-5\n' >"$scratch/experiment.yaml"

@@ -8,8 +8,8 @@ const int fuzz_near = 200;
 
 static const char *const templates[] = {
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m.content | trim }}{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}",
-    "{%- if messages[0]['role'] == 'system' -%}{% set s = messages[0].content %}{% set rest = messages[1:] %}{%- else -%}{% set s = none %}{% set rest = messages %}{%- endif -%}{{ s or 'x' }}"
-    "{% for m in rest %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns') }}{% endif %}{{ loop.first ~ loop.last }}{% endfor %}",
+    ("{%- if messages[0]['role'] == 'system' -%}{% set s = messages[0].content %}{% set rest = messages[1:] %}{%- else -%}{% set s = none %}{% set rest = messages %}{%- endif -%}{{ s or 'x' }}"
+    "{% for m in rest %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('turns') }}{% endif %}{{ loop.first ~ loop.last }}{% endfor %}"),
     "{% macro f(a, b=2) %}{{ a }}{{ b * 3 - 1 }}{% endmacro %}{{ f(messages | length) }}{% set ns = namespace(n=0) %}{% for c in messages[-1].content %}{% set ns.n = ns.n + 1 %}{% if c == 'z' %}{% break %}{% endif %}{% endfor %}{{ ns.n }}",
     "{{ messages | tojson(indent=2) }}{{ messages[0].content.split(' ')[-1].strip() | upper | title | lower | capitalize }}{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list | join(', ') }}",
     "{# note #}{{ {'a': [1, 2.5, true, none]}['a'][::-1] }}{{ 'a' in 'abc' and not (1 > 2) }}{{ x is defined }}{{ x | default('y') }}{{ '%s' | replace('s', 't') }}{{ range(3) | list }}"};

@@ -72,12 +72,25 @@ static void an_invalid_byte_is_found_at_any_offset(void **state)
     }
 }
 
+static void only_a_near_name_is_offered(void **state)
+{
+    cad_near near = {.wanted = "lable"}, far = {.wanted = "lable"};
+
+    (void)state;
+    cad_near_offer(&near, "table_of_all");
+    cad_near_offer(&near, "label");
+    assert_string_equal(cad_near_hint(&near, "--"), "; did you mean \"--label\"?");
+    cad_near_offer(&far, "a man of 61 who smokes");
+    assert_string_equal(cad_near_hint(&far, ""), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_and_formats_are_joined),
         cmocka_unit_test(a_failed_growth_keeps_the_text),
         cmocka_unit_test(distances_count_typing_errors),
+        cmocka_unit_test(only_a_near_name_is_offered),
         cmocka_unit_test(utf8_is_that_of_rfc_3629),
         cmocka_unit_test(an_invalid_byte_is_found_at_any_offset),
     };

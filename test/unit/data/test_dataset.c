@@ -138,6 +138,7 @@ static void a_missing_column_is_named_with_its_nearest(void **state)
     (void)state;
     assert_refused("d.jsonl", "{\"inptu\":\"a\",\"output\":1}\n", &o, CAD_EDATA, "no column \"input\"; the nearest name is \"inptu\"");
     assert_refused("d.csv", "input,ouput,row\na,1,2\n", &o, CAD_EDATA, "no column \"output\"; the nearest name is \"ouput\"");
+    assert_refused("d.csv", "\"a man of 61 who smokes\",1\n\"a woman of 58\",0\n", &o, CAD_EDATA, "there is no column \"output\" among its 2");
 }
 
 static void without_a_need_for_labels_any_row_is_scored(void **state)

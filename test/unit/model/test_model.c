@@ -2,6 +2,7 @@
 #include <cadtrain/model.h>
 #include <cadtrain/text.h>
 
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -182,6 +183,10 @@ static double loss_of(rig *r, const batch *b, bool training, bool gradients)
     return loss;
 }
 
+/* Of numbers of about one: two ways to round a chain of products differ by c eps sqrt(terms), with the terms that one token meets on its way through
+ * four matrices of hidden and three of mlp columns in each layer. Measured: 1 at most is needed for c. */
+static double rounding(const rig *r) { return 4 * FLT_EPSILON * sqrt(r->arch.layers * (4.0 * (double)r->arch.hidden + 3.0 * (double)r->arch.intermediate)); }
+
 static double worst_logit(rig *r, const batch *b, const cad_node *rows)
 {
     float out[128];
@@ -244,7 +249,7 @@ static void compare_gradients(rig *r, const char *file, bool adapter)
         }
         if (vanishes(r, p)) {
             if (!(sqrt(d) <= 2 * noise_of_keys(r, st, p))) fail_msg("%s: %g, expected nothing", name.data, sqrt(d));
-        } else if (sqrt(d) > 1e-4 * sqrt(n) + 1e-9) fail_msg("%s: off by %g of its norm %g (bound 1e-4)", name.data, sqrt(d / n), sqrt(n));
+        } else if (sqrt(d) > rounding(r) * sqrt(n) + 1e-9) fail_msg("%s: off by %g of its norm %g (bound %g)", name.data, sqrt(d / n), sqrt(n), rounding(r));
         cad_free(&v);
         cad_str_close(&name);
         seen++;
@@ -275,8 +280,8 @@ static void check_family(const char *family, const char *device, bool recompute,
     part = cad_get(golden->root, lora ? "lora" : "seqcls");
     double loss = loss_of(&r, &b, true, true), want;
     assert_true(cad_get_real(part, "loss", &want, 0));
-    if (want > 0) assert_true(fabs(loss - want) < 2e-5);
-    if (worst_logit(&r, &b, cad_get(part, "logits")) > 3e-5) fail_msg("%s: logits off by %g", family, worst_logit(&r, &b, cad_get(part, "logits")));
+    if (want > 0) assert_true(fabs(loss - want) <= rounding(&r) * fmax(1, want));
+    if (worst_logit(&r, &b, cad_get(part, "logits")) > rounding(&r)) fail_msg("%s: logits off by %g", family, worst_logit(&r, &b, cad_get(part, "logits")));
     compare_gradients(&r, path_of(family, lora ? "lora/grads.safetensors" : "seqcls/grads.safetensors"), lora);
     cad_tree_close(&golden);
     cad_free(&b.ids);
@@ -343,10 +348,10 @@ static void check_causal(const char *family, const char *device)
     for (int s = 0, at = 0; s < n; s++, sum = sum->next) {
         double text = 0;
         for (int i = 0; i < starts[s + 1] - starts[s] - 1; i++) text += nll[at++];
-        assert_true(fabs(text - sum->real) <= 1e-5 * fabs(sum->real));
+        assert_true(fabs(text - sum->real) <= rounding(&r) * fabs(sum->real));
         loss += text / predicted;
     }
-    assert_true(cad_get_real(part, "loss", &want, 0) && fabs(loss - want) < 2e-5);
+    assert_true(cad_get_real(part, "loss", &want, 0) && fabs(loss - want) <= rounding(&r) * fmax(1, want));
     compare_gradients(&r, path_of(family, "causal/grads.safetensors"), false);
     cad_tree_close(&golden);
     close_rig(&r);
