@@ -21,6 +21,8 @@ static bool head_trains(const cad_model *m)
     return m->params->row[row].trains;
 }
 
+bool cad_model_screens(const cad_model *m) { return m->screen.code != CAD_PLAIN; }
+
 static cad_status next_logits(cad_model *m, cad_tensor head, cad_tensor x, cad_tensor logits)
 {
     if (m->screen.code && !m->screened) CAD_TRY(cad_quantise(m->device, &(cad_quantise_args){.q = m->screen, .x = head}));
