@@ -177,6 +177,10 @@ typedef struct cad_model_batch {
     bool margin;                 /* the backward pass is that of logit 1 - logit 0 of each sequence, down to the first block's input; no labels, no dropout */
 } cad_model_batch;
 CAD_CHECKED cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training);
+bool cad_model_screens(const cad_model *m); /* greedy: the head is read as codes of 8 bits, and only where they do not decide in numbers */
+/* The unit that holds the head: makes what it is read as from it, once its weights are there (else the first step does). Other models, other units: nothing. */
+int cad_model_head_unit(const cad_model *m);
+CAD_CHECKED cad_status cad_model_make_screen(cad_model *m, cad_unit_view head_unit);
 /* Unit by unit in order 0 … units - 1. */
 CAD_CHECKED cad_status cad_model_forward(cad_model *m, int unit, cad_unit_view w);
 /* Unit by unit in reverse order. Writes the whole flat gradient of the unit (F32, or F64 with compute F64); add: adds it to what is there. */

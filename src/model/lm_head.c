@@ -21,10 +21,27 @@ static bool head_trains(const cad_model *m)
     return m->params->row[row].trains;
 }
 
+bool cad_model_screens(const cad_model *m) { return m->screen.code != CAD_PLAIN; }
+
+int cad_model_head_unit(const cad_model *m) { return m->arch->tied ? 0 : tail_unit(m); }
+
+static cad_status make_screen(cad_model *m, cad_tensor head)
+{
+    if (!m->screen.code || m->screened) return CAD_OK;
+    m->screened = true;
+    return cad_quantise(m->device, &(cad_quantise_args){.q = m->screen, .x = head});
+}
+
+cad_status cad_model_make_screen(cad_model *m, cad_unit_view w)
+{
+    int unit = cad_model_head_unit(m);
+
+    return make_screen(m, cadp_weight(m, w, cadp_find(m, unit, m->arch->tied ? CAD_ROLE_EMBED : CAD_ROLE_LM_HEAD, CAD_PIECE_WEIGHT)));
+}
+
 static cad_status next_logits(cad_model *m, cad_tensor head, cad_tensor x, cad_tensor logits)
 {
-    if (m->screen.code && !m->screened) CAD_TRY(cad_quantise(m->device, &(cad_quantise_args){.q = m->screen, .x = head}));
-    m->screened = true;
+    CAD_TRY(make_screen(m, head));
     return cad_matmul(m->device, &(cad_matmul_args){.c = logits, .a = x, .b = head, .tb = true, .alpha = 1, .screen = m->screen});
 }
 

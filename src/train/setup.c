@@ -273,12 +273,25 @@ static cad_status tell_resume(cad_run *r)
 
 static void let_transfers_move(void *comm) { cad_comm_progress(comm); }
 
+/* With the weights, so that the first token does not wait for it. */
+static cad_status make_screen(cad_run *r)
+{
+    int unit = cad_model_head_unit(r->model);
+    cad_unit_view w;
+
+    CAD_TRY(cad_zero_fetch(r->zero, unit));
+    CAD_TRY(cad_zero_use(r->zero, unit, &w));
+    CAD_TRY(cad_model_make_screen(r->model, w));
+    return cad_zero_release(r->zero, unit);
+}
+
 static cad_status open_memory(cad_run *r)
 {
     if (r->size > 1) cad_device_between(r->device, let_transfers_move, r->comm);
     CAD_TRY(cadp_open_rooms(r));
     CAD_TRY(cadp_reserve_work(r));
-    return load_weights(r);
+    CAD_TRY(load_weights(r));
+    return cad_model_screens(r->model) ? make_screen(r) : CAD_OK;
 }
 
 /* Scores of a checkpoint go to a folder named after it, not to that of the run that trained it. */

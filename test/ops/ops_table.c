@@ -641,6 +641,7 @@ static const ops_op add_i64 = {"add_i64", fill_add_i64, call_add_i64, NULL, fals
 const ops_case ops_table[] = {
     MM(1, 700, 577, F32, F32, .alpha = 1, .flags = TB), MM(1, 577, 1000, BF16, BF16, .alpha = 1, .flags = TB | BIAS), MM(3, 300, 200, BF16, F32, .alpha = 0.5, .beta = 1, .flags = TB),
     MM(4, 400, 96, BF16, BF16, .alpha = 1, .alpha2 = 2, .k2 = 8, .flags = TB | TB2), MM(2, 513, 65, F32, F32, .alpha = 1, .alpha2 = 2, .k2 = 5, .flags = TB | TB2 | BIAS),
+    MM(26, 300, 577, BF16, BF16, .alpha = 1, .flags = TB | BIAS), MM(9, 300, 200, BF16, F32, .alpha = 0.5, .alpha2 = 2, .k2 = 8, .beta = 1, .flags = TB | TB2 | BIAS), MM(61, 130, 1030, BF16, BF16, .alpha = 1, .flags = TB),
     MM(1, 1, 1, F32, F32, .alpha = 1), MM(7, 13, 5, F32, F32, .alpha = 1), MM(33, 65, 129, F32, F32, .alpha = 1, .flags = TB),
     MM(33, 65, 129, F32, F32, .alpha = -0.5, .beta = 1, .flags = TA), MM(64, 48, 80, F32, F32, .alpha = 1, .beta = 0.5, .flags = TA | TB),
     MM(1, 300, 64, F32, F32, .alpha = 1, .flags = TB | BIAS), MM(3000, 3, 5, F32, F32, .alpha = 1, .flags = TB), MM(5, 3, 3000, F32, F32, .alpha = 1, .flags = TA),

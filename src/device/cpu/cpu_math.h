@@ -23,10 +23,10 @@ static inline float cadp_float(uint32_t u)
 /* Rounded to fp16 and back, ties to even: to 11 digits, or from 2^-14 down to whole 2^-24; infinite from 65520 on. */
 static inline float cadp_to_half(float x)
 {
-    uint32_t bits = cadp_bits(x) & 0x7fffffff, digits = (bits + 0xfff + ((bits >> 13) & 1)) & ~0x1fffu;
-    float small = (cadp_float(bits) + 0.5f) - 0.5f, large = digits < 0x47800000 ? cadp_float(digits) : bits > 0x7f800000 ? x : cadp_float(0x7f800000), y = bits < 0x38800000 ? small : large;
+    uint32_t bits = cadp_bits(x) & 0x7fffffff, digits = (bits + 0xfff + ((bits >> 13) & 1)) & ~0x1fffu, small = cadp_bits((cadp_float(bits) + 0.5f) - 0.5f);
+    uint32_t finite = digits < 0x47800000 ? digits : 0x7f800000, large = bits > 0x7f800000 ? bits : finite, y = bits < 0x38800000 ? small : large;
 
-    return cadp_float((cadp_bits(y) & 0x7fffffff) | (cadp_bits(x) & 0x80000000));
+    return cadp_float(y | (cadp_bits(x) & 0x80000000));
 }
 
 /* 2^n for n in [-126, 127]. */

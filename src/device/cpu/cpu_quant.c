@@ -70,20 +70,20 @@ static void quantise_tile(const void *args, int64_t i, void *work)
 /* As cad_int8_scale and cad_quantise_int8. */
 CAD_CLONES static float largest_half(const float *x, int64_t n)
 {
-    float top = 0;
+    uint32_t top = 0;
 
 #pragma omp simd reduction(max : top)
     for (int64_t i = 0; i < n; i++) {
-        float h = cadp_abs(cadp_to_half(x[i]));
-        top = h > top ? h : top;
+        uint32_t bits = cadp_bits(cadp_to_half(x[i])) & 0x7fffffff, number = bits > 0x7f800000 ? 0 : bits; /* NaN is passed over */
+        top = number > top ? number : top;
     }
-    return top;
+    return cadp_float(top);
 }
 
 CAD_CLONES static void to_bytes(const float *x, int64_t n, float by, int8_t *codes)
 {
 #pragma omp simd
-    for (int64_t i = 0; i < n; i++) codes[i] = (int8_t)(int32_t)__builtin_rintf(cadp_to_half(x[i]) * by);
+    for (int64_t i = 0; i < n; i++) codes[i] = (int8_t)(int32_t)(cadp_bits(cadp_to_half(x[i]) * by + 12582912) - cadp_bits(12582912)); /* rounded as in cadp_exp */
 }
 
 /* A strip of a row at a time, twice. */

@@ -116,7 +116,7 @@ WIDE static void look_up(const uint8_t *codes, const float *scales, int64_t bloc
     for (int64_t i = 0; i < blocks; i += 2, out += 128) {
         bool last = i + 1 == blocks;
         __m512i w = _mm512_loadu_si512(codes + (i - last) * (CAD_QUANT_BLOCK / 2));
-        __m512 low = table_of(book, scales[i - last]), high = table_of(book, scales[i - last + 1]);
+        __m512 low = table_of(book, scales[i]), high = table_of(book, scales[last ? i : i + 1]); /* what the last block's lower half finds meets zeros */
 #pragma GCC unroll 4
         for (int byte = 0; byte < 4; byte++, w = _mm512_srli_epi32(w, 8)) {
             __m512i odd = _mm512_ternarylogic_epi32(w, four, half, 0xea), even = _mm512_ternarylogic_epi32(_mm512_srli_epi32(w, 4), four, half, 0xea); /* (w & four) | half */

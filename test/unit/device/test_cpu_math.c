@@ -75,6 +75,21 @@ static void bfloat16_is_rounded_as_by_base(void **state)
     assert_true(isnan(cad_bf16_to_f32(cadp_round_bf16(NAN))));
 }
 
+static void fp16_is_rounded_as_by_base(void **state)
+{
+    (void)state;
+    for (uint64_t i = 0; i < 1 << 18; i++) {
+        float x = cadp_float((uint32_t)(i * 16381)), y = cadp_to_half(x), want = cad_f16_to_f32(cad_f32_to_f16(x));
+        assert_true(isnan(x) ? isnan(y) : cadp_bits(y) == cadp_bits(want));
+    }
+    for (uint32_t half = 0; half < 0x7c00; half++) /* ties, and their neighbours */
+        for (int step = -1; step <= 1; step++) {
+            float x = cadp_float(cadp_bits((cad_f16_to_f32((uint16_t)half) + cad_f16_to_f32((uint16_t)(half + 1 < 0x7c00 ? half + 1 : half))) / 2) + (uint32_t)step);
+            if (x > 0) assert_true(cadp_to_half(x) == cad_f16_to_f32(cad_f32_to_f16(x)) && cadp_to_half(-x) == -cadp_to_half(x));
+        }
+    assert_true(isinf(cadp_to_half(65520)) && !isinf(cadp_to_half(65519)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -83,6 +98,7 @@ int main(void)
         cmocka_unit_test(erf_is_within_3_ulp),
         cmocka_unit_test(the_ends_of_the_range_are_those_of_the_library),
         cmocka_unit_test(bfloat16_is_rounded_as_by_base),
+        cmocka_unit_test(fp16_is_rounded_as_by_base),
     };
     return cmocka_run_group_tests_name("fp32 functions of the cpu device", tests, NULL, NULL);
 }
