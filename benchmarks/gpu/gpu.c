@@ -1,9 +1,10 @@
 /* What a GPU does with cadtrain's operations, one JSON object a line:
  *   gpu DEVICE matrix [SIDE]                       bf16 products of random numbers, SIDE x SIDE (8192)
  *   gpu DEVICE attention HEAD TOKENS               causal attention, forward and backward, two sequences of TOKENS, 4096 columns of queries
- *   gpu DEVICE step SHAPE full|lora|uneven|qlora LENGTH SEQUENCES STEPS   whole training steps of the model of SHAPE (a config.json), random weights;
- *        uneven: adapters of rank 16 and records of uneven length up to LENGTH; qlora: adapters on weights in NF4. Recomputes only what the plan does not fit without.
- *   gpu DEVICE generate SHAPE PAST SEQUENCES STEPS  a token at a time for so many sequences at once, each behind PAST made-up ones; random weights in bf16
+ *   gpu DEVICE step SHAPE full|lora|uneven|qlora|sft LENGTH SEQUENCES STEPS   whole training steps of the model of SHAPE (a config.json), random weights;
+ *        uneven: adapters of rank 16 and records of uneven length up to LENGTH; qlora: adapters on weights in NF4; sft: of rank 64, and
+ *        every next token is predicted. Recomputes only what the plan does not fit without.
+ *   gpu DEVICE generate SHAPE PAST SEQUENCES STEPS  a token at a time for so many sequences at once, each behind PAST made-up ones; random weights in bf16, or nf4
  *   gpu DEVICE codes ROWS COLS                      a matrix back from NF4 and from 8 bits to bf16
  *   gpu DEVICE moments COUNT                        AdamW on COUNT parameters, with moments in fp32 and in 8 bits
  * DEVICE is "cuda:0"; "emulated" and "cpu" try the same with tiny sizes. */
@@ -174,8 +175,8 @@ typedef struct rooms {
     cad_params *params;
     cad_zero *zero;
     cad_model *model;
-    int32_t *ids, *starts, *labels;
-    float *weights;
+    int32_t *ids, *starts, *labels, *targets;
+    float *weights, *target_weights;
     double *nll;
     int64_t length, sequences, tokens;
     int64_t kept; /* positions of each sequence, where it generates */
@@ -218,7 +219,6 @@ static void make_records(rooms *r)
     need(cad_alloc(&r->starts, (size_t)r->sequences + 1, 4, "starts"));
     need(cad_alloc(&r->labels, (size_t)r->sequences, 4, "labels"));
     need(cad_alloc(&r->weights, (size_t)r->sequences, 4, "weights"));
-    need(cad_alloc(&r->nll, (size_t)r->sequences, 8, "losses"));
     for (int64_t s = 0; s < r->sequences; s++) {
         int64_t n = r->uneven ? cad_max(1, r->length / 3 + (r->length - r->length / 3) * ((s * 37) % 101) / 101) : r->length;
         r->starts[s + 1] = r->starts[s] + (int32_t)n;
@@ -226,7 +226,15 @@ static void make_records(rooms *r)
         r->weights[s] = 1;
     }
     r->tokens = r->starts[r->sequences];
+    need(cad_alloc(&r->nll, (size_t)r->tokens, 8, "losses"));
     for (int64_t i = 0; i < r->tokens; i++) r->ids[i] = (int32_t)(cad_rng_uniform(42, CAD_RNG_SYNTH, 0, (uint64_t)i) * (double)r->arch.vocab);
+    need(cad_alloc(&r->targets, (size_t)r->tokens, 4, "targets"));
+    need(cad_alloc(&r->target_weights, (size_t)r->tokens, 4, "targets"));
+    for (int64_t i = 0, s = 0; i < r->tokens; i++) {
+        s += i + 1 == r->starts[s + 1];
+        r->targets[i] = i + 1 == r->starts[s] ? -1 : r->ids[i + 1];
+        r->target_weights[i] = 1;
+    }
 }
 
 static void open_rooms(rooms *r, cad_device *d)
@@ -253,7 +261,7 @@ static void close_rooms(rooms *r)
 static double one_step(rooms *r, int64_t number)
 {
     cad_model_batch b = {.tokens = (int32_t)r->tokens, .sequences = (int32_t)r->sequences, .longest = (int32_t)r->length, .ids = r->ids, .starts = r->starts, .labels = r->labels,
-                         .weights = r->weights, .scale = 1.0 / (double)r->sequences, .seed_index = (uint64_t)number};
+                         .weights = r->weights, .targets = r->targets, .target_weights = r->target_weights, .scale = 1.0 / (double)(r->method.causal ? r->tokens : r->sequences), .seed_index = (uint64_t)number};
     cad_zero_step_args a = {.lr = 1e-5, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .max_grad_norm = 1, .step = number};
     cad_zero_step_result done;
     double from = cad_now();
@@ -318,7 +326,8 @@ static void step(cad_device *d, const char *shape, const char *how, int64_t leng
     need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
     need(cad_arch_parse(&r.arch, text, n, shape));
     r.method = (cad_method){.lora = *how != 'f', .r = 16, .alpha = 32, .train_head = true, .num_labels = 2, .pooling = CAD_POOLING_LAST, .compute = CAD_BF16, .seed = 42};
-    if (*how == 'q') r.method.code = CAD_NF4, r.method.nested = true;
+    if (*how == 'q' || *how == 's') r.method.code = CAD_NF4, r.method.nested = true;
+    if (*how == 's') r.method.causal = true, r.method.train_head = false, r.method.r = 64, r.method.alpha = 16;
     make_records(&r);
     cad_device_memory(d, &left, &all);
     for (int i = 0; i < 3; i++) {
@@ -339,7 +348,7 @@ static void step(cad_device *d, const char *shape, const char *how, int64_t leng
     (void)one_step(&r, steps + 2);
     cad_device_time(d, false);
     flop = cad_flop_per_token(&r.arch, r.params, r.uneven ? (double)r.tokens / (double)r.sequences : (double)length);
-    for (int64_t i = 0; i < sequences; i++) losses += r.nll[i] / (double)sequences;
+    for (int64_t i = 0, all_of = r.method.causal ? r.tokens - sequences : sequences; i < all_of; i++) losses += r.nll[i] / (double)all_of;
     cad_device_memory(d, &left, &all);
     printf("{\"what\": \"step\", \"shape\": \"%s\", \"how\": \"%s\", \"length\": %lld, \"sequences\": %lld, \"tokens\": %lld, \"recompute\": \"%s\", \"seconds\": %.6g, \"tokens_per_second\": %.6g, "
            "\"flop_per_token\": %.6g, \"share_of_peak\": %.5f, \"planned_bytes\": %lld, \"peak_bytes\": %lld, \"device_bytes_in_use\": %lld, \"loss\": %.6g",
@@ -348,7 +357,7 @@ static void step(cad_device *d, const char *shape, const char *how, int64_t leng
     print_shares(d);
     puts("}");
     close_rooms(&r);
-    void *host[] = {text, took, r.ids, r.starts, r.labels, r.weights, r.nll};
+    void *host[] = {text, took, r.ids, r.starts, r.labels, r.weights, r.targets, r.target_weights, r.nll};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) cad_free(&host[i]);
 }
 
@@ -370,7 +379,7 @@ static double one_token(rooms *r, int32_t *slots, int32_t *past, int32_t at, flo
     return cad_now() - from;
 }
 
-static void generate(cad_device *d, const char *shape, int64_t past_tokens, int64_t sequences, int64_t steps)
+static void generate(cad_device *d, const char *shape, int64_t past_tokens, int64_t sequences, int64_t steps, bool codes)
 {
     rooms r = {.length = 1, .sequences = sequences, .kept = past_tokens + steps + 1};
     int32_t *slots, *past;
@@ -385,6 +394,7 @@ static void generate(cad_device *d, const char *shape, int64_t past_tokens, int6
     need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
     need(cad_arch_parse(&r.arch, text, n, shape));
     r.method = (cad_method){.causal = true, .num_labels = 2, .compute = CAD_BF16, .seed = 42};
+    if (codes) r.method.lora = true, r.method.r = 64, r.method.alpha = 16, r.method.code = CAD_NF4, r.method.nested = true;
     make_records(&r);
     need(cad_alloc(&slots, (size_t)sequences, 4, "slots"));
     need(cad_alloc(&past, (size_t)sequences, 4, "pasts"));
@@ -406,7 +416,7 @@ static void generate(cad_device *d, const char *shape, int64_t past_tokens, int6
     printf("{\"what\": \"generate\", \"shape\": \"%s\", \"past\": %lld, \"sequences\": %lld, \"tokens_per_second\": %.6g, \"peak_bytes\": %lld}\n", strrchr(shape, '/') ? strrchr(shape, '/') + 1 : shape,
            (long long)past_tokens, (long long)sequences, (double)sequences / took[steps / 2], (long long)cad_device_peak(d));
     close_rooms(&r);
-    void *host[] = {text, slots, past, took, next, r.ids, r.starts, r.labels, r.weights, r.nll};
+    void *host[] = {text, slots, past, took, next, r.ids, r.starts, r.labels, r.weights, r.targets, r.target_weights, r.nll};
     for (size_t i = 0; i < sizeof host / sizeof *host; i++) cad_free(&host[i]);
 }
 
@@ -417,14 +427,14 @@ int main(int argc, char **argv)
     cad_device *d;
 
     if (argc < 3) {
-        fputs("gpu DEVICE matrix [SIDE] | attention HEAD LENGTH | step SHAPE full|lora|uneven|qlora LENGTH SEQUENCES STEPS | generate SHAPE PAST SEQUENCES STEPS | codes ROWS COLS | moments COUNT\n", stderr);
+        fputs("gpu DEVICE matrix [SIDE] | attention HEAD LENGTH | step SHAPE full|lora|uneven|qlora|sft LENGTH SEQUENCES STEPS | generate SHAPE PAST SEQUENCES STEPS [nf4] | codes ROWS COLS | moments COUNT\n", stderr);
         return 2;
     }
     need(cad_device_open(&d, argv[1], 0));
     if (!strcmp(argv[2], "matrix")) matrix(d, number(argc, argv, 3, 8192));
     else if (!strcmp(argv[2], "attention")) attention(d, number(argc, argv, 3, 128), number(argc, argv, 4, 4096));
     else if (!strcmp(argv[2], "step") && argc > 4) step(d, argv[3], argv[4], number(argc, argv, 5, 1024), number(argc, argv, 6, 4), number(argc, argv, 7, 5));
-    else if (!strcmp(argv[2], "generate") && argc > 3) generate(d, argv[3], number(argc, argv, 4, 1024), number(argc, argv, 5, 1), number(argc, argv, 6, 32));
+    else if (!strcmp(argv[2], "generate") && argc > 3) generate(d, argv[3], number(argc, argv, 4, 1024), number(argc, argv, 5, 1), number(argc, argv, 6, 32), argc > 7 && !strcmp(argv[7], "nf4"));
     else if (!strcmp(argv[2], "codes")) codes(d, number(argc, argv, 3, 14336), number(argc, argv, 4, 4096));
     else if (!strcmp(argv[2], "moments")) moments(d, number(argc, argv, 3, 1 << 28));
     else if (!strcmp(argv[2], "what")) printf("{\"what\": \"device\", \"device\": \"%s\"}\n", cad_device_description(d));

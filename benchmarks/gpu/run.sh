@@ -68,6 +68,8 @@ if [ -n "$dry" ]; then
     for head in 64 80; do both 60 "attention $head 64"; done
     for how in full lora uneven; do both 100 "step $here/shapes/dry.json $how 48 2 1"; done
     ours 60 "step $here/shapes/dry.json qlora 48 2 1"
+    ours 60 "step $here/shapes/dry-experts.json sft 24 1 1"
+    ours 60 "generate $here/shapes/dry-experts.json 8 1 2 nf4"
     ours 60 "generate $here/shapes/dry.json 8 2 2"
     ours 60 "codes 64 64"
     ours 60 "moments 4096"
@@ -83,6 +85,8 @@ else
     both 50 "step $here/shapes/qwen2.5-7b.json lora 4096 4 5"
     ours 40 "step $here/shapes/llama-3.1-8b.json qlora 4096 4 5"
     ours 30 "generate $here/shapes/llama-3.1-8b.json 1024 1 32"
+    ours 150 "step $here/shapes/llama-4-scout.json sft 4096 1 3"
+    ours 150 "generate $here/shapes/llama-4-scout.json 1024 1 16 nf4"
     ours 15 "codes 14336 4096"
     ours 15 "moments 268435456"
     both 40 "step $here/shapes/qwen2.5-7b.json uneven 1024 16 5"

@@ -61,6 +61,7 @@ typedef struct cad_report {
     const char *const *notes; int note_count;        /* sentences: truncation, prior shift, warnings */
     const cad_clinical *clinical;                    /* NULL: none */
     const cad_field_row *fields; int field_count;    /* which fields moved the risk; 0: none */
+    const char *sections;                            /* HTML of its own: what a language model answered; NULL: none */
 } cad_report;
 /* Marks rows of small groups hidden, and in a variable with one such row the next smallest as well: its count would follow from the sum. */
 void cad_hide_small_groups(cad_group_row *rows, int count);

@@ -151,7 +151,7 @@ const cadp_row cadp_conf_rows[] = {
     {.in = "task", .key = "num_labels", .flags = "num-labels", .type = CADP_INT, .at = offsetof(cad_options, task.num_labels), .low = 1, .high = 1024,
      .standard = "2", .help = "Number of classes: 2."},
     {.in = "task", .key = "template", .type = CADP_TEXT, .at = offsetof(cad_options, task.template_text), .marks = CADP_NULLABLE,
-     .help = "sft: the text of a record with {question}, {cot} and {response}, the name of a template of the program, chat (the model's own; a column messages then holds whole conversations), chat:llama-3, chat:llama-4, chat:qwen, chat:mistral or chat:gemma (the program's, which chat also takes for a model without one that has its tokens), or a YAML file with the key template."},
+     .help = "sft: the text of a record with {question}, {cot} and {response}, the name of a template of the program, chat (the model's own; a column messages then holds whole conversations), chat:NAME (one of the program's, in configs/chat, which chat also takes for a model that has its tokens and no template), or a YAML file with the key template."},
     {.in = "task", .key = "question_column", .type = CADP_TEXT, .at = offsetof(cad_options, task.question_column), .standard = "Question",
      .help = "sft: column of {question}."},
     {.in = "task", .key = "cot_column", .type = CADP_TEXT, .at = offsetof(cad_options, task.cot_column), .standard = "Complex_CoT",

@@ -18,15 +18,16 @@ static void put_head(cadp_page *p, const char *title)
     cadp_page_raw(p, "</h1>\n");
 }
 
-static void put_date(cadp_page *p)
+static void put_date(cadp_page *p, bool people)
 {
     char text[64];
     time_t now = time(NULL);
     struct tm parts;
 
     strftime(text, sizeof text, "%Y-%m-%d %H:%M", localtime_r(&now, &parts));
-    cadp_page_put(p, "<p class=\"lead\">Written by cadtrain, %s. Groups, never single persons: "
-                     "what counts fewer than %d people is not written out.</p></header>\n", text, CADP_FEW);
+    cadp_page_put(p, "<p class=\"lead\">Written by cadtrain, %s.", text);
+    if (people) cadp_page_put(p, " Groups, never single persons: what counts fewer than %d people is not written out.", CADP_FEW);
+    cadp_page_raw(p, "</p></header>\n");
 }
 
 static void put_notes(cadp_page *p, const char *const *notes, int count)
@@ -55,13 +56,14 @@ cad_status cad_write_report(const char *path, const cad_report *r)
     const char *title = r->title && *r->title ? r->title : "cadtrain report";
 
     put_head(&p, title);
-    put_date(&p);
+    put_date(&p, !r->sections);
     if (r->metrics) cadp_tiles(&p, r->metrics);
     put_notes(&p, r->notes, r->note_count);
     if (r->metrics) put_prediction(&p, r);
     if (r->metrics) cadp_table_of_metrics(&p, r->metrics);
     if (r->clinical) cadp_clinical_sections(&p, r);
     cadp_figures_of_fields(&p, r);
+    if (r->sections) cadp_page_raw(&p, r->sections);
     cadp_figures_of_training(&p, r);
     cadp_table_of_facts(&p, r->facts, r->fact_count);
     if (r->clinical) cadp_checklist(&p, r);

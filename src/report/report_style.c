@@ -40,6 +40,7 @@ const char cadp_style[] =
     "th,td{text-align:right;padding:6px 10px;border-bottom:1px solid var(--line);vertical-align:top}\n"
     "th{font-weight:600}th:first-child,td.text{text-align:left}thead th{color:var(--soft);font-weight:500;font-size:13px}\n"
     "tbody th{font-weight:500}td.soft{color:var(--soft)}td:not(.text):not([colspan]){white-space:nowrap}\n"
+    "table.answers{table-layout:fixed}.answers pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font-size:12.5px}.answers th{text-align:left}.answers th:first-child{width:5em}\n"
     "figure table+table{margin-top:18px}.scroll{overflow-x:auto;margin-bottom:20px}\n"
     "details{margin-top:8px;font-size:13px}summary{cursor:pointer;color:var(--soft)}details th,details td{padding:3px 8px}\n"
     "ul{margin:0;padding-left:20px}li{margin:4px 0}\n"

@@ -68,7 +68,7 @@ static cad_status find_template(const cad_run *r, cadp_chat_source *s)
     CAD_TRY(read_own(s));
     if (!s->own) CAD_TRY(cadp_family_chat(r, s, NULL));
     if (s->own) return CAD_OK;
-    cad_advise("--template chat:NAME takes one of the program's (chat:llama-3, chat:llama-4, chat:qwen, chat:mistral, chat:gemma)");
+    cad_advise("--template chat:NAME takes one of the program's (configs/chat)");
     return cad_fail(CAD_EMODEL, "chat: expected a chat_template in %s/tokenizer_config.json, or the tokens of one of the program's templates, found none", s->dir);
 }
 

@@ -146,21 +146,31 @@ static int facts_of(const cad_run *r, const cadp_scores *s, cad_number *out)
     return n;
 }
 
-static cad_status write_report(const cad_run *r, const char *path, const cadp_scores *s, bool labelled)
+cad_status cadp_write_page(const cad_run *r, const char *path, cad_report *page)
 {
     const char *notes[MOST_NOTES];
     cad_curve curves[CADP_CURVES];
-    cad_number facts[16];
     char *text;
     cad_status status;
 
     CAD_TRY(cad_strdup(&text, r->notes.data ? r->notes.data : ""));
-    cad_report page = {.title = r->o->experiment_name && *r->o->experiment_name ? r->o->experiment_name : "Coronary artery disease from records", .metrics = labelled ? &s->metrics : NULL,
-                       .labels = labelled ? s->labels : NULL, .prob1 = labelled ? s->prob1 : NULL, .n = s->n, .curves = curves, .curve_count = curves_of(&r->history, curves), .facts = facts,
-                       .fact_count = facts_of(r, s, facts), .notes = notes, .note_count = split_notes(text, notes)};
-    status = cad_write_report(path, &page);
+    if (r->o->experiment_name && *r->o->experiment_name) page->title = r->o->experiment_name;
+    page->curves = curves;
+    page->curve_count = curves_of(&r->history, curves);
+    page->notes = notes;
+    page->note_count = split_notes(text, notes);
+    status = cad_write_report(path, page);
     cad_free(&text);
     return status;
+}
+
+static cad_status write_report(const cad_run *r, const char *path, const cadp_scores *s, bool labelled)
+{
+    cad_number facts[16];
+    cad_report page = {.title = "Coronary artery disease from records", .metrics = labelled ? &s->metrics : NULL, .labels = labelled ? s->labels : NULL, .prob1 = labelled ? s->prob1 : NULL,
+                       .n = s->n, .facts = facts, .fact_count = facts_of(r, s, facts)};
+
+    return cadp_write_page(r, path, &page);
 }
 
 /* ---- the folder ---- */

@@ -302,7 +302,8 @@ static cad_status write_samples(const ending *e)
 static cad_status add_escaped(cad_str *s, const char *text)
 {
     for (; *text; text++) {
-        const char *as = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : NULL;
+        bool shown = (unsigned char)*text >= ' ' || *text == '\n' || *text == '\t';
+        const char *as = *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;" : shown ? NULL : "\xef\xbf\xbd";
         CAD_TRY(as ? cad_str_add(s, as, strlen(as)) : cad_str_add(s, text, 1));
     }
     return CAD_OK;
@@ -327,40 +328,80 @@ static cad_status add_table(cad_str *s, const ending *e)
     return cad_str_addf(s, "</table>\n");
 }
 
+static cad_status add_said(cad_str *s, const char *text)
+{
+    CAD_TRY(cad_str_addf(s, "<td class=\"text\"><pre>"));
+    CAD_TRY(add_escaped(s, text));
+    return cad_str_addf(s, "</pre></td>");
+}
+
+/* The question as the model was given it, and the answer of the record. */
+static cad_status add_asked(cad_str *s, const ending *e, int64_t i)
+{
+    const cadp_set *set = held_out(e->r);
+    cad_str asked = {0};
+    char *wanted = NULL;
+    cad_status status = cad_tokenizer_decode(e->r->tokenizer, set->data->ids + set->data->starts[set->rows[i]], set->data->answers[set->rows[i]], &asked);
+
+    if (!status) status = wanted_text(e->r, i, &wanted);
+    if (!status) status = add_said(s, asked.data ? asked.data : "");
+    if (!status) status = add_said(s, wanted);
+    cad_str_close(&asked);
+    cad_free(&wanted);
+    return status;
+}
+
 static cad_status add_answers(cad_str *s, const ending *e)
 {
+    bool asked = e->r->o->predictions_include_input;
+
     if (!e->r->facts.samples) return CAD_OK;
-    CAD_TRY(cad_str_addf(s, "<h2>Answers to the same held-out questions</h2>\n<table><tr><th>record</th><th>before</th><th>after</th></tr>\n"));
+    CAD_TRY(cad_str_addf(s, "<section><h2>Answers to the same held-out questions</h2>\n"));
+    if (!asked) CAD_TRY(cad_str_addf(s, "<p class=\"lead\">Records by their number in the file; predictions_include_input true writes questions and expected answers beside them.</p>\n"));
+    CAD_TRY(cad_str_addf(s, "<table class=\"answers\"><tr><th>record</th>%s<th>before</th><th>after</th></tr>\n", asked ? "<th>question</th><th>expected</th>" : ""));
     for (int64_t i = 0; i < e->r->facts.samples; i++) {
-        CAD_TRY(cad_str_addf(s, "<tr><td>%lld</td><td><pre>", (long long)held_out(e->r)->rows[i]));
-        CAD_TRY(add_escaped(s, e->r->before[i]));
-        CAD_TRY(cad_str_addf(s, "</pre></td><td><pre>"));
-        CAD_TRY(add_escaped(s, e->after[i]));
-        CAD_TRY(cad_str_addf(s, "</pre></td></tr>\n"));
+        CAD_TRY(cad_str_addf(s, "<tr><td class=\"text\">%lld</td>", (long long)held_out(e->r)->rows[i]));
+        if (asked) CAD_TRY(add_asked(s, e, i));
+        CAD_TRY(add_said(s, e->r->before[i]));
+        CAD_TRY(add_said(s, e->after[i]));
+        CAD_TRY(cad_str_addf(s, "</tr>\n"));
     }
-    return cad_str_addf(s, "</table>\n");
+    return cad_str_addf(s, "</table></section>\n");
 }
 
 static cad_status add_memory(cad_str *s, const cad_run *r)
 {
     if (!r->held_count) return CAD_OK;
-    CAD_TRY(cad_str_addf(s, "<h2>Device memory after loading</h2>\n<table><tr><th>rank</th><th>held, MiB</th><th>planned for the largest rank, MiB</th></tr>\n"));
+    CAD_TRY(cad_str_addf(s, "<section><h2>Device memory after loading</h2>\n<table><tr><th>rank</th><th>held, MiB</th><th>planned for the largest rank, MiB</th></tr>\n"));
     for (int i = 0; i < r->held_count; i++) CAD_TRY(cad_str_addf(s, "<tr><td>%d</td><td>%.1f</td><td>%.1f</td></tr>\n", i, r->held[i] / 0x1p20, (double)r->planned / 0x1p20));
-    return cad_str_addf(s, "</table>\n");
+    return cad_str_addf(s, "</table></section>\n");
+}
+
+static cad_status add_sections(cad_str *s, const ending *e)
+{
+    CAD_TRY(cad_str_addf(s, "<section><h2>Before and after</h2>\n"));
+    CAD_TRY(add_table(s, e));
+    CAD_TRY(cad_str_addf(s, "</section>\n"));
+    CAD_TRY(add_answers(s, e));
+    return add_memory(s, e->r);
 }
 
 static cad_status write_page(const ending *e)
 {
+    const cad_run *r = e->r;
+    const cad_number facts[] = {{"held-out records", (double)held_out(r)->count, true}, {"tokens learned or scored in them", (double)e->tokens, true}, {"records answered", (double)r->facts.samples, true},
+                                {"trainable parameters", (double)r->params->trainable, true}, {"all parameters", (double)r->params->all, true}, {"training rows", (double)r->facts.train_rows, true},
+                                {"optimizer steps", (double)r->step, true}, {"ranks", (double)r->size, true}};
+    cad_report page = {.title = "Answers before and after", .facts = facts, .fact_count = (int)(sizeof facts / sizeof *facts)};
     cad_str s = {0};
-    cad_status status = cad_str_addf(&s, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>cadtrain</title><style>body{font:15px sans-serif;max-width:70em;margin:2em auto}"
-                                         "table{border-collapse:collapse}td,th{border:1px solid #ccc;padding:.3em .7em;text-align:left;vertical-align:top}pre{white-space:pre-wrap;margin:0}</style></head><body>\n"
-                                         "<h1>%lld held-out records, %lld answered</h1>\n", (long long)held_out(e->r)->count, (long long)e->r->facts.samples);
+    char *path = NULL;
+    cad_status status = add_sections(&s, e);
 
-    if (!status) status = add_table(&s, e);
-    if (!status) status = add_answers(&s, e);
-    if (!status) status = add_memory(&s, e->r);
-    if (!status) status = cad_str_addf(&s, "</body></html>\n");
-    if (!status) status = write_text(e, "report.html", &s);
+    page.sections = s.data;
+    if (!status) status = cad_mkdirs(e->dir);
+    if (!status) status = cad_path_join(&path, e->dir, "report.html");
+    if (!status) status = cadp_write_page(r, path, &page);
+    cad_free(&path);
     cad_str_close(&s);
     return status;
 }

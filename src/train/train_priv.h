@@ -201,6 +201,8 @@ static inline bool cadp_chats(const cad_run *r) /* questions are what a user say
 {
     return (r->what.generation && r->what.generation->chat) || cadp_is_chat(r->o->task.template_text);
 }
+/* predictions.c: a report with this run's name, curves and notes. */
+CAD_CHECKED cad_status cadp_write_page(const cad_run *r, const char *path, cad_report *page);
 /* talk.c, rank 0: r->chat_form, for records of question and answer and for conversations. */
 CAD_CHECKED cad_status cadp_open_chat_form(cad_run *r);
 void cadp_close_chat_form(cad_run *r);

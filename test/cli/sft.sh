@@ -19,11 +19,18 @@ grep -q '<th>before</th>' full/predictions/report.html || reason="report.html: e
 for row in perplexity 'ROUGE-L of final answers' 'exact match of final answers' 'mean log-likelihood'; do
     grep -qE "<th>$row</th><td>-?[0-9.]+</td><td>-?[0-9.]+</td>" full/predictions/report.html || reason="report.html: expected $row before and after"
 done
-[ "$(grep -c '<td><pre>' full/predictions/report.html)" = 3 ] || reason="report.html: expected 3 answers before and after"
+[ "$(grep -c '<td class="text">[0-9]*</td><td class="text"><pre>.*</pre></td><td class="text"><pre>' full/predictions/report.html)" = 3 ] || reason="report.html: expected 3 answers before and after"
+! grep -q canary full/predictions/report.html || reason="report.html: a question, though nobody asked for it"
 held=$(sed -n 's/.*Device memory after loading, rank 0: \([0-9.]*\) MiB.*: \([0-9.]*\) MiB.*/<td>\1<.td><td>\2</p' "$err" "$out")
 { [ -n "$held" ] && grep -q "<tr><td>0</td>$held" full/predictions/report.html; } || reason="report.html: expected the device memory that was told ($held)"
 grep -q 'LlamaForCausalLM' full/config.json || reason="config.json: expected a language model's"
 say full "$reason"
+
+run $small --template "$form" --max-steps 1 --set task.generate_samples=2 --set task.generate_max_new_tokens=4 --predictions-include-input true --output-dir asked
+reason=$(why 0 "$out" 'test: 2 answers')
+[ "$(grep -cE '<td class="text"><pre>canary-[0-9]+ pain\?$' asked/predictions/report.html)" = 2 ] && [ "$(grep -c '</pre></td><td class="text"><pre>ECG</pre></td>' asked/predictions/report.html)" = 2 ] ||
+    reason="report.html: expected questions and answers"
+say questions_in_the_report "$reason"
 
 run $small --template "$form" --set task.completion_only_loss=true --lora-enable --lora-dropout 0 --output-dir lora
 reason=$(why 0 "$out" "'step': 6")
