@@ -100,6 +100,28 @@ static cad_status code_piece(const loader *l, int64_t from, int64_t n)
     return keep(l, bytes ? from : from / 2, size, z->coder.codes);
 }
 
+/* Of the row's own bytes [from, from + n): does any lie here? */
+static bool has_here(const loader *l, int64_t from, int64_t n)
+{
+    const cad_zero *z = l->z;
+    const cad_param *p = &z->params->row[l->row];
+    const cadp_unit *u = &z->unit[p->unit];
+    int64_t at, count;
+
+    return cadp_common(p->at + from, n, cadp_frozen_low(z, u), cadp_frozen_high(z, u), &at, &count);
+}
+
+/* Codes depend on their own blocks alone, nested scales on all of the matrix: who holds any of those needs every piece. */
+static bool is_needed(const loader *l, int64_t from, int64_t n)
+{
+    const cad_param *p = &l->z->params->row[l->row];
+    cad_coded_layout at = layout_of(p);
+    int64_t unit = p->code == CAD_INT8 ? p->cols : CAD_QUANT_BLOCK, each = p->code == CAD_INT8 ? 1 : 2;
+
+    if (p->nested && has_here(l, at.scales, at.bytes - at.scales)) return true;
+    return has_here(l, from / each, cad_ceil_div(n, each)) || has_here(l, at.scales + from / unit * 4, cad_ceil_div(n, unit) * 4);
+}
+
 static cad_status keep_scales(const loader *l, const cad_param *p)
 {
     cad_zero *z = l->z;
@@ -107,6 +129,7 @@ static cad_status keep_scales(const loader *l, const cad_param *p)
     cad_nest_args x;
 
     if (!p->nested) return keep(l, at.scales, at.blocks * 4, (const char *)z->coder.scales);
+    if (!has_here(l, at.scales, at.bytes - at.scales)) return CAD_OK;
     CAD_TRY(cad_device_zero(z->device, z->coder.nested, at.bytes - at.scales));
     x = (cad_nest_args){cad_view(z->coder.nested, CAD_U8, 1, at.blocks), cad_view(z->coder.nested + (at.scales2 - at.scales), CAD_F32, 1, at.blocks2),
                         cad_view(z->coder.nested + (at.offset - at.scales), CAD_F32, 1, 1), cad_view(z->coder.scales, CAD_F32, 1, at.blocks)};
@@ -137,16 +160,9 @@ static cad_status code_row(const loader *l, const cad_param *p)
 
     if (l->z->read_codes) CAD_TRY(l->z->read_codes(l->with, l->row, 0, 0, NULL, &has));
     if (has) return copy_row(l, p);
-    for (int64_t from = 0; from < p->elems; from += piece) CAD_TRY(code_piece(l, from, cad_min(piece, p->elems - from)));
+    for (int64_t from = 0; from < p->elems; from += piece)
+        if (is_needed(l, from, cad_min(piece, p->elems - from))) CAD_TRY(code_piece(l, from, cad_min(piece, p->elems - from)));
     return keep_scales(l, p);
-}
-
-static bool lies_here(const cad_zero *z, const cad_param *p)
-{
-    const cadp_unit *u = &z->unit[p->unit];
-    int64_t at, n;
-
-    return cadp_common(p->at, p->bytes, cadp_frozen_low(z, u), cadp_frozen_high(z, u), &at, &n);
 }
 
 cad_status cadp_load_codes(cad_zero *z, cad_zero_reader read, void *with, int threads, float *stage)
@@ -154,7 +170,7 @@ cad_status cadp_load_codes(cad_zero *z, cad_zero_reader read, void *with, int th
     for (int i = 0; i < z->params->count; i++) {
         const cad_param *p = &z->params->row[i];
         loader l = {z, read, with, i, threads, stage};
-        if (p->code && lies_here(z, p)) CAD_TRY(code_row(&l, p));
+        if (p->code && has_here(&l, 0, p->bytes)) CAD_TRY(code_row(&l, p));
     }
     return CAD_OK;
 }
