@@ -1,7 +1,7 @@
 #!/bin/sh
 # Bases held as codes, end to end: the outlier rule of LLM.int8(), and adapters over routed experts merged into what their codes mean.
 . ./test/tools/e2e.sh
-models=$(cd "$repository/${CADTRAIN_SHARED:-../shared}/golden" 2>/dev/null && pwd)
+models=$(cd "$repository" && cd "${CADTRAIN_SHARED:-../shared}/golden" 2>/dev/null && pwd)
 make_model
 records=$scratch/records.jsonl
 make_records "$records" 12
