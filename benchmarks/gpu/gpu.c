@@ -1,7 +1,7 @@
 /* What a GPU does with cadtrain's operations, one JSON object a line:
  *   gpu DEVICE matrix [SIDE]                       bf16 products of random numbers, SIDE x SIDE (8192)
  *   gpu DEVICE attention HEAD TOKENS               causal attention, forward and backward, two sequences of TOKENS, 4096 columns of queries
- *   gpu DEVICE step SHAPE full|lora|uneven|qlora|sft LENGTH SEQUENCES STEPS   whole training steps of the model of SHAPE (a config.json), random weights;
+ *   gpu DEVICE step SHAPE full|paged|offload|lora|uneven|qlora|sft LENGTH SEQUENCES STEPS   whole training steps of the model of SHAPE (a config.json), random weights;
  *        uneven: adapters of rank 16 and records of uneven length up to LENGTH; qlora: adapters on weights in NF4; sft: of rank 64, and
  *        every next token is predicted. Recomputes only what the plan does not fit without.
  *   gpu DEVICE generate SHAPE PAST SEQUENCES STEPS  a token at a time for so many sequences at once, each behind PAST made-up ones; random weights in bf16, or nf4
@@ -180,7 +180,7 @@ typedef struct rooms {
     double *nll;
     int64_t length, sequences, tokens;
     int64_t kept; /* positions of each sequence, where it generates */
-    bool uneven;
+    bool uneven, paged, offloaded;
 } rooms;
 
 /* Weights of the usual size, in both dtypes: billions of them are copied from here. */
@@ -239,7 +239,7 @@ static void make_records(rooms *r)
 
 static void open_rooms(rooms *r, cad_device *d)
 {
-    cad_zero_options zero = {.train = !r->kept, .atoms_per_step = 1, .compute = CAD_BF16};
+    cad_zero_options zero = {.train = !r->kept, .atoms_per_step = 1, .compute = CAD_BF16, .paged = r->paged, .host_states = r->offloaded};
     cad_limits limits = {r->tokens, r->sequences, cad_max(r->length, r->kept), !r->kept, true, r->kept, false};
 
     r->arena = (cad_arena){.device = d};
@@ -316,7 +316,7 @@ static const char *const recompute_names[] = {"none", "blocks", "attention"};
 
 static void step(cad_device *d, const char *shape, const char *how, int64_t length, int64_t sequences, int64_t steps)
 {
-    rooms r = {.length = length, .sequences = sequences, .uneven = !strcmp(how, "uneven")};
+    rooms r = {.length = length, .sequences = sequences, .uneven = !strcmp(how, "uneven"), .paged = !strcmp(how, "paged"), .offloaded = !strcmp(how, "offload")};
     int64_t work, planned, left, all;
     double *took, seconds, flop, losses = 0;
     char *text;
@@ -325,7 +325,7 @@ static void step(cad_device *d, const char *shape, const char *how, int64_t leng
     fill_pool();
     need(cad_read_file(&text, &n, shape, 1 << 20, CAD_EMODEL));
     need(cad_arch_parse(&r.arch, text, n, shape));
-    r.method = (cad_method){.lora = *how != 'f', .r = 16, .alpha = 32, .train_head = true, .num_labels = 2, .pooling = CAD_POOLING_LAST, .compute = CAD_BF16, .seed = 42};
+    r.method = (cad_method){.lora = *how != 'f' && !r.paged && !r.offloaded, .r = 16, .alpha = 32, .train_head = true, .num_labels = 2, .pooling = CAD_POOLING_LAST, .compute = CAD_BF16, .seed = 42};
     if (*how == 'q' || *how == 's') r.method.code = CAD_NF4, r.method.nested = true;
     if (*how == 's') r.method.causal = true, r.method.train_head = false, r.method.r = 64, r.method.alpha = 16;
     make_records(&r);
@@ -427,7 +427,7 @@ int main(int argc, char **argv)
     cad_device *d;
 
     if (argc < 3) {
-        fputs("gpu DEVICE matrix [SIDE] | attention HEAD LENGTH | step SHAPE full|lora|uneven|qlora|sft LENGTH SEQUENCES STEPS | generate SHAPE PAST SEQUENCES STEPS [nf4] | codes ROWS COLS | moments COUNT\n", stderr);
+        fputs("gpu DEVICE matrix [SIDE] | attention HEAD LENGTH | step SHAPE full|paged|offload|lora|uneven|qlora|sft LENGTH SEQUENCES STEPS | generate SHAPE PAST SEQUENCES STEPS [nf4] | codes ROWS COLS | moments COUNT\n", stderr);
         return 2;
     }
     need(cad_device_open(&d, argv[1], 0));

@@ -67,7 +67,7 @@ if [ -n "$dry" ]; then
     ours 60 "matrix 64"
     for head in 64 80; do both 60 "attention $head 64"; done
     for how in full lora uneven; do both 100 "step $here/shapes/dry.json $how 48 2 1"; done
-    ours 60 "step $here/shapes/dry.json qlora 48 2 1"
+    for how in qlora paged offload; do ours 60 "step $here/shapes/dry.json $how 48 2 1"; done
     ours 60 "step $here/shapes/dry-experts.json sft 24 1 1"
     ours 60 "generate $here/shapes/dry-experts.json 8 1 2 nf4"
     ours 60 "generate $here/shapes/dry.json 8 2 2"
@@ -89,6 +89,7 @@ else
     ours 150 "generate $here/shapes/llama-4-scout.json 1024 1 16 nf4"
     ours 15 "codes 14336 4096"
     ours 15 "moments 268435456"
+    for how in paged offload; do ours 60 "step $here/shapes/llama-3.1-8b.json $how 1024 4 3"; done
     both 40 "step $here/shapes/qwen2.5-7b.json uneven 1024 16 5"
     for head in 64 80 96 256; do both 20 "attention $head 4096"; done
     left=$((end - $(date +%s)))

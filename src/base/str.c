@@ -89,7 +89,7 @@ static int cost(const char *wanted, const char *name)
 
 void cad_near_offer(cad_near *near, const char *name)
 {
-    int n = (int)strlen(near->wanted), limit = n < 3 ? 1 : n * 2 / 5 + 1, now = cost(near->wanted, name);
+    int n = (int)strlen(near->wanted), limit = n < 3 ? 1 : (n + 1) / 2, now = cost(near->wanted, name);
 
     if (now / 1000 > limit || (near->found && now >= near->cost)) return;
     near->found = true;

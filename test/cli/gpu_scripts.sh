@@ -13,7 +13,7 @@ make -C "$repository" CC="$cc" MODE="$mode" "build/$mode-$cc/benchmarks/gpu/gpu"
 reason=
 sh "$repository/benchmarks/gpu/run.sh" --dry --no-peer --output "$scratch/gpu" >"$log" 2>&1 || reason="exit code $?;"
 for what in device matrix attention step generate codes moments; do grep -q "\"what\": \"$what\"" gpu.json || reason="$reason no $what;"; done
-for how in full lora uneven qlora sft; do grep -q "\"how\": \"$how\".*\"shares\": {\"" gpu.json || reason="$reason no step $how with its shares;"; done
+for how in full paged offload lora uneven qlora sft; do grep -q "\"how\": \"$how\".*\"shares\": {\"" gpu.json || reason="$reason no step $how with its shares;"; done
 grep -q '^"left_out": \["the operation table: a dry run"\],$' gpu.json || reason="$reason left out: $(sed -n 's/^"left_out": //p' gpu.json)"
 grep -qiE '[^a-z](nan|inf)[^a-z]' gpu.json && reason="$reason numbers that are none;"
 ! command -v python3 >/dev/null || python3 -m json.tool gpu.json >/dev/null 2>>"$log" || reason="$reason no JSON;"
