@@ -28,7 +28,7 @@ static cad_status weight_gradient(cad_model *m, const cadp_visits *v, cad_tensor
     return cad_matmul_groups(m->device, &(cad_groups_args){.c = dw, .a = a, .b = b, .starts = v->starts, .ta = true, .groups = m->arch->experts, .accumulate = m->add});
 }
 
-/* The adapter beside the experts' matrices of a role: row of the table or -1. */
+/* The adapter beside the experts' matrices of a role; rows of the table, -1: none. */
 typedef struct adapter { cad_tensor a, b; int rows[2]; double scale; } adapter;
 
 static adapter adapter_of(const cad_model *m, int block, cad_unit_view w, cad_role role)

@@ -40,7 +40,7 @@ reason=
 "$cadtrain" export --checkpoint one --output merged --merge --model-name-or-path "$model" >"$log" 2>&1 || reason="export ended with $?;"
 for kind in one merged; do
     "$cadtrain" predict --checkpoint "$kind" --max-length 40 --input "$records" --output "$kind.jsonl" >"$log" 2>&1 || reason="$reason predict of $kind ended with $?;"
-    sed -n 's/.*"prob[a-z_0-9]*": *\([0-9.e+-]*\).*/\1/p' "$kind.jsonl" >"$kind.numbers"
+    sed -n 's/.*"positive_probability": *\([0-9.e+-]*\).*/\1/p' "$kind.jsonl" >"$kind.numbers"
 done
 [ -n "$reason" ] || reason=$(paste one.numbers merged.numbers | awk '{ n++; d = $1 - $2; if (d < 0) d = -d; if (!(d <= 1.6e-5)) print "probabilities " $1 " and " $2 " differ" } END { if (!n) print "no probabilities" }')
 say merged_and_adapted_give_the_same_probabilities "$reason"
