@@ -390,7 +390,12 @@ static cad_status tell_difference(const merge *m, const cad_options *o, const ch
     cad_method beside = m->method, whole;
     double off, largest;
 
-    if (m->method.code == CAD_PLAIN || !fits(m)) return CAD_OK;
+    if (m->method.code == CAD_PLAIN) return CAD_OK;
+    if (m->method.causal) { /* the probe has a classifier's logits */
+        cad_info("Merged into the %s weights: how far logits of a language model differ is not computed", m->how == CAD_MERGE_ORIGINAL ? "original" : "dequantised");
+        return CAD_OK;
+    }
+    if (!fits(m)) return CAD_OK;
     beside.compute = m->computed;
     whole = beside;
     whole.lora = false;

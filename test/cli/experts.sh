@@ -51,4 +51,12 @@ trained coded 1 coded $flags --max-steps 2 --load-in-4bit true --set model.bnb_4
 off=$(sed -n 's/.*logits differ by at most \([0-9.e+-]*\) from the adapter on nf4 weights.*/\1/p' "$log")
 awk -v a="$off" 'BEGIN { exit !(a != "" && a + 0 <= 1.6e-5) }' || reason="$reason merged logits are $off away" # as in codes.sh
 say adapters_on_experts_held_as_codes_merge_into_what_codes_mean "$reason"
+
+cp -r "$repository/test/golden/multimodal" whole && cp "$repository/test/golden/full/tokenizer.json" "$repository/test/golden/full/tokenizer_config.json" whole
+model=$scratch/whole records=$scratch/whole/qa.jsonl form='{question}=>{response}' reason=
+trained language_model 1 spoken --config "$repository/configs/experiments/llama4_scout_qlora.yaml" --max-length 96 --template "$form" --max-steps 2 --set model.lora.lora_dropout=0 \
+    --lora-target-parameters experts.gate_up_proj,experts.down_proj --set task.generate_samples=0 || exit 1
+tr -c '[:print:]' '\n' <spoken/adapter_model.safetensors | grep -q 'base_model\.model\.language_model\.model\.layers\.1\.feed_forward\.experts\.base_layer\.lora_A\.weight' || reason="adapters by other names;"
+"$cadtrain" export --checkpoint spoken --output said --merge --model-name-or-path "$model" >"$log" 2>&1 || reason="$reason export ended with $?;"
+say a_language_model_within_another_has_them_and_merges "$reason"
 exit $fails
