@@ -83,6 +83,9 @@ typedef struct cad_method {
     int only_count;
     const char *const *layers_pattern; /* what stands before the layer's number; count 0: anything */
     int layers_pattern_count;
+    const char *const *parameters; /* target_parameters: names of tensors of routed experts that get adapters */
+    int parameter_count;
+    bool parameters_only;         /* target_modules is empty: no linear layer has an adapter */
     const cad_module_number *ranks, *alphas;
     int rank_count, alpha_count;
     bool dora;
@@ -148,6 +151,11 @@ CAD_CHECKED cad_status cad_params_open(cad_params **out, const cad_arch *arch, c
 void cad_params_close(cad_params **p);
 /* The shape as stored; returns the number of dimensions. */
 int cad_param_shape(const cad_param *p, int64_t shape[3]);
+/* The same in a file of tensors. Of experts' adapters, which are 3 dimensions here, PEFT makes 2: A [experts * r, out], B [in, r * experts] (of neighbours in a
+ * row each is another expert's); at: where there element i lies. */
+int cad_param_file_shape(const cad_param *p, int64_t shape[3]);
+int64_t cad_param_file_at(const cad_param *p, int64_t i);
+static inline bool cad_param_is_spread(const cad_param *p) { return p->piece == CAD_PIECE_B && p->dims == 3; } /* cad_param_file_at(i) is not i */
 /* The name of a row inside PEFT's adapter file: base_model.model.<name>, with .base_layer before the .bias of an adapted layer. */
 CAD_CHECKED cad_status cad_param_adapter_name(cad_str *out, const cad_param *p);
 
@@ -247,6 +255,8 @@ typedef struct cad_adapter_config {
     int only_count;
     char **layers_pattern;
     int layers_pattern_count;
+    char **parameters; /* target_parameters */
+    int parameter_count;
     cad_module_number *ranks, *alphas; /* rank_pattern, alpha_pattern, in the order of the file */
     int rank_count, alpha_count;
 } cad_adapter_config;

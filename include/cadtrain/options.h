@@ -32,7 +32,7 @@ typedef struct cad_options {
         struct {
             bool enabled; int64_t r; double lora_alpha, lora_dropout; int bias;
             cad_words target_modules; bool target_is_regex; /* one string that is not "all-linear": a regular expression; ["all-linear"]: all */
-            cad_words exclude_modules; bool exclude_is_regex; cad_whole_numbers layers_to_transform; cad_words layers_pattern;
+            cad_words exclude_modules; bool exclude_is_regex; cad_whole_numbers layers_to_transform; cad_words layers_pattern, target_parameters;
             cad_module_numbers rank_pattern, alpha_pattern;
             cad_words modules_to_save; bool use_rslora, use_dora; char *init_lora_weights;
         } lora;

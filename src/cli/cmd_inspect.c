@@ -235,7 +235,7 @@ static cad_status put_config(view *v, const char *dir, const char *path)
 
 static cad_status put_adapter_config(view *v, const char *dir, const char *path)
 {
-    static const char *const names[] = {"peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_rslora", "use_dora",
+    static const char *const names[] = {"peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "target_modules", "target_parameters", "modules_to_save", "use_rslora", "use_dora",
                                         "base_model_name_or_path", NULL};
     (void)dir;
     return put_keys(v, path, "adapter", names);

@@ -13,7 +13,7 @@ bool cad_is_adapter(const char *dir)
 /* Keys that change the arithmetic in ways this program does not compute: they must be absent, null, false, zero or empty. */
 static cad_status check_plain(const cad_node *root, const char *path)
 {
-    static const char *const keys[] = {"fan_in_fan_out", "layer_replication", "target_parameters", "lora_bias", "use_qalora", "use_bdlora", "trainable_token_indices", "alora_invocation_tokens"};
+    static const char *const keys[] = {"fan_in_fan_out", "layer_replication", "lora_bias", "use_qalora", "use_bdlora", "trainable_token_indices", "alora_invocation_tokens"};
 
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const cad_node *n = cad_get(root, keys[i]);
@@ -61,6 +61,7 @@ static cad_status read_targets(cad_adapter_config *out, const cad_node *n, const
 {
     bool word;
 
+    if (out->parameter_count && (!n || n->kind == CAD_NULL || (n->kind == CAD_LIST && !n->children))) return CAD_OK;
     if (!n || n->kind == CAD_NULL) return cad_fail(CAD_EMODEL, "%s: target_modules: expected a list or a word, found %s", path, n ? cad_kind_name(n->kind) : "nothing");
     CAD_TRY(read_words(n, "target_modules", path, &out->targets, &out->target_count, &word));
     if (!out->target_count || !*out->targets[0]) return cad_fail(CAD_EMODEL, "%s:%d:%d: target_modules: expected at least one name, found none", path, n->line, n->column);
@@ -106,6 +107,8 @@ static cad_status read_places(cad_adapter_config *out, const cad_node *root, con
 
     CAD_TRY(read_words(cad_get(root, "exclude_modules"), "exclude_modules", path, &out->excluded, &out->exclude_count, &out->exclude_is_regex));
     CAD_TRY(read_words(cad_get(root, "layers_pattern"), "layers_pattern", path, &out->layers_pattern, &out->layers_pattern_count, &word));
+    CAD_TRY(read_words(cad_get(root, "target_parameters"), "target_parameters", path, &out->parameters, &out->parameter_count, &word));
+    if (word) return cad_fail(CAD_EMODEL, "%s: target_parameters: expected a list of words, found one word", path);
     CAD_TRY(read_layers(out, cad_get(root, "layers_to_transform"), path));
     CAD_TRY(read_pattern(cad_get(root, "rank_pattern"), "rank_pattern", path, true, &out->ranks, &out->rank_count));
     CAD_TRY(read_pattern(cad_get(root, "alpha_pattern"), "alpha_pattern", path, false, &out->alphas, &out->alpha_count));
@@ -179,6 +182,7 @@ void cad_adapter_config_close(cad_adapter_config *c)
     free_words(&c->saves, c->save_count);
     free_words(&c->excluded, c->exclude_count);
     free_words(&c->layers_pattern, c->layers_pattern_count);
+    free_words(&c->parameters, c->parameter_count);
     free_numbers(&c->ranks, c->rank_count);
     free_numbers(&c->alphas, c->alpha_count);
     cad_free(&c->only_layers);
@@ -205,6 +209,9 @@ void cad_method_take_adapter(cad_method *m, const cad_adapter_config *c)
     m->only_count = c->only_count;
     m->layers_pattern = (const char *const *)c->layers_pattern;
     m->layers_pattern_count = c->layers_pattern_count;
+    m->parameters = (const char *const *)c->parameters;
+    m->parameter_count = c->parameter_count;
+    m->parameters_only = c->parameter_count && !c->target_count;
     m->ranks = c->ranks;
     m->rank_count = c->rank_count;
     m->alphas = c->alphas;
@@ -280,6 +287,10 @@ static cad_status put_targets(cad_json *j, const cad_arch *a, const cad_method *
 {
     bool every = !m->target_count || (!m->target_is_regex && !strcmp(m->targets[0], "all-linear"));
 
+    if (m->parameters_only) {
+        CAD_TRY(cad_json_begin(j, "target_modules", '['));
+        return cad_json_end(j);
+    }
     if (a->nested && *a->names.nested_root && !m->custom_head && !m->target_is_regex && !m->only_count) return put_nested(j, a, m, every);
     if (!every) return put_words(j, "target_modules", m->targets, m->target_count, m->target_is_regex);
     CAD_TRY(cad_json_begin(j, "target_modules", '['));
@@ -332,6 +343,7 @@ static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arc
     CAD_TRY(put_pattern(j, "rank_pattern", m->ranks, m->rank_count));
     CAD_TRY(cad_json_null(j, "revision"));
     CAD_TRY(put_targets(j, a, m));
+    CAD_TRY(put_words(j, "target_parameters", m->parameters, m->parameter_count, false));
     CAD_TRY(cad_json_string(j, "task_type", m->causal ? "CAUSAL_LM" : "SEQ_CLS"));
     CAD_TRY(cad_json_bool(j, "use_dora", m->dora));
     CAD_TRY(cad_json_bool(j, "use_rslora", m->rslora));

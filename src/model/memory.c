@@ -129,11 +129,24 @@ static cad_status take_shared(cad_model *m, cad_arena *a)
     return CAD_OK;
 }
 
+static int64_t experts_rank(const cad_model *m)
+{
+    int64_t most = 0;
+
+    for (int i = 0; i < m->params->count; i++) {
+        const cad_param *p = &m->params->row[i];
+        if (cad_param_is_spread(p)) most = cad_max(most, p->cols);
+    }
+    return most;
+}
+
 static cad_status take_experts(cad_model *m, cad_arena *a)
 {
-    int64_t n = most_visits(m);
+    int64_t n = most_visits(m), rank = n ? experts_rank(m) : 0;
 
     if (!n) return CAD_OK;
+    if (rank) CAD_TRY(cad_arena_tensor(a, WORK, "inside experts' adapters", m->act, n, rank, &m->low));
+    if (rank && m->limits.train) CAD_TRY(cad_arena_tensor(a, WORK, "inside experts' adapters", m->act, n, rank, &m->dlow));
     CAD_TRY(cad_arena_tensor(a, WORK, "router's logits", m->real, m->limits.tokens, m->arch->experts, &m->scores));
     CAD_TRY(cad_arena_tensor(a, WORK, "inside experts", m->act, n, m->arch->hidden, &m->visit));
     CAD_TRY(cad_arena_tensor(a, WORK, "inside experts", m->act, n, m->arch->intermediate, &m->hidden));

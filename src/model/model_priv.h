@@ -47,7 +47,7 @@ struct cad_model {
     cad_tensor norm, m, dm, dqkv, d_o, dx, dh, dcast, drop, v;        /* working space of blocks */
     cad_tensor dora, stretch, stretched, stretched_norm;              /* inner values of a layer; c and 1 / n of all; rows of a weight with its adapter */
     int64_t factors;                                                  /* columns of stretch */
-    cad_tensor scores, dscores, visit, hidden;                        /* of experts: router's logits; inputs or outputs of visits; inside them */
+    cad_tensor scores, dscores, visit, hidden, low, dlow;             /* of experts: router's logits; inputs or outputs of visits; inside them, inside their adapters */
     cad_tensor sum, sum_mean, sum_rstd, words, dwords, words_cast;    /* of the embeddings: before their norm; inner values of an adapter */
     cad_tensor full, rstd, picked, feature, pooled, pre, head_in, u_pool, logits, dlogits, dfeature, dfeature_cast, nll; /* of the tail; full: [T, hidden] R */
     cad_tensor targets, target_weights, pick, place, vocab, dvocab, dpicked, dtied, tied; /* of a language model's head */

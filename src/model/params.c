@@ -8,7 +8,7 @@
 /* One linear layer of a block, as the table is filled. */
 typedef struct shape { cad_role role; const char *name; int64_t out, in; bool bias; } shape;
 
-typedef struct builder { const cad_arch *arch; const cad_method *method; cad_params *p; int *hits, *saved; } builder;
+typedef struct builder { const cad_arch *arch; const cad_method *method; cad_params *p; int *hits, *saved, *named; } builder;
 
 static cad_status add(builder *b, int unit, cad_role role, cad_piece piece, const char *name, int64_t rows, int64_t cols, int dims, bool trains)
 {
@@ -72,7 +72,7 @@ static bool ends_with_entry(const char *name, const char *entry)
     return m <= n && !strcmp(name + n - m, entry) && (m == n || name[n - m - 1] == '.');
 }
 
-static bool takes_all(const cad_method *m) { return !m->target_count || (!m->target_is_regex && m->target_count == 1 && !strcmp(m->targets[0], "all-linear")); }
+static bool takes_all(const cad_method *m) { return (!m->target_count && !m->parameters_only) || (!m->target_is_regex && m->target_count == 1 && !strcmp(m->targets[0], "all-linear")); }
 
 /* The module as the class of a nested directory calls it; others have one name. */
 static const char *outer_name(const builder *b, const char *module, char out[320])
@@ -318,6 +318,52 @@ static cad_status add_attention(builder *b, int unit)
     return add_norm(b, unit, CAD_ROLE_K_NORM, t->k_norm, a->head_dim);
 }
 
+/* A name among target_parameters, or the end of one after a dot: PEFT looks at neither layers_to_transform nor exclude_modules here. */
+static bool parameter_wanted(builder *b, int unit, cad_role role)
+{
+    const cad_method *m = b->method;
+    const char *name = b->p->row[b->p->find[unit][role][CAD_PIECE_WEIGHT]].name;
+    bool found = false;
+
+    for (int i = 0; m->lora && i < m->parameter_count; i++) {
+        if (!is_entry(b, name, m->parameters[i])) continue;
+        b->named[i]++;
+        found = true;
+    }
+    return found;
+}
+
+/* One below the other too, A [E, r, out] and B [E, in, r]: W_e + s B_e A_e. PEFT wraps the module once for each of its tensors, so that the first of two
+ * is called base_layer. */
+static cad_status add_experts_adapter(builder *b, int unit, cad_role role, const char *inner)
+{
+    const cad_param w = b->p->row[b->p->find[unit][role][CAD_PIECE_WEIGHT]];
+    const char *stem = role == CAD_ROLE_EXPERT_DOWN ? b->arch->names.expert_down : b->arch->names.expert_gate_up, *dot = strrchr(stem, '.');
+    char module[128], end[64];
+    double scale;
+    int64_t r;
+
+    if (b->method->dora) return cad_fail(CAD_EUSAGE, "lora.use_dora: expected false beside target_parameters, as in PEFT, found true");
+    snprintf(module, sizeof module, "%.*s", (int)(dot ? dot - stem : 0), stem);
+    CAD_TRY(rank_of(b, w.name, &r, &scale));
+    snprintf(end, sizeof end, "%s.lora_A.weight", inner);
+    CAD_TRY(add_named(b, unit, role, CAD_PIECE_A, w.groups * r, w.cols, 3, true, module, end));
+    b->p->row[b->p->count - 1].scale = scale;
+    b->p->row[b->p->count - 1].groups = w.groups;
+    snprintf(end, sizeof end, "%s.lora_B.weight", inner);
+    CAD_TRY(add_named(b, unit, role, CAD_PIECE_B, w.rows, r, 3, true, module, end));
+    b->p->row[b->p->count - 1].groups = w.groups;
+    return CAD_OK;
+}
+
+static cad_status add_experts_adapters(builder *b, int unit)
+{
+    bool up = parameter_wanted(b, unit, CAD_ROLE_EXPERT_GATE_UP), down = parameter_wanted(b, unit, CAD_ROLE_EXPERT_DOWN);
+
+    if (up) CAD_TRY(add_experts_adapter(b, unit, CAD_ROLE_EXPERT_GATE_UP, down ? ".base_layer" : ""));
+    return down ? add_experts_adapter(b, unit, CAD_ROLE_EXPERT_DOWN, "") : CAD_OK;
+}
+
 /* Matrices of all experts one below the other, [E, in, out]. */
 static cad_status add_experts(builder *b, int unit)
 {
@@ -329,7 +375,7 @@ static cad_status add_experts(builder *b, int unit)
     b->p->row[b->p->count - 1].groups = a->experts;
     CAD_TRY(add_named(b, unit, CAD_ROLE_EXPERT_DOWN, CAD_PIECE_WEIGHT, a->experts * a->intermediate, a->hidden, 3, base, a->names.expert_down, ""));
     b->p->row[b->p->count - 1].groups = a->experts;
-    return CAD_OK;
+    return add_experts_adapters(b, unit);
 }
 
 static cad_status add_mlp(builder *b, int unit)
@@ -405,6 +451,18 @@ static cad_status unknown_target(const cad_arch *a, const char *found)
     return status;
 }
 
+static cad_status check_parameters(const builder *b)
+{
+    const cad_tensor_names *t = &b->arch->names;
+
+    for (int i = 0; b->method->lora && i < b->method->parameter_count; i++) {
+        if (b->named[i]) continue;
+        if (!b->arch->experts) return cad_fail(CAD_EUSAGE, "lora.target_parameters: expected none, as this model has no routed experts, found \"%.60s\"", b->method->parameters[i]);
+        return cad_fail(CAD_EUSAGE, "lora.target_parameters: expected tensors of routed experts of this model (%s, %s), found \"%.60s\"", t->expert_gate_up, t->expert_down, b->method->parameters[i]);
+    }
+    return CAD_OK;
+}
+
 static cad_status check_targets(const builder *b)
 {
     const cad_method *m = b->method;
@@ -433,6 +491,7 @@ static cad_status build(builder *b)
     for (int i = 0; i < b->arch->layers; i++) CAD_TRY(add_block(b, i + 1));
     CAD_TRY(add_tail(b));
     CAD_TRY(check_saved(b));
+    CAD_TRY(check_parameters(b));
     return check_targets(b);
 }
 
@@ -467,12 +526,14 @@ cad_status cad_params_open(cad_params **out, const cad_arch *arch, const cad_met
         !(status = cad_alloc(&p->frozen_bytes, units, sizeof *p->frozen_bytes, "the parameter table")) &&
         !(status = cad_alloc(&p->find, units, sizeof *p->find, "the parameter table")) &&
         !(status = cad_alloc(&b.hits, (size_t)method->target_count + 1, sizeof *b.hits, "the target list")) &&
-        !(status = cad_alloc(&b.saved, (size_t)method->save_count + 1, sizeof *b.saved, "modules_to_save"))) {
+        !(status = cad_alloc(&b.saved, (size_t)method->save_count + 1, sizeof *b.saved, "modules_to_save")) &&
+        !(status = cad_alloc(&b.named, (size_t)method->parameter_count + 1, sizeof *b.named, "target_parameters"))) {
         memset(p->find, 0xff, units * sizeof *p->find);
         status = build(&b);
     }
     cad_free(&b.hits);
     cad_free(&b.saved);
+    cad_free(&b.named);
     if (status) cad_params_close(out);
     return status;
 }
@@ -497,6 +558,21 @@ int cad_param_shape(const cad_param *p, int64_t out[3])
     if (p->dims >= 2) out[n++] = p->rows / p->groups;
     out[n++] = p->cols;
     return n;
+}
+
+int cad_param_file_shape(const cad_param *p, int64_t out[3])
+{
+    if (p->piece < CAD_PIECE_A || p->dims != 3) return cad_param_shape(p, out);
+    out[0] = cad_param_is_spread(p) ? p->rows / p->groups : p->rows;
+    out[1] = cad_param_is_spread(p) ? p->cols * p->groups : p->cols;
+    return 2;
+}
+
+int64_t cad_param_file_at(const cad_param *p, int64_t i)
+{
+    int64_t in = p->rows / p->groups, row = i / p->cols;
+
+    return cad_param_is_spread(p) ? (row % in * p->cols + i % p->cols) * p->groups + row / in : i;
 }
 
 cad_status cad_param_adapter_name(cad_str *out, const cad_param *p)

@@ -52,6 +52,8 @@ static bool find_row(const cad_params *p, const cad_map *rows, const char *name,
 
     snprintf(root, sizeof root, "%.*s", p->row[0].root, p->row[0].name);
     name = without_wrappers(name, &rooted);
+    snprintf(spelled, sizeof spelled, "%s%s", rooted ? root : "", name); /* of two adapters on one module the first is called base_layer */
+    if (cad_map_get(rows, spelled, strlen(spelled), row)) return true;
     spell(rooted ? root : "", name, spelled, sizeof spelled);
     if (cad_map_get(rows, spelled, strlen(spelled), row)) return true;
     spell(root, name, spelled, sizeof spelled);
@@ -70,7 +72,7 @@ static cad_status wrong_shape(const cad_st *st, const cad_param *p, const cad_st
 {
     char expected[64], found[256];
     int64_t shape[3];
-    int dims = cad_param_shape(p, shape);
+    int dims = cad_param_file_shape(p, shape);
 
     show_shape(expected, sizeof expected, shape, dims);
     show_shape(found, sizeof found, t->shape, t->dims);
@@ -80,7 +82,7 @@ static cad_status wrong_shape(const cad_st *st, const cad_param *p, const cad_st
 static bool shape_fits(const cad_param *p, const cad_st_tensor *t)
 {
     int64_t shape[3];
-    int dims = cad_param_shape(p, shape);
+    int dims = cad_param_file_shape(p, shape);
 
     for (int i = 0; i < dims && t->dims == dims; i++)
         if (t->shape[i] != shape[i]) return false;
@@ -306,6 +308,13 @@ static cad_status read_magnitudes(const cad_source *s, int row, int64_t from, in
     return status;
 }
 
+static cad_status read_spread(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out)
+{
+    for (int64_t i = 0; i < n; i++)
+        CAD_TRY(cad_st_read(s->tensor[row], cad_param_file_at(&s->params->row[row], from + i), 1, as, (char *)out + (size_t)i * cad_dtype_bytes(as)));
+    return CAD_OK;
+}
+
 cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n, cad_dtype as, void *out)
 {
     float *wide = out;
@@ -316,6 +325,7 @@ cad_status cad_source_read(const cad_source *s, int row, int64_t from, int64_t n
         return CAD_OK;
     }
     if (s->experts[row] && !s->tensor[row]) return cadp_experts_read(s->experts[row], from, n, as, out);
+    if (s->tensor[row] && cad_param_is_spread(&s->params->row[row])) return read_spread(s, row, from, n, as, out);
     if (s->tensor[row]) return cad_st_read(s->tensor[row], from, n, as, out);
     if (s->params->row[row].piece == CAD_PIECE_MAGNITUDE) return read_magnitudes(s, row, from, n, as, out);
     for (int64_t i = 0; i < n; i++) {

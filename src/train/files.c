@@ -57,7 +57,14 @@ cad_status cadp_file_name(cad_str *out, const cad_method *m, const cad_param *p)
 /* ---- tensors ---- */
 
 /* Rank 0's side of one file of tensors: what is written, and a checksum of it for reading it back. */
-typedef struct tensors { cadp_keeper *keeper; cad_st_writer *writer; cad_dtype dtype; uint32_t crc; } tensors;
+typedef struct tensors {
+    cadp_keeper *keeper;
+    cad_st_writer *writer;
+    cad_dtype dtype;
+    uint32_t crc;
+    float *spread;  /* of a tensor whose elements lie otherwise in the file: what came of it */
+    int64_t came;
+} tensors;
 
 /* Adapters are stored in the precision they are trained in, whole models in the precision they compute in. */
 static cad_dtype stored_dtype(const cad_run *r) { return !r->method.lora && r->method.compute == CAD_BF16 ? CAD_BF16 : CAD_F32; }
@@ -72,12 +79,27 @@ static cad_status declare_all(tensors *t, const char *dir)
     for (int i = 0; i < r->params->count && !status; i++) {
         const cad_param *p = &r->params->row[i];
         int64_t shape[3];
-        int dims = cad_param_shape(p, shape);
+        int dims = cad_param_file_shape(p, shape);
         if (!p->trains) continue;
         status = cadp_file_name(&name, &r->method, p);
         if (!status) status = cad_st_declare(t->writer, name.data, t->dtype, shape, dims);
     }
     cad_str_close(&name);
+    return status;
+}
+
+static cad_status write_spread(tensors *t, const cad_param *p, const float *values, int64_t n)
+{
+    cad_status status;
+
+    if (!t->came) CAD_TRY(cad_alloc(&t->spread, (size_t)p->elems, sizeof *t->spread, "an adapter of experts"));
+    for (int64_t i = 0; i < n; i++) t->spread[cad_param_file_at(p, t->came + i)] = values[i];
+    t->came += n;
+    if (t->came < p->elems) return CAD_OK;
+    t->came = 0;
+    t->crc = cad_crc32c(t->crc, t->spread, (size_t)p->elems * sizeof *t->spread); /* adapters are F32 */
+    status = cad_st_write(t->writer, t->spread, (size_t)p->elems * sizeof *t->spread);
+    cad_free(&t->spread);
     return status;
 }
 
@@ -87,7 +109,7 @@ static cad_status write_piece(void *with, const cad_param *p, const float *value
     const void *bytes = values;
     size_t size = (size_t)n * cad_dtype_bytes(t->dtype);
 
-    (void)p;
+    if (cad_param_is_spread(p)) return write_spread(t, p, values, n);
     if (t->dtype == CAD_BF16) {
         for (int64_t i = 0; i < n; i++) t->keeper->half[i] = cad_f32_to_bf16(values[i]);
         bytes = t->keeper->half;
@@ -143,6 +165,7 @@ static cad_status write_tensors(cadp_keeper *k, const char *dir)
         if (r->params->row[i].trains) status = cadp_collect(k, i, CAD_STATE_PARAM, write_piece, &t);
     if (!status && cadp_keeper_writes(k)) k->failed = finish_tensors(&t, dir);
     cad_st_abandon(&t.writer);
+    cad_free(&t.spread);
     return status;
 }
 

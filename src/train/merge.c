@@ -138,16 +138,18 @@ static void store(cad_dtype dtype, const float *x, int64_t n, void *out)
 
 /* ---- arithmetic ---- */
 
-/* W + s B A, a row at a time; each row is a sum in a fixed order whatever the threads. */
-static void add_adapter(const merge *m, int64_t rows, int64_t cols)
+/* W + s B A of rows [from, from + rows), a row at a time, of experts each with its own A; each row is a sum in a fixed order whatever the threads. */
+static void add_adapter(const merge *m, int64_t from, int64_t rows, int64_t cols, int64_t rows_of_group)
 {
 #pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; i < rows; i++) {
+        const float *a = m->a + (from + i) / rows_of_group * m->r * cols;
         for (int64_t j = 0; j < cols; j++) {
             double sum = 0;
-            for (int64_t k = 0; k < m->r; k++) sum += (double)m->b[i * m->r + k] * (double)m->a[k * cols + j];
+            for (int64_t k = 0; k < m->r; k++) sum += (double)m->b[i * m->r + k] * (double)a[k * cols + j];
             m->w[i * cols + j] = (float)((double)m->w[i * cols + j] + m->scale * sum);
         }
+    }
 }
 
 /* Rows [from, from + rows) of a table of words: A has a column for each word, B a row for each of its numbers. */
@@ -245,7 +247,7 @@ static cad_status write_rows(merge *m, int row, int a, int b, cad_dtype dtype)
         if (a >= 0 && p->role == CAD_ROLE_EMBED) add_to_words(m, from, rows, p->cols, p->rows);
         else if (a >= 0) {
             CAD_TRY(cad_source_read(m->source, b, from * m->r, rows * m->r, CAD_F32, m->b));
-            add_adapter(m, rows, p->cols);
+            add_adapter(m, from, rows, p->cols, p->rows / p->groups);
             if (magnitude >= 0) CAD_TRY(stretch(m, magnitude, from, rows, p->cols));
         }
         store(dtype, m->w, n, m->stored);
@@ -263,7 +265,7 @@ static cad_status write_one(merge *m, int row)
 
     if (a >= 0) {
         m->scale = m->params->row[a].scale;
-        m->r = m->params->row[a].rows;
+        m->r = m->params->row[a].rows / m->params->row[a].groups;
         status = read_all(m, a, &m->a);
     }
     if (a >= 0 && p->role == CAD_ROLE_EMBED && !status) status = cad_source_read(m->source, b, 0, m->params->row[b].elems, CAD_F32, m->b);
@@ -388,7 +390,12 @@ static cad_status tell_difference(const merge *m, const cad_options *o, const ch
     cad_method beside = m->method, whole;
     double off, largest;
 
-    if (m->method.code == CAD_PLAIN || !fits(m)) return CAD_OK;
+    if (m->method.code == CAD_PLAIN) return CAD_OK;
+    if (m->method.causal) { /* the probe has a classifier's logits */
+        cad_info("Merged into the %s weights: how far logits of a language model differ is not computed", m->how == CAD_MERGE_ORIGINAL ? "original" : "dequantised");
+        return CAD_OK;
+    }
+    if (!fits(m)) return CAD_OK;
     beside.compute = m->computed;
     whole = beside;
     whole.lora = false;

@@ -37,6 +37,8 @@ void cadp_lora_from_options(const cad_options *o, cad_method *m)
     m->only_count = o->model.lora.layers_to_transform.count;
     m->layers_pattern = (const char *const *)o->model.lora.layers_pattern.word;
     m->layers_pattern_count = o->model.lora.layers_pattern.count;
+    m->parameters = (const char *const *)o->model.lora.target_parameters.word;
+    m->parameter_count = o->model.lora.target_parameters.count;
     m->ranks = o->model.lora.rank_pattern.at;
     m->rank_count = o->model.lora.rank_pattern.count;
     m->alphas = o->model.lora.alpha_pattern.at;
@@ -68,6 +70,8 @@ static cad_status method_from_options(cad_run *r)
     if (r->adapter.r) cad_method_take_adapter(m, &r->adapter); /* the adapter's own file decides its shape */
     else if (o->model.lora.enabled) cadp_lora_from_options(o, m);
     m->dropout = o->model.lora.lora_dropout;
+    if (m->parameter_count && m->dropout > 0 && r->what.purpose == CAD_RUN_TRAIN)
+        return cad_fail(CAD_EUSAGE, "lora.lora_dropout: expected 0 beside target_parameters, as in PEFT, found %g", m->dropout);
     m->causal = r->what.purpose == CAD_RUN_SCORE || r->what.purpose == CAD_RUN_GENERATE || cadp_is_sft(r);
     if (m->causal) m->train_head = false;
     return check_adapter_task(r);

@@ -257,6 +257,18 @@ static void two_experts_for_each_token(void **state)
     check("llama4", 3, more, (cad_method){0}, 20, 12);
 }
 
+static void adapters_on_routed_experts(void **state)
+{
+    static const char *const both[] = {"experts.gate_up_proj", "experts.down_proj"}, *const one[] = {"model.layers.2.feed_forward.experts.gate_up_proj"}, *const down[] = {"down_proj"};
+    char more[512];
+
+    (void)state;
+    snprintf(more, sizeof more, "%s, \"num_experts_per_tok\": 2", EXPERTS);
+    check("llama4", 3, EXPERTS, (cad_method){.lora = true, .r = 2, .alpha = 3, .parameters = both, .parameter_count = 2, .train_head = true}, 10, 12);
+    check("llama4", 3, more, (cad_method){.lora = true, .r = 3, .alpha = 3, .parameters = one, .parameter_count = 1, .parameters_only = true, .train_head = true}, 10, 12);
+    check("llama4", 3, EXPERTS, (cad_method){.lora = true, .r = 2, .alpha = 3, .parameters = down, .parameter_count = 1, .parameters_only = true, .causal = true}, 10, 12);
+}
+
 static const char NO_DROPOUT[] = ", \"hidden_dropout_prob\": 0.0, \"attention_probs_dropout_prob\": 0.0";
 
 static void the_encoder(void **state)
@@ -335,6 +347,7 @@ int main(void)
         cmocka_unit_test(two_bases_of_rotation),
         cmocka_unit_test(experts_chunks_and_layers_without_rotation),
         cmocka_unit_test(two_experts_for_each_token),
+        cmocka_unit_test(adapters_on_routed_experts),
         cmocka_unit_test(the_encoder),
         cmocka_unit_test(adapters_of_the_encoder),
         cmocka_unit_test(the_head_of_a_language_model),

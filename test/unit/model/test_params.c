@@ -302,9 +302,27 @@ static void modules_to_save_are_matched_as_in_peft(void **state)
     assert_int_equal(cad_mem_blocks(), 0);
 }
 
+/* PEFT: weight_B.reshape(in, r, E), so that column k E + e is rank k of expert e. */
+static void adapters_of_experts_lie_in_files_as_pefts_do(void **state)
+{
+    const cad_param b = {.piece = CAD_PIECE_B, .dims = 3, .groups = 3, .rows = 3 * 5, .cols = 2, .elems = 30}, a = {.piece = CAD_PIECE_A, .dims = 3, .groups = 3, .rows = 3 * 2, .cols = 7, .elems = 42};
+    int64_t shape[3];
+
+    (void)state;
+    assert_int_equal(cad_param_file_shape(&b, shape), 2);
+    assert_true(shape[0] == 5 && shape[1] == 6);
+    for (int64_t e = 0; e < 3; e++)
+        for (int64_t i = 0; i < 5; i++)
+            for (int64_t k = 0; k < 2; k++) assert_int_equal(cad_param_file_at(&b, (e * 5 + i) * 2 + k), i * 6 + k * 3 + e);
+    assert_int_equal(cad_param_file_shape(&a, shape), 2);
+    assert_true(shape[0] == 6 && shape[1] == 7 && cad_param_file_at(&a, 41) == 41);
+    assert_int_equal(cad_param_shape(&a, shape), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(adapters_of_experts_lie_in_files_as_pefts_do),
         cmocka_unit_test(names_and_order_are_those_of_the_checkpoint),
         cmocka_unit_test(adapters_on_nested_directories_have_the_names_of_their_class), cmocka_unit_test(adapters_have_the_names_of_peft),
         cmocka_unit_test(members_of_one_product_lie_side_by_side),
