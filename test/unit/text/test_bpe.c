@@ -105,6 +105,19 @@ static int random_word(const model *m, uint64_t index, int letters, char *text, 
     return n;
 }
 
+/* `want`, the word's letters, becomes what rank by rank they merge to. The second time a short word comes from the cache. */
+static void expect_plain_merges(model *m, const char *text, int n, int32_t *want, int letters, int times, cad_ids *got)
+{
+    int count = merge_plainly(m, want, letters);
+
+    for (int again = 0; again < times; ++again) {
+        got->count = 0;
+        assert_int_equal(cadp_bpe_encode(&m->bpe, &m->work, text, (size_t)n, got), CAD_OK);
+        assert_int_equal(got->count, count);
+        assert_memory_equal(got->data, want, (size_t)count * sizeof *want);
+    }
+}
+
 static void words_are_merged_by_rank_then_place(void **state)
 {
     char text[4 * LONGEST + 1];
@@ -117,13 +130,7 @@ static void words_are_merged_by_rank_then_place(void **state)
         model_open(&m, seed);
         for (uint64_t i = 0; i < 60; ++i) {
             int letters = 1 + (int)(draw(9999, seed * 1000 + i) % (i % 4 ? 40 : LONGEST)), n = random_word(&m, seed * 1000 + i, letters, text, want);
-            int count = merge_plainly(&m, want, letters);
-            for (int again = 0; again < 2; ++again) { /* the second time from the cache, if short */
-                got.count = 0;
-                assert_int_equal(cadp_bpe_encode(&m.bpe, &m.work, text, (size_t)n, &got), CAD_OK);
-                assert_int_equal(got.count, count);
-                assert_memory_equal(got.data, want, (size_t)count * sizeof *want);
-            }
+            expect_plain_merges(&m, text, n, want, letters, 2, &got);
         }
         model_close(&m);
     }
@@ -156,11 +163,7 @@ static void words_that_repeat_are_merged_by_rank_then_place(void **state)
         model_open(&m, seed);
         for (uint64_t i = 0; i < 30; ++i) {
             int letters = LONGEST / 4 + (int)(draw(9999, seed * 1000 + i) % (3 * LONGEST / 4)), n = repeated_word(&m, seed * 1000 + i, letters, text, want);
-            int count = merge_plainly(&m, want, letters);
-            got.count = 0;
-            assert_int_equal(cadp_bpe_encode(&m.bpe, &m.work, text, (size_t)n, &got), CAD_OK);
-            assert_int_equal(got.count, count);
-            assert_memory_equal(got.data, want, (size_t)count * sizeof *want);
+            expect_plain_merges(&m, text, n, want, letters, 1, &got);
         }
         model_close(&m);
     }
