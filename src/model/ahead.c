@@ -71,13 +71,14 @@ static cad_status begin(cad_model *m, cad_unit_view w, int row, int room)
 
 cad_status cadp_put_part(cad_model *m, const cadp_linear *l, cad_unit_view w, int i, bool back, cad_matmul_args *x)
 {
-    const cadp_part *next = after(m, l, i, back);
+    const cadp_part *next;
     int room;
 
     if (!turns_back(m, &l->part[i], back)) {
         cadp_put_weight(m, w, l->part[i].weight, x);
         return CAD_OK;
     }
+    next = after(m, l, i, back);
     CAD_TRY(hold(m, w, l->part[i].weight, &room));
     m->ahead.last = room;
     x->b = into(m, w, l->part[i].weight, room).y;
