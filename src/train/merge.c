@@ -391,10 +391,6 @@ static cad_status tell_difference(const merge *m, const cad_options *o, const ch
     double off, largest;
 
     if (m->method.code == CAD_PLAIN) return CAD_OK;
-    if (m->method.causal) { /* the probe has a classifier's logits */
-        cad_info("Merged into the %s weights: how far logits of a language model differ is not computed", m->how == CAD_MERGE_ORIGINAL ? "original" : "dequantised");
-        return CAD_OK;
-    }
     if (!fits(m)) return CAD_OK;
     beside.compute = m->computed;
     whole = beside;

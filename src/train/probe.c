@@ -32,8 +32,12 @@ static cad_status fill(cad_batch *b, int64_t vocab)
     return CAD_OK;
 }
 
+/* Of a language model the logits of each sequence's next token. */
+static int64_t logits_each(const cadp_probed *p) { return p->method->causal ? p->arch->vocab : p->method->num_labels; }
+
 static cad_status compute(cad_run *r, const cadp_probed *p, float *logits)
 {
+    static const int32_t slots[SEQUENCES] = {0, 1, 2, 3, 4, 5, 6, 7}, past[SEQUENCES] = {0};
     cad_batch b = {0};
     cad_status status;
 
@@ -43,8 +47,10 @@ static cad_status compute(cad_run *r, const cadp_probed *p, float *logits)
     CAD_TRY(cadp_reserve_work(r));
     CAD_TRY(load(r, p));
     status = fill(&b, r->arch.vocab);
+    if (p->method->causal) r->at_slots = slots;
+    if (p->method->causal) r->at_past = past;
     if (!status) status = cadp_forward(r, &b, false);
-    if (!status) status = cad_model_logits(r->model, logits);
+    if (!status) status = p->method->causal ? cad_model_next(r->model, logits) : cad_model_logits(r->model, logits);
     cad_batch_close(&b);
     return status;
 }
@@ -56,7 +62,7 @@ static cad_status logits_of(const cad_options *o, const cadp_probed *p, float *l
     cad_status status;
 
     options.runtime.zero_stage = 0;
-    r.facts = (cadp_facts){.micros = 1, .atoms_per_step = 1, .tokens = SEQUENCES * LENGTH, .sequences = SEQUENCES, .longest = LENGTH, .predict_batch = SEQUENCES};
+    r.facts = (cadp_facts){.micros = 1, .atoms_per_step = 1, .tokens = SEQUENCES * LENGTH, .sequences = SEQUENCES, .longest = LENGTH, .predict_batch = SEQUENCES, .kept = p->method->causal ? LENGTH : 0};
     status = compute(&r, p, logits);
     cadp_close_rooms(&r);
     return status;
@@ -64,7 +70,7 @@ static cad_status logits_of(const cad_options *o, const cadp_probed *p, float *l
 
 cad_status cadp_probe(const cad_options *o, const cadp_probed *a, const cadp_probed *b, double *off, double *largest)
 {
-    int64_t n = SEQUENCES * (int64_t)a->method->num_labels;
+    int64_t n = SEQUENCES * logits_each(a);
     float *x;
     cad_status status;
 

@@ -58,5 +58,7 @@ trained language_model 1 spoken --config "$repository/configs/experiments/llama4
     --lora-target-parameters experts.gate_up_proj,experts.down_proj --set task.generate_samples=0 || exit 1
 tr -c '[:print:]' '\n' <spoken/adapter_model.safetensors | grep -q 'base_model\.model\.language_model\.model\.layers\.1\.feed_forward\.experts\.base_layer\.lora_A\.weight' || reason="adapters by other names;"
 "$cadtrain" export --checkpoint spoken --output said --merge --model-name-or-path "$model" >"$log" 2>&1 || reason="$reason export ended with $?;"
+apart=$(sed -n 's/.*logits differ by at most \([0-9.e+-]*\) from the adapter on nf4 weights, on probes whose largest is \([0-9.e+-]*\).*/\1 \2/p' "$log")
+echo "$apart" | awk 'NF != 2 || !($1 <= 4 * 2 ^ -9 * $2) { exit 1 }' || reason="$reason merged logits are apart by $apart;" # the folder's weights are stored in bf16: 4 u of the largest
 say a_language_model_within_another_has_them_and_merges "$reason"
 exit $fails
