@@ -4,7 +4,7 @@
 #include <math.h>
 
 /* SOON, AHEAD: bytes, of one of four streams and of one alone; rows follow one another in memory, so what is fetched beyond the end of one is the start of the next. */
-enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 17, TASKS = 8, ABREAST = 4, SOON = 1024, AHEAD = 4096, STRIP = 1024, SCALES = CADP_WORD_BLOCKS, ROWS = 256 };
+enum { FEW = 4, LEAST = 1 << 14, TASK = 1 << 17, TASKS = 8, ABREAST = 4, SOON = 1024, AHEAD = 4096, STRIP = 1024, SCALES = CADP_WORD_BLOCKS, ROWS = CADP_SCREEN_ROWS };
 
 bool cadp_cpu_has_few_rows(const cad_matmul_args *x)
 {
@@ -293,16 +293,6 @@ static void dots(const side *s, int64_t row, int64_t n, const float *a, float *o
     for (int64_t i = 0; i < n; i++) out[i] = s->codes.code != CAD_PLAIN ? dot_strips(s, row + i, a) : dot_wide((const float *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
 }
 
-static inline float load(cad_tensor t, int64_t i, int64_t j) { return t.dtype == CAD_F32 ? ((const float *)t.data)[i * t.ld + j] : cad_bf16_to_f32(((const uint16_t *)t.data)[i * t.ld + j]); }
-
-static inline void store(cad_tensor t, int64_t i, int64_t j, float v)
-{
-    if (t.dtype == CAD_F32)
-        ((float *)t.data)[i * t.ld + j] = v;
-    else
-        ((uint16_t *)t.data)[i * t.ld + j] = cad_f32_to_bf16(v);
-}
-
 static void columns(const void *args, int64_t i, void *work)
 {
     const product *p = args;
@@ -312,12 +302,13 @@ static void columns(const void *args, int64_t i, void *work)
     for (int64_t col = i * p->rows, end = cad_min(col + p->rows, x->c.cols); col < end; col += ROWS)
         for (int64_t r = 0, n = cad_min(ROWS, end - col); r < x->c.rows; r++) {
             float sum[ROWS] = {0}, one[ROWS];
-            for (int64_t j = 0; j < n && x->beta != 0; j++) sum[j] = (float)x->beta * load(x->c, r, col + j);
+            if (x->beta != 0) cadp_add_scaled(sum, cadp_get(x->c, r, col, n, one), (float)x->beta, n);
             for (const side *s = p->s; s < p->s + 2 && cad_some(s->a); s++) {
                 dots(s, col, n, (const float *)s->a.data + r * s->a.ld, one);
-                for (int64_t j = 0; j < n; j++) sum[j] += s->alpha * one[j];
+                cadp_add_scaled(sum, one, s->alpha, n);
             }
-            for (int64_t j = 0; j < n; j++) store(x->c, r, col + j, sum[j] + (cad_some(x->bias) ? load(x->bias, 0, col + j) : 0));
+            if (cad_some(x->bias)) cadp_add_scaled(sum, cadp_get(x->bias, 0, col, n, one), 1, n);
+            cadp_put(x->c, r, col, n, sum);
         }
 }
 
@@ -341,19 +332,18 @@ static void settle(const void *args, int64_t i, void *work)
     const screened *s = args;
     const side *b = s->p->s;
     const cad_matmul_args *x = s->p->x;
+    int64_t from = i * s->p->rows, n = cad_min(s->p->rows, x->c.cols - from), rows[ROWS + 1] = {0};
 
     (void)work;
-    for (int64_t r = 0; r < x->c.rows; r++)
-        for (int64_t col = i * s->p->rows, end = cad_min(col + s->p->rows, x->c.cols); col < end; col++) {
-            float *c = (float *)x->c.data + r * x->c.ld + col, sum = 0, one;
-            if (col && !cadp_screen_passes(&s->row[r], &x->screen, col, *c, s->most[r])) {
-                *c = -INFINITY;
-                continue;
-            }
-            dots(b, col, 1, (const float *)b->a.data + r * b->a.ld, &one);
-            sum += b->alpha * one;
-            *c = sum + 0;
+    for (int64_t r = 0; r < x->c.rows; r++) {
+        float *c = (float *)x->c.data + r * x->c.ld;
+        int64_t first = !from, passing = first + cadp_screen_pass(&s->row[r], &x->screen, from, n, s->most[r], c + from, rows + first);
+        for (int64_t j = 0; j < passing; j++) {
+            float one;
+            dots(b, rows[j], 1, (const float *)b->a.data + r * b->a.ld, &one);
+            c[rows[j]] = b->alpha * one + 0;
         }
+    }
 }
 
 /* False: something in a is not finite. */

@@ -107,9 +107,11 @@ void cadp_word_rows(const cad_coded *q, int64_t row, int64_t rows, const void *a
 typedef struct cadp_screen { const int16_t *words; float step, per_scale, per_one; } cadp_screen; /* the bound of a row: scale * per_scale + per_one */
 int64_t cadp_screen_words(int64_t k); /* room for x as words */
 bool cadp_screen_open(cadp_screen *s, const float *x, int64_t k, int16_t *words); /* false: x is not finite */
-/* Elements [from, from + n), and what the largest of them is at least. */
+/* out = elements [from, from + n), about; returns what the largest of them is at least. */
+enum { CADP_SCREEN_ROWS = 256 }; /* n at most */
 float cadp_screen_estimate(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float *out);
-bool cadp_screen_passes(const cadp_screen *s, const cad_coded *q, int64_t row, float estimate, float most); /* may be as large as `most` */
+/* Which of them, in turn, may be as large as `most`: into rows [n]; how many. All of x becomes -infinity. */
+int64_t cadp_screen_pass(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float most, float *x, int64_t *rows);
 
 /* Products of whole numbers: matmul with outliers (cpu_int8.c). */
 int64_t cadp_cpu_int8_work(const cad_device *d, const cad_matmul_args *x);

@@ -90,22 +90,17 @@ static void four_dots(const int8_t *const *q, const int16_t *w, int64_t k, int64
 static void four_dots(const int8_t *const *q, const int16_t *w, int64_t k, int64_t *out) { four_dots_plain(q, w, k, out); }
 #endif
 
-static float bound(const cadp_screen *s, float scale) { return scale * s->per_scale + s->per_one; }
-
-/* The first `n` of rows `row`, `row` + apart, …; returns what the largest is at least. */
-static float estimate(const cadp_screen *s, const cad_coded *q, int64_t row, int64_t apart, int64_t n, float *out)
+/* Elements [from, from + n) of a product of which `dots` are whole: to = each, and what the largest is at least. */
+CAD_CLONES static float weigh(const cadp_screen *s, const float *scale, const int64_t *dots, int64_t n, float *to)
 {
-    const float *scale = (const float *)q->scales.data + q->above + row;
-    const int8_t *rows[ROWS];
-    int64_t dot[ROWS];
-    float most = -INFINITY;
+    float most = -INFINITY, per_scale = s->per_scale, per_one = s->per_one, step = s->step;
 
-    for (int64_t r = 0; r < ROWS; r++) rows[r] = (const int8_t *)q->codes.data + (q->above + row + r * apart) * q->cols;
-    four_dots(rows, s->words, q->cols, dot);
-    for (int64_t r = 0; r < n; r++) {
-        float by = scale[r * apart], value = (float)dot[r] * (s->step * (by * (1.0f / 127.0f))), low = value - bound(s, by);
-        out[r * apart] = value;
-        if (low > most) most = low;
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < n; i++) {
+        float low;
+        to[i] = (float)dots[i] * (step * (scale[i] * (1.0f / 127.0f)));
+        low = to[i] - (scale[i] * per_scale + per_one);
+        most = low > most ? low : most;
     }
     return most;
 }
@@ -113,15 +108,38 @@ static float estimate(const cadp_screen *s, const cad_coded *q, int64_t row, int
 /* What is left of fours is done one by one, a row four times. */
 float cadp_screen_estimate(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float *out)
 {
-    int64_t apart = n / ROWS;
-    float most = -INFINITY;
+    const int8_t *codes = (const int8_t *)q->codes.data + (q->above + from) * q->cols, *rows[ROWS];
+    int64_t dots[CADP_SCREEN_ROWS], found[ROWS], apart = n / ROWS;
 
-    for (int64_t j = 0; j < apart; j++) most = fmaxf(most, estimate(s, q, from + j, apart, ROWS, out + j));
-    for (int64_t j = apart * ROWS; j < n; j++) most = fmaxf(most, estimate(s, q, from + j, 0, 1, out + j));
-    return most;
+    CAD_ASSERT(n <= CADP_SCREEN_ROWS);
+    for (int64_t j = 0; j < apart; j++) {
+        for (int64_t r = 0; r < ROWS; r++) rows[r] = codes + (j + r * apart) * q->cols;
+        four_dots(rows, s->words, q->cols, found);
+        for (int64_t r = 0; r < ROWS; r++) dots[j + r * apart] = found[r];
+    }
+    for (int64_t j = apart * ROWS; j < n; j++) {
+        for (int64_t r = 0; r < ROWS; r++) rows[r] = codes + j * q->cols;
+        four_dots(rows, s->words, q->cols, found);
+        dots[j] = found[0];
+    }
+    return weigh(s, (const float *)q->scales.data + q->above + from, dots, n, out);
 }
 
-bool cadp_screen_passes(const cadp_screen *s, const cad_coded *q, int64_t row, float estimate, float most)
+/* What is no number passes. */
+CAD_CLONES int64_t cadp_screen_pass(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float most, float *x, int64_t *rows)
 {
-    return !(estimate + bound(s, ((const float *)q->scales.data)[q->above + row]) < most); /* what is no number passes */
+    enum { RUN = 64 };
+    const float *scale = (const float *)q->scales.data + q->above + from;
+    int64_t passing = 0;
+
+    for (int64_t i = 0; i < n; i += RUN) {
+        int64_t end = cad_min(n, i + RUN);
+        int some = 0;
+#pragma omp simd reduction(| : some)
+        for (int64_t j = i; j < end; j++) some |= !(x[j] + (scale[j] * s->per_scale + s->per_one) < most);
+        for (int64_t j = i; some && j < end; j++)
+            if (!(x[j] + (scale[j] * s->per_scale + s->per_one) < most)) rows[passing++] = from + j;
+        for (int64_t j = i; j < end; j++) x[j] = -INFINITY;
+    }
+    return passing;
 }

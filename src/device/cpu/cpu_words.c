@@ -10,10 +10,12 @@
 enum { BOOK = 192 * 85, TOP = (1 << 14) - 1, RUN = 128, BLOCK = CAD_QUANT_BLOCK, ROWS = 4, MOST = CADP_WORD_BLOCKS };
 
 /* RUN numbers as 64 bytes of codes meet them: word j of 32 has the terms 4 j + 1, 4 j, 4 j + 3, 4 j + 2 from its lowest four bits up. Of an odd number of blocks the last
- * lies in the upper half of a run, and zeros in the lower. A block's scale stands in eight lanes. */
-typedef struct run { int16_t x[4][32]; float scale[16]; } run;
+ * lies in the upper half of a run, and zeros in the lower. */
+typedef struct run { int16_t x[4][32]; } run;
+/* Such a row: a scale for each block, and behind them its runs. */
+static int64_t scale_floats(int64_t k) { return cad_round_up(k / BLOCK, 16); }
 
-int64_t cadp_word_floats(int64_t k) { return cad_ceil_div(k, RUN) * (int64_t)(sizeof(run) / sizeof(float)); }
+int64_t cadp_word_floats(int64_t k) { return scale_floats(k) + cad_ceil_div(k, RUN) * (int64_t)(sizeof(run) / sizeof(float)); }
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -41,8 +43,8 @@ WIDE static inline uint32_t largest_bits(const float *x)
     return _mm512_reduce_max_epu32(top);
 }
 
-/* A block into half a run. What is below 2^-100 counts as 0; where a number is not finite the scale is NaN. */
-WIDE static void put_block(run *to, int half, const float *x)
+/* A block into half a run; returns its scale. What is below 2^-100 counts as 0; where a number is not finite the scale is NaN. */
+WIDE static float put_block(run *to, int half, const float *x)
 {
     static const int16_t from[2][32] = {{1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60},
                                         {3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62}};
@@ -55,21 +57,23 @@ WIDE static void put_block(run *to, int half, const float *x)
         _mm256_storeu_si256((__m256i *)(void *)(to->x[2 * s] + 16 * half), _mm512_castsi512_si256(both));
         _mm256_storeu_si256((__m256i *)(void *)(to->x[2 * s + 1] + 16 * half), _mm512_extracti64x4_epi64(both, 1));
     }
-    _mm256_storeu_ps(to->scale + 8 * half, _mm256_set1_ps(top > last ? cadp_float(0x7fc00000) : cadp_float(top) / TOP / BOOK));
+    return top > last ? cadp_float(0x7fc00000) : cadp_float(top) / TOP / BOOK;
 }
 
 WIDE void cadp_to_words(const float *x, int64_t k, void *to)
 {
-    run *r = to;
+    float *scale = to;
+    run *r = (run *)(void *)(scale + scale_floats(k));
 
     CAD_ASSERT(k % BLOCK == 0);
+    memset(scale, 0, (size_t)scale_floats(k) * sizeof *scale);
     for (; k >= RUN; k -= RUN, x += RUN, r++) {
-        put_block(r, 0, x);
-        put_block(r, 1, x + BLOCK);
+        *scale++ = put_block(r, 0, x);
+        *scale++ = put_block(r, 1, x + BLOCK);
     }
     if (!k) return;
     memset(r, 0, sizeof *r);
-    put_block(r, 1, x);
+    *scale = put_block(r, 1, x);
 }
 
 /* ---- scales ---- */
@@ -93,40 +97,52 @@ WIDE static void nested_scales(const float *map, const uint8_t *codes, float abo
     }
 }
 
-/* Those of n blocks. */
-static void block_scales(const cad_coded *q, int64_t block, int64_t n, float *out)
+/* Of a row's blocks, times those of a row of numbers. What is SOON is asked for: rows of scales follow one another. */
+WIDE static inline void scale_row(const float *scales, const float *by, int64_t blocks, float *out)
 {
-    if (q->scales.dtype == CAD_F32) {
-        memcpy(out, (const float *)q->scales.data + block, (size_t)n * sizeof *out);
-        return;
+    enum { SOON = 128 };
+
+    for (int64_t i = 0; i < blocks; i += 16) {
+        __mmask16 some = (__mmask16)(blocks - i >= 16 ? 0xffff : (1u << (blocks - i)) - 1);
+        _mm_prefetch((const char *)(scales + i + SOON), _MM_HINT_T0);
+        _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_maskz_loadu_ps(some, scales + i), _mm512_loadu_ps(by + i)));
     }
-    for (int64_t end = block + n, each; block < end; block += each, out += each) {
-        each = cad_min(end, (block / CAD_SCALE_BLOCK + 1) * CAD_SCALE_BLOCK) - block;
-        nested_scales(cad_dynamic_map(true), (const uint8_t *)q->scales.data + block, ((const float *)q->scales2.data)[block / CAD_SCALE_BLOCK], *(const float *)q->offset.data, each, out);
+}
+
+/* Those of n blocks: where they are, or worked out in room. */
+static const float *block_scales(const cad_coded *q, int64_t block, int64_t n, float *room)
+{
+    if (q->scales.dtype == CAD_F32) return (const float *)q->scales.data + block;
+    for (int64_t end = block + n, each, at = block; at < end; at += each) {
+        each = cad_min(end, (at / CAD_SCALE_BLOCK + 1) * CAD_SCALE_BLOCK) - at;
+        nested_scales(cad_dynamic_map(true), (const uint8_t *)q->scales.data + at, ((const float *)q->scales2.data)[at / CAD_SCALE_BLOCK], *(const float *)q->offset.data, each, room + at - block);
     }
+    return room;
 }
 
 /* ---- products ---- */
 
-/* Five bits of each word are looked at: the table holds its 16 values twice. */
-WIDE static inline __m512 run_product(__m512i w, const run *a, __m512i book)
+/* Five bits of each word are looked at: the table holds its 16 values twice. The upper byte of a word is the lower of one read a byte later. */
+WIDE static inline __m512 run_product(const uint8_t *codes, const run *a, __m512i book)
 {
+    __m512i w = _mm512_loadu_si512(codes), v = _mm512_srli_epi16(w, 8);
     __m512i sum = _mm512_madd_epi16(_mm512_loadu_si512(a->x[0]), _mm512_permutexvar_epi16(w, book));
 
     sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book)));
-    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 8), book)));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(v, book)));
     sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book)));
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(a->scale));
+    return _mm512_cvtepi32_ps(sum);
 }
 
-VNNI static inline __m512 run_product_vnni(__m512i w, const run *a, __m512i book)
+VNNI static inline __m512 run_product_vnni(const uint8_t *codes, const run *a, __m512i book)
 {
+    __m512i w = _mm512_loadu_si512(codes), v = _mm512_srli_epi16(w, 8);
     __m512i sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(a->x[0]), _mm512_permutexvar_epi16(w, book));
 
     sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book));
-    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 8), book));
+    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(v, book));
     sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book));
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(a->scale));
+    return _mm512_cvtepi32_ps(sum);
 }
 
 WIDE static inline __m512 two_scales(const float *s) { return _mm512_mask_broadcastss_ps(_mm512_set1_ps(s[0]), 0xff00, _mm_load_ss(s + 1)); }
@@ -153,10 +169,10 @@ typedef struct quad { const uint8_t *codes[ROWS]; const float *scales[ROWS]; } q
             _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                                                                    \
                 const uint8_t *codes = q->codes[r] + i * (BLOCK / 2);                                                                                                   \
                 _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);                                                                                                 \
-                sum[r] = _mm512_fmadd_ps(product(_mm512_loadu_si512(codes), a, book), two_scales(q->scales[r] + i), sum[r]);                                            \
+                sum[r] = _mm512_fmadd_ps(product(codes, a, book), two_scales(q->scales[r] + i), sum[r]);                                            \
             }                                                                                                                                                           \
         for (int r = 0; i < blocks && r < ROWS; r++)                                                                                                                    \
-            sum[r] = _mm512_fmadd_ps(product(_mm512_loadu_si512(q->codes[r] + (i - 1) * (BLOCK / 2)), a, book), _mm512_set1_ps(q->scales[r][i]), sum[r]);               \
+            sum[r] = _mm512_fmadd_ps(product(q->codes[r] + (i - 1) * (BLOCK / 2), a, book), _mm512_set1_ps(q->scales[r][i]), sum[r]);               \
         totals(sum, out);                                                                                                                                               \
     }
 enum { AHEAD = 1024 };
@@ -173,21 +189,23 @@ WIDE static __m512i book_of(cad_code code)
 }
 
 /* Rows [row, row + each) of four parts, `apart` rows from each other; out likewise. */
-WIDE static void four_parts(const cad_coded *q, int64_t row, int64_t each, int64_t apart, const run *a, float *out)
+WIDE static void four_parts(const cad_coded *q, int64_t row, int64_t each, int64_t apart, const float *a, float *out)
 {
     int64_t blocks = q->cols / BLOCK;
     bool vnni = __builtin_cpu_supports("avx512vnni");
     __m512i book = book_of(q->code);
-    float scales[ROWS][MOST], found[ROWS];
-    quad at;
+    const run *runs = (const run *)(const void *)(a + scale_floats(q->cols));
+    float room[ROWS][MOST], scales[ROWS][MOST], found[ROWS];
+    const float *of[ROWS];
+    quad at = {.scales = {scales[0], scales[1], scales[2], scales[3]}};
 
-    for (int64_t p = 0; p < ROWS; p++) block_scales(q, (row + p * apart) * blocks, each * blocks, scales[p]);
+    for (int64_t p = 0; p < ROWS; p++) of[p] = block_scales(q, (row + p * apart) * blocks, each * blocks, room[p]);
     for (int64_t i = 0; i < each; i++) {
         for (int64_t p = 0; p < ROWS; p++) {
             at.codes[p] = (const uint8_t *)q->codes.data + (row + p * apart + i) * (q->cols / 2);
-            at.scales[p] = scales[p] + i * blocks;
+            scale_row(of[p] + i * blocks, a, blocks, scales[p]);
         }
-        (vnni ? four_rows_vnni : four_rows)(&at, blocks, a, book, found);
+        (vnni ? four_rows_vnni : four_rows)(&at, blocks, runs, book, found);
         for (int64_t p = 0; p < ROWS; p++) out[p * apart + i] = found[p];
     }
 }
