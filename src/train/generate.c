@@ -26,12 +26,17 @@ typedef struct engine {
 /* The first of the largest; where the first of all is no number, that. */
 static int32_t likeliest(const float *logits, int64_t n)
 {
-    float top = logits[0];
+    enum { LANES = 16 };
+    float top[LANES];
     int32_t best = 0;
 
-#pragma omp simd reduction(max : top)
-    for (int64_t i = 1; i < n; i++) top = logits[i] > top ? logits[i] : top;
-    while (best < n - 1 && logits[best] < top) best++;
+    for (int l = 0; l < LANES; l++) top[l] = logits[0];
+    for (int64_t i = 0; i + LANES <= n; i += LANES)
+#pragma omp simd
+        for (int l = 0; l < LANES; l++) top[l] = logits[i + l] > top[l] ? logits[i + l] : top[l];
+    for (int64_t i = n / LANES * LANES; i < n; i++) top[0] = logits[i] > top[0] ? logits[i] : top[0];
+    for (int l = 1; l < LANES; l++) top[0] = top[l] > top[0] ? top[l] : top[0];
+    while (best < n - 1 && logits[best] < top[0]) best++;
     return best;
 }
 

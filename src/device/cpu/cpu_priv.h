@@ -102,6 +102,12 @@ bool cadp_has_words(void); /* this processor has what it takes */
 int64_t cadp_word_floats(int64_t k); /* room for such a row */
 void cadp_to_words(const float *x, int64_t k, void *to);
 void cadp_word_rows(const cad_coded *q, int64_t row, int64_t rows, const void *a, float *out);
+/* Some such rows of numbers, as runs, times CADP_TILE_ROWS rows of codes from `row` on, the last again where there are fewer (cpu_word_tiles.c): sum [rows, ld] += alpha (a . row). */
+enum { CADP_TILE_ROWS = 8, CADP_TILE_RUNS = 8 };
+bool cadp_has_word_tiles(void);
+int64_t cadp_run_floats(int64_t k); /* room for a row of k, a multiple of a block's terms */
+void cadp_to_runs(const float *x, int64_t k, float *to);
+void cadp_word_tiles(const cad_coded *q, int64_t row, const float *a, int64_t rows, float alpha, float *sum, int64_t ld);
 
 /* Rows of a matrix that can give the largest element of its product with x (cpu_screen.c), from its INT8 codes. */
 typedef struct cadp_screen { const int16_t *words; float step, per_scale, per_one; } cadp_screen; /* the bound of a row: scale * per_scale + per_one */

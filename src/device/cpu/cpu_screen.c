@@ -93,16 +93,14 @@ static void four_dots(const int8_t *const *q, const int16_t *w, int64_t k, int64
 /* Elements [from, from + n) of a product of which `dots` are whole: to = each, and what the largest is at least. */
 CAD_CLONES static float weigh(const cadp_screen *s, const float *scale, const int64_t *dots, int64_t n, float *to)
 {
-    float most = -INFINITY, per_scale = s->per_scale, per_one = s->per_one, step = s->step;
+    float low[CADP_SCREEN_ROWS], per_scale = s->per_scale, per_one = s->per_one, step = s->step;
 
-#pragma omp simd reduction(max : most)
+#pragma omp simd
     for (int64_t i = 0; i < n; i++) {
-        float low;
         to[i] = (float)dots[i] * (step * (scale[i] * (1.0f / 127.0f)));
-        low = to[i] - (scale[i] * per_scale + per_one);
-        most = low > most ? low : most;
+        low[i] = to[i] - (scale[i] * per_scale + per_one);
     }
-    return most;
+    return cadp_largest(low, n);
 }
 
 /* What is left of fours is done one by one, a row four times. */

@@ -1,9 +1,9 @@
-/* C [some rows, n] = A B' where B is bf16 or 4-bit codes: a prompt. Rows of B become fp32 eight at a time, their terms in the order in which they fall out of words, and
+/* C [some rows, n] = A B' where B is bf16 or 4-bit codes: a prompt. Codes meet A as words where the processor multiplies these (cpu_word_tiles.c). Else rows of B become fp32 eight at a time, their terms in the order in which they fall out of words, and
  * meet rows of A, three at a time, whose terms were brought into that order once: nothing is turned or packed. */
 #include "cpu_math.h"
 #include "cpu_priv.h"
 
-enum { LEAST = 5, MOST = 96, MOST_PLAIN = 64, SMALL = 1 << 14, GROUP = 8, ABREAST = 3, PIECE = 512, APART = PIECE + 16, COLS = 64 }; /* APART: rows of one multiple of 4096 bytes would share their places in a cache */
+enum { LEAST = 5, MOST = 96, MOST_PLAIN = 64, SMALL = 1 << 14, GROUP = CADP_TILE_ROWS, ABREAST = 3, PIECE = 512, APART = PIECE + 16, COLS = 64 }; /* APART: rows of one multiple of 4096 bytes would share their places in a cache */
 
 static bool is_looked_up(const cad_coded *q) { return (q->code == CAD_NF4 || q->code == CAD_FP4) && q->cols % CAD_QUANT_BLOCK == 0 && q->cols > CAD_QUANT_BLOCK; }
 
@@ -32,7 +32,7 @@ int64_t cadp_cpu_some_rows_work(const cad_matmul_args *x)
 
 #define WIDE __attribute__((target("fma,avx512f,avx512bw,avx512vl,avx512dq")))
 
-typedef struct side { const float *a; int64_t ld, k; cad_tensor b; const cad_coded *codes; float alpha; } side;
+typedef struct side { const float *a; int64_t ld, k; cad_tensor b; const cad_coded *codes; float alpha; bool words; } side;
 typedef struct product { const cad_matmul_args *x; side s[2]; int sides; } product;
 
 /* ---- A: 32 terms as the even and the odd ones, or 128 as cpu_few_rows.c has them for codes ---- */
@@ -78,7 +78,11 @@ static void order(const void *args, int64_t i, void *work)
     (void)work;
     for (int s = 0; s < o->p->sides; s++) {
         const side *d = &o->p->s[s];
-        for (int64_t j = 0; j < d->k; j += PIECE) {
+        for (int64_t j = 0; j < d->k && d->words; j += PIECE) {
+            int64_t n = cad_min(PIECE, d->k - j);
+            cadp_to_runs(cadp_get(o->a[s], i, j, n, row), n, o->to[s] + i * d->ld + cadp_run_floats(j));
+        }
+        for (int64_t j = d->words ? d->k : 0; j < d->k; j += PIECE) {
             int64_t n = cad_min(PIECE, d->k - j);
             (d->codes ? order_blocks : order_terms)(o->to[s] + i * d->ld + j, cadp_get(o->a[s], i, j, n, row), n);
         }
@@ -178,6 +182,10 @@ WIDE static void tile(const float *const *a, const float *b, int64_t n, float al
 /* Rows [row, row + GROUP) of B, the last again where there are fewer. */
 static void add_side(const side *s, int64_t row, int64_t rows_b, int64_t rows, float *b, float (*sum)[COLS], int64_t at)
 {
+    if (s->words) {
+        cadp_word_tiles(s->codes, row, s->a, rows, s->alpha, sum[0] + at, COLS);
+        return;
+    }
     for (int64_t from = 0; from < s->k; from += PIECE) {
         int64_t n = cad_min(PIECE, s->k - from), wide = ld_of(n, s->codes != NULL);
         for (int64_t r = 0; r < GROUP; r++) bring_row(s, cad_min(row + r, rows_b - 1), from, n, b + r * APART);
@@ -210,8 +218,8 @@ static void columns(const void *args, int64_t i, void *work)
 
 void cadp_cpu_some_rows(const cad_device *d, const cad_matmul_args *x, void *work)
 {
-    bool coded = x->codes.code != CAD_PLAIN;
-    product p = {.x = x, .sides = cad_some(x->a2) ? 2 : 1, .s = {{.ld = ld_of(x->a.cols, coded), .k = x->a.cols, .b = x->b, .codes = coded ? &x->codes : NULL, .alpha = (float)x->alpha},
+    bool coded = x->codes.code != CAD_PLAIN, words = coded && cadp_has_word_tiles();
+    product p = {.x = x, .sides = cad_some(x->a2) ? 2 : 1, .s = {{.words = words, .ld = words ? cadp_run_floats(x->a.cols) : ld_of(x->a.cols, coded), .k = x->a.cols, .b = x->b, .codes = coded ? &x->codes : NULL, .alpha = (float)x->alpha},
                                                                  {.ld = ld_of(x->a2.cols, false), .k = x->a2.cols, .b = x->b2, .alpha = (float)x->alpha2}}};
     ordering o = {.p = &p, .a = {x->a, x->a2}, .to = {work, (float *)work + x->a.rows * p.s[0].ld}};
 

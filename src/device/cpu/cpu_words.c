@@ -4,24 +4,19 @@
  * What is left out: of a value of the book at most 1 / (2 BOOK) of its block's scale (nothing of FP4's, which are whole 192ths), and of a number at most 1 / (2 TOP) of the
  * largest of its block. A block's product so errs by at most 64 / 2^14 of (scale) (largest number), whatever the signs, and as a rule by an eighth of that; a value of the
  * book errs by less than a fifth of what rounding it to bf16 costs, which is what these products are spared. */
-#include "cpu_math.h"
-#include "cpu_priv.h"
+#include "cpu_words.h"
 
-enum { BOOK = 192 * 85, TOP = (1 << 14) - 1, RUN = 128, BLOCK = CAD_QUANT_BLOCK, ROWS = 4, MOST = CADP_WORD_BLOCKS };
+enum { BOOK = 192 * 85, TOP = (1 << 14) - 1, RUN = CADP_WORD_RUN, BLOCK = CAD_QUANT_BLOCK, ROWS = 4, MOST = CADP_WORD_BLOCKS };
 
-/* RUN numbers as 64 bytes of codes meet them: word j of 32 has the terms 4 j + 1, 4 j, 4 j + 3, 4 j + 2 from its lowest four bits up. Of an odd number of blocks the last
- * lies in the upper half of a run, and zeros in the lower. */
-typedef struct run { int16_t x[4][32]; } run;
-/* Such a row: a scale for each block, and behind them its runs. */
+/* A row: a scale for each block, and behind them its words. */
 static int64_t scale_floats(int64_t k) { return cad_round_up(k / BLOCK, 16); }
 
-int64_t cadp_word_floats(int64_t k) { return scale_floats(k) + cad_ceil_div(k, RUN) * (int64_t)(sizeof(run) / sizeof(float)); }
+int64_t cadp_word_floats(int64_t k) { return scale_floats(k) + cad_ceil_div(k, RUN) * (int64_t)(sizeof(cadp_words) / sizeof(float)); }
 
 #if defined(__x86_64__)
-#include <immintrin.h>
 
-#define WIDE __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
-#define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+#define WIDE CADP_WIDE
+#define VNNI CADP_VNNI
 
 bool cadp_has_words(void) { return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"); }
 
@@ -43,8 +38,8 @@ WIDE static inline uint32_t largest_bits(const float *x)
     return _mm512_reduce_max_epu32(top);
 }
 
-/* A block into half a run; returns its scale. What is below 2^-100 counts as 0; where a number is not finite the scale is NaN. */
-WIDE static float put_block(run *to, int half, const float *x)
+/* What is below 2^-100 counts as 0; where a number is not finite the scale is NaN. */
+WIDE float cadp_put_block(cadp_words to, int half, const float *x)
 {
     static const int16_t from[2][32] = {{1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60},
                                         {3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63, 2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62}};
@@ -54,8 +49,8 @@ WIDE static float put_block(run *to, int half, const float *x)
 
     for (int s = 0; s < 2; s++) {
         __m512i both = _mm512_permutex2var_epi16(low, _mm512_loadu_si512(from[s]), high);
-        _mm256_storeu_si256((__m256i *)(void *)(to->x[2 * s] + 16 * half), _mm512_castsi512_si256(both));
-        _mm256_storeu_si256((__m256i *)(void *)(to->x[2 * s + 1] + 16 * half), _mm512_extracti64x4_epi64(both, 1));
+        _mm256_storeu_si256((__m256i *)(void *)(to[2 * s] + 16 * half), _mm512_castsi512_si256(both));
+        _mm256_storeu_si256((__m256i *)(void *)(to[2 * s + 1] + 16 * half), _mm512_extracti64x4_epi64(both, 1));
     }
     return top > last ? cadp_float(0x7fc00000) : cadp_float(top) / TOP / BOOK;
 }
@@ -63,17 +58,17 @@ WIDE static float put_block(run *to, int half, const float *x)
 WIDE void cadp_to_words(const float *x, int64_t k, void *to)
 {
     float *scale = to;
-    run *r = (run *)(void *)(scale + scale_floats(k));
+    cadp_words *r = (cadp_words *)(void *)(scale + scale_floats(k));
 
     CAD_ASSERT(k % BLOCK == 0);
     memset(scale, 0, (size_t)scale_floats(k) * sizeof *scale);
     for (; k >= RUN; k -= RUN, x += RUN, r++) {
-        *scale++ = put_block(r, 0, x);
-        *scale++ = put_block(r, 1, x + BLOCK);
+        *scale++ = cadp_put_block(*r, 0, x);
+        *scale++ = cadp_put_block(*r, 1, x + BLOCK);
     }
     if (!k) return;
     memset(r, 0, sizeof *r);
-    *scale = put_block(r, 1, x);
+    *scale = cadp_put_block(*r, 1, x);
 }
 
 /* ---- scales ---- */
@@ -109,8 +104,7 @@ WIDE static inline void scale_row(const float *scales, const float *by, int64_t 
     }
 }
 
-/* Those of n blocks: where they are, or worked out in room. */
-static const float *block_scales(const cad_coded *q, int64_t block, int64_t n, float *room)
+const float *cadp_block_scales(const cad_coded *q, int64_t block, int64_t n, float *room)
 {
     if (q->scales.dtype == CAD_F32) return (const float *)q->scales.data + block;
     for (int64_t end = block + n, each, at = block; at < end; at += each) {
@@ -123,44 +117,32 @@ static const float *block_scales(const cad_coded *q, int64_t block, int64_t n, f
 /* ---- products ---- */
 
 /* Five bits of each word are looked at: the table holds its 16 values twice. The upper byte of a word is the lower of one read a byte later. */
-WIDE static inline __m512 run_product(const uint8_t *codes, const run *a, __m512i book)
+WIDE static inline __m512 run_product(const uint8_t *codes, const cadp_words *a, __m512i book)
 {
     __m512i w = _mm512_loadu_si512(codes), v = _mm512_srli_epi16(w, 8);
-    __m512i sum = _mm512_madd_epi16(_mm512_loadu_si512(a->x[0]), _mm512_permutexvar_epi16(w, book));
+    __m512i sum = _mm512_madd_epi16(_mm512_loadu_si512((*a)[0]), _mm512_permutexvar_epi16(w, book));
 
-    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book)));
-    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(v, book)));
-    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512(a->x[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book)));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512((*a)[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book)));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512((*a)[2]), _mm512_permutexvar_epi16(v, book)));
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_loadu_si512((*a)[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book)));
     return _mm512_cvtepi32_ps(sum);
 }
 
-VNNI static inline __m512 run_product_vnni(const uint8_t *codes, const run *a, __m512i book)
+VNNI static inline __m512 run_product_vnni(const uint8_t *codes, const cadp_words *a, __m512i book)
 {
     __m512i w = _mm512_loadu_si512(codes), v = _mm512_srli_epi16(w, 8);
-    __m512i sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(a->x[0]), _mm512_permutexvar_epi16(w, book));
+    __m512i sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_loadu_si512((*a)[0]), _mm512_permutexvar_epi16(w, book));
 
-    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book));
-    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[2]), _mm512_permutexvar_epi16(v, book));
-    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512(a->x[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book));
+    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512((*a)[1]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 4), book));
+    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512((*a)[2]), _mm512_permutexvar_epi16(v, book));
+    sum = _mm512_dpwssd_epi32(sum, _mm512_loadu_si512((*a)[3]), _mm512_permutexvar_epi16(_mm512_srli_epi16(w, 12), book));
     return _mm512_cvtepi32_ps(sum);
-}
-
-WIDE static inline __m512 two_scales(const float *s) { return _mm512_mask_broadcastss_ps(_mm512_set1_ps(s[0]), 0xff00, _mm_load_ss(s + 1)); }
-
-WIDE static inline __m256 halves(__m512 x) { return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1)); }
-
-/* The sums of four rows' lanes. */
-WIDE static inline void totals(const __m512 *s, float *out)
-{
-    __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(halves(s[0]), halves(s[1])), _mm256_hadd_ps(halves(s[2]), halves(s[3])));
-
-    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1)));
 }
 
 /* Four rows at once, far enough from each other that each is a stream of its own to the processor. Whole numbers are the same on every instruction set. */
 typedef struct quad { const uint8_t *codes[ROWS]; const float *scales[ROWS]; } quad;
 #define FOUR_ROWS(name, TARGET, product)                                                                                                                                \
-    TARGET static void name(const quad *q, int64_t blocks, const run *a, __m512i book, float *out)                                                                      \
+    TARGET static void name(const quad *q, int64_t blocks, const cadp_words *a, __m512i book, float *out)                                                                      \
     {                                                                                                                                                                   \
         __m512 sum[ROWS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};                                                        \
         int64_t i = 0;                                                                                                                                                  \
@@ -169,17 +151,17 @@ typedef struct quad { const uint8_t *codes[ROWS]; const float *scales[ROWS]; } q
             _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                                                                    \
                 const uint8_t *codes = q->codes[r] + i * (BLOCK / 2);                                                                                                   \
                 _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);                                                                                                 \
-                sum[r] = _mm512_fmadd_ps(product(codes, a, book), two_scales(q->scales[r] + i), sum[r]);                                            \
+                sum[r] = _mm512_fmadd_ps(product(codes, a, book), cadp_two_scales(q->scales[r] + i), sum[r]);                                            \
             }                                                                                                                                                           \
         for (int r = 0; i < blocks && r < ROWS; r++)                                                                                                                    \
             sum[r] = _mm512_fmadd_ps(product(q->codes[r] + (i - 1) * (BLOCK / 2), a, book), _mm512_set1_ps(q->scales[r][i]), sum[r]);               \
-        totals(sum, out);                                                                                                                                               \
+        _mm_storeu_ps(out, cadp_totals(sum));                                                                                                                           \
     }
 enum { AHEAD = 1024 };
 FOUR_ROWS(four_rows, WIDE, run_product)
 FOUR_ROWS(four_rows_vnni, VNNI, run_product_vnni)
 
-WIDE static __m512i book_of(cad_code code)
+WIDE __m512i cadp_word_book(cad_code code)
 {
     const float *values = cad_code_book(code);
     int16_t words[32];
@@ -193,13 +175,13 @@ WIDE static void four_parts(const cad_coded *q, int64_t row, int64_t each, int64
 {
     int64_t blocks = q->cols / BLOCK;
     bool vnni = __builtin_cpu_supports("avx512vnni");
-    __m512i book = book_of(q->code);
-    const run *runs = (const run *)(const void *)(a + scale_floats(q->cols));
+    __m512i book = cadp_word_book(q->code);
+    const cadp_words *runs = (const cadp_words *)(const void *)(a + scale_floats(q->cols));
     float room[ROWS][MOST], scales[ROWS][MOST], found[ROWS];
     const float *of[ROWS];
     quad at = {.scales = {scales[0], scales[1], scales[2], scales[3]}};
 
-    for (int64_t p = 0; p < ROWS; p++) of[p] = block_scales(q, (row + p * apart) * blocks, each * blocks, room[p]);
+    for (int64_t p = 0; p < ROWS; p++) of[p] = cadp_block_scales(q, (row + p * apart) * blocks, each * blocks, room[p]);
     for (int64_t i = 0; i < each; i++) {
         for (int64_t p = 0; p < ROWS; p++) {
             at.codes[p] = (const uint8_t *)q->codes.data + (row + p * apart + i) * (q->cols / 2);
