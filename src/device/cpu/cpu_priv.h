@@ -104,7 +104,6 @@ void cadp_to_words(const float *x, int64_t k, void *to);
 void cadp_word_rows(const cad_coded *q, int64_t row, int64_t rows, const void *a, float *out);
 /* Some such rows of numbers, as runs, times CADP_TILE_ROWS rows of codes from `row` on, the last again where there are fewer (cpu_word_tiles.c): sum [rows, ld] += alpha (a . row). */
 enum { CADP_TILE_ROWS = 8, CADP_TILE_RUNS = 8 };
-bool cadp_has_word_tiles(void);
 int64_t cadp_run_floats(int64_t k); /* room for a row of k, a multiple of a block's terms */
 void cadp_to_runs(const float *x, int64_t k, float *to);
 void cadp_word_tiles(const cad_coded *q, int64_t row, const float *a, int64_t rows, float alpha, float *sum, int64_t ld);
