@@ -92,14 +92,19 @@ WIDE static void nested_scales(const float *map, const uint8_t *codes, float abo
     }
 }
 
+enum { SOON = 512 }; /* bytes */
+
+static void ask_for(const void *first)
+{
+    for (int i = 0; i < SOON; i += 64) __builtin_prefetch((const char *)first + i);
+}
+
 /* Of a row's blocks, times those of a row of numbers. What is SOON is asked for: rows of scales follow one another. */
 WIDE static inline void scale_row(const float *scales, const float *by, int64_t blocks, float *out)
 {
-    enum { SOON = 128 };
-
     for (int64_t i = 0; i < blocks; i += 16) {
         __mmask16 some = (__mmask16)(blocks - i >= 16 ? 0xffff : (1u << (blocks - i)) - 1);
-        _mm_prefetch((const char *)(scales + i + SOON), _MM_HINT_T0);
+        _mm_prefetch((const char *)(scales + i) + SOON, _MM_HINT_T0);
         _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_maskz_loadu_ps(some, scales + i), _mm512_loadu_ps(by + i)));
     }
 }
@@ -181,6 +186,8 @@ WIDE static void four_parts(const cad_coded *q, int64_t row, int64_t each, int64
     const float *of[ROWS];
     quad at = {.scales = {scales[0], scales[1], scales[2], scales[3]}};
 
+    for (int64_t p = 0; p < ROWS; p++) ask_for((const char *)q->scales.data + (row + p * apart) * blocks * (int64_t)cad_dtype_bytes(q->scales.dtype));
+    for (int64_t p = 0; p < ROWS; p++) ask_for((const char *)q->codes.data + (row + p * apart) * q->cols / 2);
     for (int64_t p = 0; p < ROWS; p++) of[p] = cadp_block_scales(q, (row + p * apart) * blocks, each * blocks, room[p]);
     for (int64_t i = 0; i < each; i++) {
         for (int64_t p = 0; p < ROWS; p++) {
