@@ -66,11 +66,24 @@ cad_status cadp_cmd_generate(cadp_call *c)
     return st;
 }
 
+/* As a shell reads it back: within quotes where it has more than plain characters. */
+static void print_word(const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%";
+    bool quoted = !*text || text[strspn(text, plain)];
+
+    if (quoted) putchar('\'');
+    for (; *text; text++) *text == '\'' ? fputs("'\\''", stdout) : putchar(*text);
+    if (quoted) putchar('\'');
+}
+
 cad_status cadp_cmd_push(cadp_call *c)
 {
     const char *to = cadp_call_value(c, "to");
 
     CAD_TRY(cad_push(c->o, cadp_call_value(c, "checkpoint"), to));
-    printf("hf upload ORG/NAME %s . --private\n", to);
+    printf("hf upload ORG/NAME ");
+    print_word(to);
+    printf(" . --private\n");
     return CAD_OK;
 }

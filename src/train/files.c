@@ -186,8 +186,7 @@ static cad_status write_adapter(const cad_run *r, const char *dir)
 {
     const char *base = r->o->model.model_name_or_path;
 
-    CAD_TRY(cad_adapter_config_write(dir, base ? base : r->model_dir, &r->arch, &r->method));
-    return cadp_write_card(r, dir);
+    return cad_adapter_config_write(dir, base ? base : r->model_dir, &r->arch, &r->method);
 }
 
 /* A template of the program's that was trained with goes with the model. */
@@ -204,6 +203,7 @@ static cad_status write_chat(const cad_run *r, const char *dir)
 static cad_status describe(const cad_run *r, const char *dir)
 {
     CAD_TRY(r->method.lora ? write_adapter(r, dir) : write_classifier(r, dir));
+    CAD_TRY(cadp_write_card(r, dir));
     CAD_TRY(cadp_write_beside(r, dir));
     CAD_TRY(cadp_copy_tokenizer(r->tokenizer_dir, dir));
     return r->chat.built_in ? write_chat(r, dir) : CAD_OK;

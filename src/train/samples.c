@@ -406,11 +406,24 @@ static cad_status write_page(const ending *e)
     return status;
 }
 
+static cad_status keep_results(const ending *e)
+{
+    cad_run *r = e->r;
+    double n = (double)r->facts.samples;
+
+    CAD_TRY(cad_str_addf(&r->results, "| %s | %lld records: ", r->test.count ? "test" : "held-out records", (long long)held_out(r)->count));
+    if (n > 0) CAD_TRY(cad_str_addf(&r->results, "perplexity %.4f before and %.4f after; %lld answers: exact match %.4f and %.4f, ROUGE-L %.4f and %.4f |\n", exp(r->loss_before), exp(e->loss), (long long)r->facts.samples,
+                                    (double)e->base.exact / n, (double)e->tuned.exact / n, e->base.rouge_l / n, e->tuned.rouge_l / n));
+    else CAD_TRY(cad_str_addf(&r->results, "perplexity %.4f |\n", exp(e->loss)));
+    return CAD_OK;
+}
+
 static cad_status write_all(ending *e)
 {
     CAD_TRY(measure(e));
     CAD_TRY(write_metrics(e));
     CAD_TRY(write_samples(e));
+    CAD_TRY(keep_results(e));
     cad_info("test: %lld records, mean log-likelihood %.4f, perplexity %.4f", (long long)held_out(e->r)->count, -e->loss, exp(e->loss));
     if (e->r->facts.samples)
         cad_info("test: %lld answers, exact match %.1f %% before and %.1f %% after, ROUGE-L %.3f and %.3f", (long long)e->r->facts.samples, 100.0 * (double)e->base.exact / (double)e->r->facts.samples,

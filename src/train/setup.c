@@ -389,6 +389,7 @@ void cad_run_close(cad_run **out)
     cad_tokenizer_close(&r->tokenizer);
     cad_adapter_config_close(&r->adapter);
     cad_str_close(&r->notes);
+    cad_str_close(&r->results);
     cad_free(&r->logits);
     cad_free(&r->next);
     cadp_close_prompts(r);

@@ -88,6 +88,7 @@ struct cad_run {
     cad_log_sinks *sinks;
     cadp_history history;
     cad_str notes;               /* sentences for the report, one a line */
+    cad_str results;             /* rows of the model card: how the held-out records went */
     cad_beside *columns;        /* what stands beside the text; NULL: nothing */
     float *columns_start;        /* all ranks, training: where head_columns.weight begins; NULL: at what was loaded, or zero */
     char *scratch;               /* explain, on the device: where gradients of a unit's parameters go; they mean nothing */
@@ -281,6 +282,11 @@ CAD_CHECKED cad_status cadp_write_model(cad_run *r, const char *dir);
 /* Rank 0: trainer_state.json, train_results.json, eval_results.json, all_results.json, run.json into OUT. */
 CAD_CHECKED cad_status cadp_write_results(cad_run *r, const char *name, const cad_number *numbers, int count);
 CAD_CHECKED cad_status cadp_write_run_json(const cad_run *r);
+/* card.c, rank 0: README.md into `dir`. */
+CAD_CHECKED cad_status cadp_write_card(const cad_run *r, const char *dir);
+
+/* ---- find_model.c ---- */
+bool cadp_is_hub_name(const char *name);               /* [ORG/]NAME as the Hub writes them; it may also be a path */
 
 /* ---- head_input.c: columns beside the text, weights of rows ---- */
 extern const char cadp_beside_file[];                  /* head_columns.json */

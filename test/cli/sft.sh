@@ -65,7 +65,27 @@ reason=$(why 0 "$out" 'upload')
 for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md SHA256SUMS; do [ -f upload/$f ] || reason="expected $f"; done
 (cd upload && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
 grep -q 'text-generation' upload/README.md || reason="README.md: expected text-generation"
+! grep -rq "$scratch" upload || reason="a folder of this machine: $(grep -rl "$scratch" upload)"
+grep -qE '^\| held-out records \| [0-9]+ records: perplexity [0-9.]+ \|$' upload/README.md || reason="README.md: expected how the held-out records went"
+! grep -q '^base_model' upload/README.md || reason="README.md: a base that nobody else finds"
 say push "$reason"
+run push --checkpoint lora --to "it's named" --model-name-or-path ORG/Base
+reason=$(why 0 "$out" "^hf upload ORG/NAME 'it'.''s named' \. --private$")
+sed -n 2p "it's named/README.md" | grep -qx 'base_model: "ORG/Base"' || reason="README.md: expected the base's name"
+grep -qx '| base model | ORG/Base |' "it's named/README.md" || reason="README.md: expected the base's name in the table"
+grep -q '"base_model_name_or_path": "ORG/Base",' "it's named/adapter_config.json" || reason="adapter_config.json: expected the base's name"
+(cd "it's named" && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
+say push_named "$reason"
+run push --checkpoint full --to upload_full
+reason=$(why 0 "$out" 'hf upload')
+grep -qE '^\| held-out records \| .* exact match [0-9.]+ and [0-9.]+, ROUGE-L' upload_full/README.md || reason="README.md: expected figures before and after"
+! grep -rlE "canary|$scratch" upload_full >found || reason="a record or a folder of this machine in $(cat found)"
+say push_full "$reason"
+cp -r lora half && rm half/tokenizer*
+refused push_without_tokenizer 4 'expected a tokenizer beside the model' push --checkpoint half --to upload_half
+cp lora/tokenizer* half && truncate -s 4000 half/adapter_model.safetensors
+refused push_half 4 'half/adapter_model.safetensors' push --checkpoint half --to upload_half
+[ ! -e upload_half ] || say push_half_left "a folder is left behind"
 if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
     strace -f -qq -e trace=socket,connect -o calls "$CADTRAIN" push --checkpoint lora --to upload_traced >"$out" 2>"$err"
     grep -E 'AF_INET|connect' calls >used
