@@ -165,7 +165,7 @@ static inline bool cadp_is_sft(const cad_run *r) { return r->o->task.task_name =
 /* ---- draw.c ---- */
 typedef struct cadp_candidate { float logit; int32_t id; } cadp_candidate;
 void cadp_penalise(double by, const uint8_t *seen, int64_t n, float *logits);
-/* c[n]: candidates, the likeliest first, over the temperature. How many of them may be drawn. */
+/* c[n]: candidates, over the temperature, the likeliest at the beginning. How many of them may be drawn. */
 int64_t cadp_keep_likely(const cad_sampling *s, const float *logits, int64_t n, cadp_candidate *c);
 int32_t cadp_draw(const cadp_candidate *c, int64_t n, double at); /* at: in [0, 1) */
 
