@@ -34,7 +34,7 @@ static cad_status read_generation(const cadp_call *c, cad_generation *g)
 
     *g = (cad_generation){.prompt = cadp_call_value(c, "prompt"), .json = c->json, .chat = cadp_call_given(c, "chat"), .system = cadp_call_value(c, "system")};
     if (stop->given) {
-        g->stop = (const char *const *)stop->values;
+        g->stop = stop->values;
         g->stop_count = stop->count;
     }
     s->seed = (uint64_t)c->o->runtime.seed;

@@ -17,7 +17,7 @@ typedef struct cadp_facts {
     int64_t kept;                        /* generation: positions of a sequence that are kept; 0: nothing is generated */
     int64_t beside;                      /* floats of a row beside its text: 1 + the terms of its columns; 0: none */
     int64_t prompts, prompt_tokens, samples; /* generate: prompts given, their tokens; training: questions answered before and after */
-    int32_t ends[8], end_count;          /* tokens that end a text */
+    int32_t ends[64], end_count;          /* tokens that end a text */
     int64_t start_step;                  /* optimizer steps already done (resume) */
     double peak_flops;                   /* of all devices together, measured or known; 0: unknown */
 } cadp_facts;
