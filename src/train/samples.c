@@ -45,10 +45,20 @@ cad_status cadp_pick_samples(cad_run *r)
 
 /* ---- the numbers ---- */
 
-/* Words as rouge_score takes them (runs of ASCII letters and digits, in lower case); every other character beyond ASCII is a word of its own. */
+/* Words as rouge_score takes them (runs of ASCII letters and digits, in lower case; all else stands between words), and each character of a script that
+ * puts nothing between its words, which rouge_score does not see. */
 typedef struct words { const char *text; size_t *at, *size; int64_t count; } words;
 
 static bool is_word(unsigned char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/* Of a character of three or four bytes: Thai, Lao, Myanmar, Khmer; kana, Han and Hangul. */
+static bool is_unspaced(const unsigned char *s, size_t n)
+{
+    uint32_t c = n == 3 ? (s[0] & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu) : n == 4 ? (s[0] & 7u) << 18 | (s[1] & 0x3fu) << 12 | (s[2] & 0x3fu) << 6 | (s[3] & 0x3fu) : 0;
+
+    return (c >= 0xe00 && c <= 0xeff) || (c >= 0x1000 && c <= 0x109f) || (c >= 0x1780 && c <= 0x17ff) || (c >= 0x3041 && c <= 0x30ff) || (c >= 0x3400 && c <= 0x9fff) || (c >= 0xac00 && c <= 0xd7a3) ||
+           (c >= 0xf900 && c <= 0xfaff) || (c >= 0x20000 && c <= 0x3ffff);
+}
 
 static cad_status split(words *w, const char *text, size_t n)
 {
@@ -60,9 +70,10 @@ static cad_status split(words *w, const char *text, size_t n)
         unsigned char c = (unsigned char)text[from];
         if (is_word(c))
             while (i < n && is_word((unsigned char)text[i])) i++;
-        else if (c >= 0xc0)
+        else {
             while (i < n && ((unsigned char)text[i] & 0xc0) == 0x80) i++;
-        else continue;
+            if (!is_unspaced((const unsigned char *)text + from, i - from)) continue;
+        }
         w->at[w->count] = from;
         w->size[w->count++] = i - from;
     }
