@@ -214,6 +214,7 @@ void cadp_close_prompts(cad_run *r)
     for (int64_t i = 0; p->texts && i < p->count; i++) cad_free(&p->texts[i]);
     for (int64_t i = 0; r->before && i < r->facts.samples; i++) cad_free(&r->before[i]);
     cad_free(&r->before);
+    cad_free(&r->asked);
     cad_free(&p->texts);
     cad_free(&p->ids);
     cad_free(&p->starts);

@@ -83,6 +83,7 @@ struct cad_run {
     cad_chat_form chat_form;     /* and how the data room asks for its texts */
     char *chat_id, *chat_begin;  /* what decides its texts; what the tokenizer puts before them by itself */
     cadp_prompts prompts;        /* generate (all ranks); training: the samples' questions */
+    int64_t *asked;              /* training: rows of the samples, [facts.samples] */
     char **before;               /* training: the samples' answers at the start, [facts.samples] */
     double loss_before;          /* training, sft: of the held-out records at the start */
     cad_log_sinks *sinks;

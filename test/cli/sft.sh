@@ -134,6 +134,13 @@ refused long_prompts 3 'qa.jsonl: expected records with something to learn withi
 run $small --train-file long.jsonl --set dataset.validation_split=0 --template "$form" --set task.completion_only_loss=true --max-steps 1 --skip-test --output-dir long
 say long_prompt "$(why 0 "$err" '1 of 17 records have nothing to learn: their prompts alone reach max_length 200')"
 
+# A question that is cut is not asked.
+refused cut_questions 3 'generate_samples: expected held-out questions below max_length 8' $small --template "$form" --max-length 8 --set task.generate_samples=2 --output-dir none
+run $small --train-file long.jsonl --validation-file long.jsonl --template "$form" --max-steps 1 --set task.generate_samples=17 --set task.generate_max_new_tokens=2 --output-dir cut
+reason=$(why 0 "$err" '1 held-out questions are not asked, as max_length 200')
+[ "$(sed 's/.*"index": \([0-9]*\).*/\1/' cut/predictions/samples.jsonl | sort -n | tr '\n' ' ')" = "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 " ] || reason="samples.jsonl: expected the other records"
+say cut_question "$reason"
+
 # Conversations in the folder's own template; every answer of the assistant is learned, nothing else.
 cp -r "$model" chatty
 printf '{%% for m in messages %%}[{{ m.role }}] {{ m.content | trim }}\n{%% endfor %%}{%% if add_generation_prompt %%}[assistant]{%% endif %%}' >chatty/chat_template.jinja
