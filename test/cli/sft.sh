@@ -56,6 +56,21 @@ say other_base "$(why 0 "$err" 'was trained on other weights than those of elsew
 run generate --model-name-or-path "$model" --adapter-name-or-path lora --template "$form" --prompt 'x' --max-new-tokens 2
 say own_base "$(grep -q 'other weights' "$err" && echo 'warned of its own base')"
 
+# A head that is the table of words moves with it, and PEFT finds it under both names.
+cp -r "$model" tied
+sed -i 's/"tie_word_embeddings": [a-z]*/"tie_word_embeddings": true/' tied/config.json
+grep -q '"tie_word_embeddings": true' tied/config.json || sed -i '0,/{/s//{"tie_word_embeddings": true,/' tied/config.json
+run $small --model-name-or-path tied --template "$form" --lora-enable --lora-modules-to-save embed_tokens --output-dir ties
+reason=$(why 0 "$out" "'step': 6")
+grep -q '"ensure_weight_tying": true' ties/adapter_config.json || reason="adapter_config.json: expected ensure_weight_tying"
+"$CADTRAIN" inspect ties --json >"$out" 2>"$err"
+for tensor in model.embed_tokens lm_head; do grep -q "base_model.model.$tensor.weight" "$out" || reason="expected $tensor in the adapter"; done
+run generate --model-name-or-path tied --adapter-name-or-path ties --template "$form" --prompt 'x' --max-new-tokens 2 --json
+[ -n "$reason" ] || reason=$(why 0 "$out" '"ids"')
+say tied_head "$reason"
+sed -i '/ensure_weight_tying/d' ties/adapter_config.json
+refused untied_head 4 'ties/adapter_config.json: expected ensure_weight_tying true' generate --model-name-or-path tied --adapter-name-or-path ties --template "$form" --prompt 'x'
+
 cp -r lora other_rank
 sed -i 's/"r": 16/"r": 4/' other_rank/adapter_config.json
 refused other_shapes 4 'other_rank/adapter_model.safetensors: expected shape \[4, ' generate --model-name-or-path "$model" --adapter-name-or-path other_rank --template "$form" --prompt 'x' --max-new-tokens 2
