@@ -243,6 +243,7 @@ typedef struct cad_adapter_config {
     int64_t r;
     double alpha, dropout;
     bool rslora, train_bias, adapted_bias_only, target_is_regex, saves_head;
+    bool ties; /* ensure_weight_tying */
     bool causal, classifies; /* task_type CAUSAL_LM, SEQ_CLS; others: neither */
     char **saves; /* modules_to_save as written there */
     int save_count;
@@ -266,6 +267,9 @@ CAD_CHECKED cad_status cad_adapter_config_read(cad_adapter_config *out, const ch
 void cad_adapter_config_close(cad_adapter_config *c);
 /* The shape that the file gives the adapter, into a method; borrows the lists until close. */
 void cad_method_take_adapter(cad_method *m, const cad_adapter_config *c);
+/* Whether a language model's head is its table of words and that is one of modules_to_save: PEFT moves the head with it (ensure_weight_tying) where its file
+ * has the table under the head's name too; otherwise the head stays the base's. */
+bool cad_method_ties(const cad_arch *arch, const cad_method *m);
 /* Writes DIR/adapter_config.json as PEFT does. */
 CAD_CHECKED cad_status cad_adapter_config_write(const char *dir, const char *base_model, const cad_arch *arch, const cad_method *method);
 /* config.json of a sequence classifier: the source's, with architectures, num_labels, labels and dtype set. */

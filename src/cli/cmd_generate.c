@@ -34,7 +34,7 @@ static cad_status read_generation(const cadp_call *c, cad_generation *g)
 
     *g = (cad_generation){.prompt = cadp_call_value(c, "prompt"), .json = c->json, .chat = cadp_call_given(c, "chat"), .system = cadp_call_value(c, "system")};
     if (stop->given) {
-        g->stop = (const char *const *)stop->values;
+        g->stop = stop->values;
         g->stop_count = stop->count;
     }
     s->seed = (uint64_t)c->o->runtime.seed;
@@ -66,11 +66,24 @@ cad_status cadp_cmd_generate(cadp_call *c)
     return st;
 }
 
+/* As a shell reads it back: within quotes where it has more than plain characters. */
+static void print_word(const char *text)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@%";
+    bool quoted = !*text || text[strspn(text, plain)];
+
+    if (quoted) putchar('\'');
+    for (; *text; text++) *text == '\'' ? fputs("'\\''", stdout) : putchar(*text);
+    if (quoted) putchar('\'');
+}
+
 cad_status cadp_cmd_push(cadp_call *c)
 {
     const char *to = cadp_call_value(c, "to");
 
     CAD_TRY(cad_push(c->o, cadp_call_value(c, "checkpoint"), to));
-    printf("hf upload ORG/NAME %s . --private\n", to);
+    printf("hf upload ORG/NAME ");
+    print_word(to);
+    printf(" . --private\n");
     return CAD_OK;
 }

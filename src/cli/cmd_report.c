@@ -264,14 +264,14 @@ cad_status cadp_cmd_report(cadp_call *c)
 /* The last part of the demo, of the files that its run has written. */
 cad_status cadp_report_demo(const cad_options *o)
 {
-    const char *none = NULL;
+    const char *none = NULL, *file;
     char *path[3] = {NULL, NULL, NULL};
-    cad_flag predictions = {.given = true, .count = 1}, absent = {.values = (char **)(uintptr_t)&none};
+    cad_flag predictions = {.given = true, .count = 1, .values = &file}, absent = {.values = &none};
     cad_status st = cad_path_join(&path[0], o->prediction_output_dir, "predictions.jsonl");
 
     if (!st) st = cad_path_join(&path[1], o->output_dir, "log.jsonl");
     if (!st) st = cad_path_join(&path[2], o->prediction_output_dir, "clinical");
-    predictions.values = &path[0];
+    file = path[0];
     if (!st && cad_is_file(path[0])) st = make_report(&(sources){&predictions, &absent, &absent, "outputs/demo/people/prepared/share", cad_is_file(path[1]) ? path[1] : NULL, NULL, path[2], true});
     for (int i = 0; i < 3; i++) cad_free(&path[i]);
     return st;

@@ -41,6 +41,7 @@ void cad_config_close(cad_config **c)
     for (int i = 0; (*c)->origin && i < cadp_conf_row_count; i++) cad_free(&(*c)->origin[i].where);
     cad_free(&(*c)->origin);
     cad_free(&(*c)->file);
+    cad_free(&(*c)->values);
     cad_str_close(&(*c)->mistakes);
     cad_str_close(&(*c)->notes);
     cad_str_close(&(*c)->says);

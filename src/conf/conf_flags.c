@@ -82,22 +82,32 @@ static cad_flag *find_command_flag(cad_flag *flags, const char *name)
     return NULL;
 }
 
+static void add_value(cad_flag *f, const char *value)
+{
+    if (f->many) f->values[f->count++] = value;
+}
+
+/* Room for every argument, as each may be one of such a flag. */
+static cad_status give_room(line *l)
+{
+    size_t lists = 0, each = (size_t)l->argc;
+
+    for (const cad_flag *f = l->command; f && f->name; f++) lists += f->many;
+    CAD_TRY(cad_alloc(&l->c->values, lists * each, sizeof *l->c->values, "arguments"));
+    lists = 0;
+    for (cad_flag *f = l->command; f && f->name; f++)
+        if (f->many) f->values = l->c->values + each * lists++;
+    return CAD_OK;
+}
+
 static cad_status take_command_flag(line *l, cad_flag *f, const char *value)
 {
     f->given = true;
-    f->count = 0;
     if (!f->takes_value) return value ? cadp_conf_mistake(l->c, "--%s: takes no value, found %s", f->name, cadp_conf_quote(value).text) : CAD_OK;
-    if (value) {
-        f->value = value;
-        f->count = 1;
-        f->values = &l->argv[l->at];
-        return CAD_OK;
-    }
-    f->value = next_value(l);
+    f->value = value ? value : next_value(l);
     if (!f->value) return cadp_conf_mistake(l->c, "--%s: expected a value", f->name);
-    f->values = &l->argv[l->at];
-    f->count = 1;
-    while (f->many && next_value(l)) f->count++;
+    add_value(f, f->value);
+    for (const char *more; f->many && !value && (more = next_value(l));) add_value(f, more);
     return CAD_OK;
 }
 
@@ -236,6 +246,7 @@ cad_status cadp_conf_read_flags(cad_config *c, cadp_given *g, int argc, char **a
     line l = {.c = c, .g = g, .command = command_flags, .argc = argc, .argv = argv};
     cad_flag *plain = find_command_flag(command_flags, "");
 
+    CAD_TRY(give_room(&l));
     for (l.at = 0; l.at < argc; l.at++) {
         const char *arg = argv[l.at], *equal;
         char name[128];
@@ -246,9 +257,8 @@ cad_status cadp_conf_read_flags(cad_config *c, cadp_given *g, int argc, char **a
         } else if (plain && !plain->given) {
             plain->given = true;
             plain->value = arg;
-            plain->values = &argv[l.at];
-            plain->count = 1;
-            while (plain->many && next_value(&l)) plain->count++;
+            add_value(plain, arg);
+            for (const char *more; plain->many && (more = next_value(&l));) add_value(plain, more);
         } else CAD_TRY(cadp_conf_mistake(c, "unexpected argument %s: options are written --name value", cadp_conf_quote(arg).text));
     }
     return CAD_OK;

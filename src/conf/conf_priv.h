@@ -67,6 +67,7 @@ struct cad_config {
     cad_str mistakes, notes, says;
     int mistake_count, files;
     char *file; /* the experiment */
+    const char **values; /* of the command's flags that take many */
     bool wants_print, no_deepspeed; /* a DeepSpeed file of a higher source stands in for those of the experiment */
 };
 

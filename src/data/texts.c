@@ -43,6 +43,14 @@ static cad_status fill_form(const cad_dataset_options *o, const cad_words_of v[C
     return add_cut(&m->cuts, m->all.size - from);
 }
 
+/* Something else than white space. A record whose reasoning ends in nothing teaches to answer nothing. */
+static bool says_something(cad_words_of v)
+{
+    for (size_t i = 0; i < v.size; i++)
+        if (!memchr(" \t\n\r\v\f", v.text[i], 6)) return true;
+    return false;
+}
+
 static cad_status make_text(const cad_dataset_options *o, const cad_rows *r, int64_t i, made *m)
 {
     cad_words_of v[CAD_FIELDS] = {{0}};
@@ -51,8 +59,8 @@ static cad_status make_text(const cad_dataset_options *o, const cad_rows *r, int
 
     for (int f = 0; f < CAD_FIELDS; f++)
         if (cad_template_uses(o->form, (cad_field)f)) CAD_TRY(read_field(r, i, o->columns[f], &v[f]));
-    if (!v[CAD_FIELD_QUESTION].size || !(v[CAD_FIELD_COT].size + v[CAD_FIELD_RESPONSE].size))
-        return cad_fail(CAD_EDATA, "%s:%d: expected a question and an answer to it, found a record without %s", cad_rows_path(r), cad_rows_line(r, i), v[CAD_FIELD_QUESTION].size ? "an answer" : "a question");
+    if (!says_something(v[CAD_FIELD_QUESTION]) || !says_something(v[CAD_FIELD_RESPONSE]))
+        return cad_fail(CAD_EDATA, "%s:%d: expected a question and an answer to it, found a record without %s", cad_rows_path(r), cad_rows_line(r, i), says_something(v[CAD_FIELD_QUESTION]) ? "an answer" : "a question");
     if (o->chat) {
         status = o->chat->ask(o->chat->with, v[CAD_FIELD_QUESTION].text, v[CAD_FIELD_QUESTION].size, &asked);
         v[CAD_FIELD_QUESTION] = (cad_words_of){asked.data, asked.size};

@@ -144,6 +144,7 @@ static cad_status read_all(cad_adapter_config *out, const cad_node *root, const 
     out->adapted_bias_only = !strcmp(bias, "lora_only");
     CAD_TRY(read_purpose(out, root, path));
     CAD_TRY(read_saves(out, cad_get(root, "modules_to_save"), path));
+    if (!cad_get_bool(root, "ensure_weight_tying", &out->ties, false)) return cad_fail(CAD_EMODEL, "%s: ensure_weight_tying: expected true or false", path);
     if (!cad_get_bool(root, "use_dora", &out->dora, false)) return cad_fail(CAD_EMODEL, "%s: use_dora: expected true or false", path);
     return read_places(out, root, path);
 }
@@ -319,6 +320,17 @@ static cad_status put_layers(cad_json *j, const cad_method *m)
     return cad_json_end(j);
 }
 
+bool cad_method_ties(const cad_arch *a, const cad_method *m)
+{
+    size_t n = strlen(a->names.embed) - strlen(".weight");
+
+    for (int i = 0; a->tied && m->causal && m->lora && i < m->save_count; i++) {
+        size_t k = strlen(m->saves[i]);
+        if (k <= n && !memcmp(a->names.embed + n - k, m->saves[i], k)) return true;
+    }
+    return false;
+}
+
 static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arch *a, const cad_method *m)
 {
     CAD_TRY(cad_json_begin(j, NULL, '{'));
@@ -326,6 +338,7 @@ static cad_status put_adapter(cad_json *j, const char *base_model, const cad_arc
     CAD_TRY(cad_json_null(j, "auto_mapping"));
     CAD_TRY(cad_json_string(j, "base_model_name_or_path", base_model));
     CAD_TRY(cad_json_string(j, "bias", !m->train_bias ? "none" : m->adapted_bias_only ? "lora_only" : "all"));
+    if (cad_method_ties(a, m)) CAD_TRY(cad_json_bool(j, "ensure_weight_tying", true));
     CAD_TRY(put_words(j, "exclude_modules", m->excluded, m->exclude_count, m->exclude_is_regex));
     CAD_TRY(cad_json_bool(j, "fan_in_fan_out", false));
     CAD_TRY(cad_json_bool(j, "inference_mode", true));

@@ -52,5 +52,5 @@ void cadp_table_of_facts(cadp_page *p, const cad_number *facts, int count);
 void cadp_between(char out[64], cad_interval x);
 /* A count of people, or "<10". */
 void cadp_people_text(char out[32], int64_t n);
-extern const char cadp_style[], cadp_style_on_paper[];
+extern const char cadp_style[], cadp_style_narrow[], cadp_style_on_paper[];
 #endif

@@ -12,6 +12,7 @@ static void put_head(cadp_page *p, const char *title)
     cadp_page_escape(p, title);
     cadp_page_raw(p, "</title>\n<style>\n");
     cadp_page_raw(p, cadp_style);
+    cadp_page_raw(p, cadp_style_narrow);
     cadp_page_raw(p, cadp_style_on_paper);
     cadp_page_raw(p, "</style></head>\n<body><main>\n<header><h1>");
     cadp_page_escape(p, title);

@@ -44,8 +44,13 @@ const char cadp_style[] =
     "figure table+table{margin-top:18px}.scroll{overflow-x:auto;margin-bottom:20px}\n"
     "details{margin-top:8px;font-size:13px}summary{cursor:pointer;color:var(--soft)}details th,details td{padding:3px 8px}\n"
     "ul{margin:0;padding-left:20px}li{margin:4px 0}\n"
-    "footer{margin-top:40px;color:var(--soft);font-size:13px;border-top:1px solid var(--line);padding-top:12px}\n"
-    "@media(max-width:35em){.text.soft,th[style]{display:none}}\n";
+    "footer{margin-top:40px;color:var(--soft);font-size:13px;border-top:1px solid var(--line);padding-top:12px}\n";
+
+/* A table of texts becomes one text below the other. */
+const char cadp_style_narrow[] =
+    "@media(max-width:35em){.text.soft,th[style]{display:none}.answers,.answers tbody,.answers tr,.answers td{display:block}.answers tr:first-child{display:none}\n"
+    ".answers td{border:0}.answers td:last-child{border-bottom:1px solid var(--line)}.answers td::before{content:'before';color:var(--soft);font-size:13px}\n"
+    ".answers td:first-child::before{content:'record '}.answers td:last-child::before{content:'after'}.asked td:nth-child(2)::before{content:'question'}.asked td:nth-child(3)::before{content:'expected'}}\n";
 
 const char cadp_style_on_paper[] =
     "@media print{:root{color-scheme:light;" LIGHT "}body{font-size:10pt}main{max-width:none;padding:0}h2{break-after:avoid;margin-top:22px}\n"

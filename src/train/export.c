@@ -42,9 +42,9 @@ static cad_status check_target(const char *output)
     cad_status status = CAD_OK;
 
     if (!d && errno == ENOENT) return CAD_OK;
-    if (!d) return cad_fail(CAD_EUSAGE, "--output %s: cannot be opened: %s", output, strerror(errno));
+    if (!d) return cad_fail(CAD_EUSAGE, "%s: cannot be opened: %s", output, strerror(errno));
     while (!status && (e = readdir(d)))
-        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) status = cad_fail(CAD_EUSAGE, "--output %s: expected an empty folder, found \"%s\" in it", output, e->d_name);
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) status = cad_fail(CAD_EUSAGE, "%s: expected an empty folder, found \"%s\" in it", output, e->d_name);
     closedir(d);
     return status;
 }
@@ -60,10 +60,27 @@ static cad_status name_aside(cad_str *out, const char *output)
 
 /* ---- copies ---- */
 
+/* A copy of half a file helps nobody: header and sizes are looked at, and what the configuration says. */
+static cad_status check_adapter(const char *from)
+{
+    cad_adapter_config config = {0};
+    cad_str path = {0};
+    cad_st *st = NULL;
+    cad_status status = cadp_join(&path, from, "adapter_model.safetensors");
+
+    if (!status) status = cad_st_open(&st, path.data);
+    if (!status) status = cad_adapter_config_read(&config, from);
+    cad_adapter_config_close(&config);
+    cad_st_close(&st);
+    cad_str_close(&path);
+    return status;
+}
+
 static cad_status copy_adapter(const char *from, const char *to)
 {
     const char *const names[] = {"adapter_model.safetensors", "adapter_config.json", "README.md", cadp_beside_file};
 
+    CAD_TRY(check_adapter(from));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) CAD_TRY(cadp_copy_if_there(from, to, names[i]));
     return cadp_copy_tokenizer(from, to);
 }
@@ -98,6 +115,7 @@ static cad_status copy_classifier(const char *from, const char *to)
     CAD_TRY(copy_shards(from, to));
     CAD_TRY(cadp_copy_if_there(from, to, "config.json"));
     CAD_TRY(cadp_copy_if_there(from, to, "generation_config.json"));
+    CAD_TRY(cadp_copy_if_there(from, to, "README.md"));
     CAD_TRY(cadp_copy_if_there(from, to, cadp_beside_file));
     return cadp_copy_tokenizer(from, to);
 }
@@ -134,7 +152,7 @@ static cad_status write_form(form f, const cad_options *o, const char *source, c
     return f == FORM_CLASSIFIER ? copy_classifier(source, to) : cadp_merge(o, source, to, merge);
 }
 
-static cad_status write_aside(form f, const cad_options *o, const char *source, const char *format, const char *output, cad_merge merge)
+static cad_status write_aside(form f, const cad_options *o, const char *source, const char *format, const char *output, cad_merge merge, cadp_finish more)
 {
     cad_str aside = {0};
     cad_status status = name_aside(&aside, output);
@@ -142,13 +160,14 @@ static cad_status write_aside(form f, const cad_options *o, const char *source, 
     if (!status) status = cad_remove_tree(aside.data);
     if (!status) status = cad_mkdirs(aside.data);
     if (!status) status = write_form(f, o, source, format, aside.data, merge);
+    if (!status && more) status = more(o, aside.data);
     if (!status) status = cad_publish_dir(aside.data, output);
     if (status && aside.data && cad_remove_tree(aside.data)) cad_debug("%s is left behind", aside.data);
     cad_str_close(&aside);
     return status;
 }
 
-cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge)
+cad_status cadp_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge, cadp_finish more)
 {
     cad_str source = {0};
     form f = FORM_CLASSIFIER;
@@ -156,8 +175,10 @@ cad_status cad_export(const cad_options *o, const char *checkpoint, const char *
 
     if (!status) status = choose_form(&f, source.data, format, merge, o->model.load_in_4bit || o->model.load_in_8bit);
     if (!status) status = check_target(output);
-    if (!status) status = write_aside(f, o, source.data, format, output, merge);
+    if (!status) status = write_aside(f, o, source.data, format, output, merge, more);
     if (!status) cad_info("Written to %s", output);
     cad_str_close(&source);
     return status;
 }
+
+cad_status cad_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge) { return cadp_export(o, checkpoint, output, format, merge, NULL); }

@@ -70,6 +70,15 @@ typedef struct tensors {
 static cad_dtype stored_dtype(const cad_run *r) { return !r->method.lora && r->method.compute == CAD_BF16 ? CAD_BF16 : CAD_F32; }
 static const char *tensor_file(const cad_run *r) { return r->method.lora ? "adapter_model.safetensors" : "model.safetensors"; }
 
+/* The table of words that PEFT looks for under the head's name too. */
+static bool is_head_too(const cad_run *r, const cad_param *p) { return p->role == CAD_ROLE_EMBED && p->piece == CAD_PIECE_WEIGHT && cad_method_ties(&r->arch, &r->method); }
+
+static cad_status head_name(const cad_run *r, cad_str *out)
+{
+    out->size = 0;
+    return cad_str_addf(out, "base_model.model.%s", r->arch.names.lm_head);
+}
+
 static cad_status declare_all(tensors *t, const char *dir)
 {
     const cad_run *r = t->keeper->run;
@@ -83,6 +92,7 @@ static cad_status declare_all(tensors *t, const char *dir)
         if (!p->trains) continue;
         status = cadp_file_name(&name, &r->method, p);
         if (!status) status = cad_st_declare(t->writer, name.data, t->dtype, shape, dims);
+        if (!status && is_head_too(r, p) && !(status = head_name(r, &name))) status = cad_st_declare(t->writer, name.data, t->dtype, shape, dims);
     }
     cad_str_close(&name);
     return status;
@@ -131,8 +141,11 @@ static cad_status read_back(const tensors *t, const cad_st *st)
         if (!r->params->row[i].trains) continue;
         if ((status = cadp_file_name(&name, &r->method, &r->params->row[i]))) break;
         cad_watchdog_beat("reading a checkpoint back", r->step);
-        found = cad_st_find(st, name.data);
-        if (found) crc = cad_crc32c(crc, found->data, found->bytes);
+        for (int twice = is_head_too(r, &r->params->row[i]); twice >= 0 && !status; twice--) {
+            found = cad_st_find(st, name.data);
+            if (found) crc = cad_crc32c(crc, found->data, found->bytes);
+            if (twice) status = head_name(r, &name);
+        }
     }
     cad_str_close(&name);
     if (!status && crc != t->crc) status = cad_fail(CAD_ERESOURCE, "%s: what was written reads back differently: the file system lost a write", cad_st_file(st, 0));
@@ -162,7 +175,7 @@ static cad_status write_tensors(cadp_keeper *k, const char *dir)
 
     if (cadp_keeper_writes(k)) k->failed = declare_all(&t, dir);
     for (int i = 0; i < r->params->count && !status; i++)
-        if (r->params->row[i].trains) status = cadp_collect(k, i, CAD_STATE_PARAM, write_piece, &t);
+        for (int twice = is_head_too(r, &r->params->row[i]); twice >= 0 && r->params->row[i].trains && !status; twice--) status = cadp_collect(k, i, CAD_STATE_PARAM, write_piece, &t);
     if (!status && cadp_keeper_writes(k)) k->failed = finish_tensors(&t, dir);
     cad_st_abandon(&t.writer);
     cad_free(&t.spread);
@@ -186,8 +199,7 @@ static cad_status write_adapter(const cad_run *r, const char *dir)
 {
     const char *base = r->o->model.model_name_or_path;
 
-    CAD_TRY(cad_adapter_config_write(dir, base ? base : r->model_dir, &r->arch, &r->method));
-    return cadp_write_card(r, dir);
+    return cad_adapter_config_write(dir, base ? base : r->model_dir, &r->arch, &r->method);
 }
 
 /* A template of the program's that was trained with goes with the model. */
@@ -204,6 +216,7 @@ static cad_status write_chat(const cad_run *r, const char *dir)
 static cad_status describe(const cad_run *r, const char *dir)
 {
     CAD_TRY(r->method.lora ? write_adapter(r, dir) : write_classifier(r, dir));
+    CAD_TRY(cadp_write_card(r, dir));
     CAD_TRY(cadp_write_beside(r, dir));
     CAD_TRY(cadp_copy_tokenizer(r->tokenizer_dir, dir));
     return r->chat.built_in ? write_chat(r, dir) : CAD_OK;

@@ -1,10 +1,10 @@
 /* Where a model lies: a folder, or ORG/NAME in the Hugging Face cache (models--ORG--NAME/refs/main names snapshots/REVISION). Offline. */
-#include <cadtrain/train.h>
+#include "train_priv.h"
 
 #include <stdlib.h>
 
-/* Names the Hub knows: [ORG/]NAME of letters, digits, '.', '_', '-'; no part is "." or "..". */
-static bool is_hub_name(const char *name)
+/* Of letters, digits, '.', '_', '-'; no part is "." or "..". */
+bool cadp_is_hub_name(const char *name)
 {
     int slashes = 0;
     size_t part = 0;
@@ -89,7 +89,7 @@ cad_status cad_find_model(char **out, const char *name_or_path, const char *cach
 
     *out = NULL;
     if (cad_is_dir(name_or_path) || is_model_file(name_or_path)) return cad_strdup(out, name_or_path);
-    if (!is_hub_name(name_or_path)) return cad_fail(CAD_EMODEL, "%s: expected a model directory, found none", name_or_path);
+    if (!cadp_is_hub_name(name_or_path)) return cad_fail(CAD_EMODEL, "%s: expected a model directory, found none", name_or_path);
     status = hub_folder(&folder, name_or_path);
     if (!status) status = look_everywhere(out, folder.data, cache_dir);
     cad_str_close(&folder);

@@ -79,21 +79,34 @@ static cad_status decode(const cad_run *r, const int32_t *ids, int64_t n, cad_st
     return cad_tokenizer_decode(r->tokenizer, ids, n, out);
 }
 
-/* With its prompt before it, as a decoder may write the first word of a text otherwise; the prompt is taken off again. */
+/* So much of the prompt's end that more than a first word stands in its text: n tokens. */
+static cad_status end_of_prompt(const cad_run *r, int64_t i, int64_t *n, cad_str *out)
+{
+    const cadp_prompts *p = &r->prompts;
+    int64_t all = p->starts[i + 1] - p->starts[i];
+
+    for (*n = cad_min(all, 16);; *n = cad_min(all, 2 * *n)) {
+        out->size = 0;
+        CAD_TRY(decode(r, p->ids + p->starts[i + 1] - *n, *n, out));
+        if (*n == all || out->size >= 16) return CAD_OK;
+    }
+}
+
+/* With the end of its prompt before it, as a decoder may write the first word of a text otherwise; the prompt is taken off again. */
 static cad_status whole_text(const cad_run *r, int64_t i, cad_str *out)
 {
     const cadp_prompts *p = &r->prompts;
-    int64_t before = p->starts[i + 1] - p->starts[i], n = p->lengths[i];
+    int64_t before, n = p->lengths[i];
     cad_str prompt = {0}, both = {0};
     int32_t *ids = NULL;
-    cad_status status = cad_alloc(&ids, (size_t)(before + n), sizeof *ids, "an answer");
+    cad_status status = end_of_prompt(r, i, &before, &prompt);
 
+    if (!status) status = cad_alloc(&ids, (size_t)(before + n), sizeof *ids, "an answer");
     if (!status) {
-        memcpy(ids, p->ids + p->starts[i], (size_t)before * sizeof *ids);
+        memcpy(ids, p->ids + p->starts[i + 1] - before, (size_t)before * sizeof *ids);
         memcpy(ids + before, p->new_ids + i * p->most, (size_t)n * sizeof *ids);
-        status = decode(r, ids, before, &prompt);
+        status = decode(r, ids, before + n, &both);
     }
-    if (!status) status = decode(r, ids, before + n, &both);
     if (!status && both.size >= prompt.size && !memcmp(both.data, prompt.data, prompt.size)) status = cad_str_add(out, both.data + prompt.size, both.size - prompt.size);
     else if (!status) status = decode(r, ids + before, n, out);
     cad_str_close(&prompt);
@@ -109,7 +122,7 @@ static size_t stop_in(const engine *e, const cad_str *text)
     size_t first = SIZE_MAX;
 
     for (int i = 0; i < e->stop_count; i++, stop += strlen(stop) + 1) {
-        const char *at = *stop && text->data ? strstr(text->data, stop) : NULL;
+        const char *at = *stop && text->size ? memmem(text->data, text->size, stop, strlen(stop)) : NULL;
         if (at && (size_t)(at - text->data) < first) first = (size_t)(at - text->data);
     }
     return first;

@@ -31,8 +31,16 @@ extern const char *const cadp_tokenizer_files[];
 CAD_CHECKED cad_status cadp_copy_if_there(const char *from, const char *to, const char *name);
 CAD_CHECKED cad_status cadp_join(cad_str *out, const char *dir, const char *name); /* replaces what `out` held */
 
-/* ---- card.c ---- */
-CAD_CHECKED cad_status cadp_write_card(const cad_run *r, const char *dir);
+/* ---- card_base.c ---- */
+/* A model as others know it: ORG/NAME where it has such a name (known), else the last part of its path. */
+CAD_CHECKED cad_status cadp_public_name(const char *name_or_path, cad_str *out, bool *known);
+/* Lines of YAML with the licence that the card of a model's folder names; nothing where it has none. */
+CAD_CHECKED cad_status cadp_base_licence(const char *model_dir, cad_str *out);
+
+/* ---- export.c ---- */
+/* As cad_export; `more` writes what else belongs into the folder before it gets its name. */
+typedef cad_status (*cadp_finish)(const cad_options *o, const char *dir);
+CAD_CHECKED cad_status cadp_export(const cad_options *o, const char *checkpoint, const char *output, const char *format, cad_merge merge, cadp_finish more);
 
 /* ---- results.c ---- */
 CAD_CHECKED cad_status cadp_write_run_json_to(const cad_run *r, const char *dir);

@@ -251,6 +251,8 @@ static cad_status test(cad_run *r)
     say_what_is_tested(r);
     if (cadp_is_sft(r)) return cadp_sft_finish(r, r->o->prediction_output_dir);
     if (!(status = cadp_score(r, set, count, true, &s))) status = cad_comm_agree(r->comm, r->rank ? CAD_OK : cadp_write_predictions(r, r->o->prediction_output_dir, set, &s));
+    if (!status && !r->rank) status = cad_str_addf(&r->results, "| %s | %lld records: AUC %.4f, AUPRC %.4f, accuracy %.4f, F1 %.4f, Brier %.4f |\n", r->test.count ? "test" : "held-out records", (long long)s.n, s.metrics.auc,
+                                                   s.metrics.auprc, s.metrics.accuracy, s.metrics.f1, s.metrics.brier);
     if (!status && !r->rank) cad_info("test: %lld records, AUC %.4f, accuracy %.4f, Brier %.4f", (long long)s.n, s.metrics.auc, s.metrics.accuracy, s.metrics.brier);
     cadp_scores_close(&s);
     return status;
@@ -308,6 +310,7 @@ static cad_status finish(cad_run *r, double mean_loss)
     CAD_TRY(cad_comm_agree(r->comm, write_final(r)));
     CAD_TRY(evaluate_kept(r, went));
     CAD_TRY(test(r));
+    CAD_TRY(cad_comm_agree(r->comm, r->results.size ? cadp_write_card(r, r->o->output_dir) : CAD_OK)); /* again, now that they are known */
     if (!r->rank) say_where(r);
     return CAD_OK;
 }

@@ -5,43 +5,63 @@
 
 /* ---- what ends a text: generation_config.json, config.json, the tokenizer's end-of-text ---- */
 
-static void add_end(cadp_facts *f, int64_t id)
+static cad_status add_end(cadp_facts *f, int64_t id, const char *where)
 {
+    enum { ROOM = sizeof f->ends / sizeof *f->ends };
+
     for (int32_t i = 0; i < f->end_count; i++)
-        if (f->ends[i] == id) return;
-    if (id >= 0 && id < INT32_MAX && f->end_count < (int32_t)(sizeof f->ends / sizeof *f->ends)) f->ends[f->end_count++] = (int32_t)id;
+        if (f->ends[i] == id) return CAD_OK;
+    if (id < 0 || id > INT32_MAX) return CAD_OK; /* no token has it */
+    if (f->end_count == ROOM) return cad_fail(CAD_EMODEL, "%s: eos_token_id: expected at most %d ends of a text", where, ROOM);
+    f->ends[f->end_count++] = (int32_t)id;
+    return CAD_OK;
 }
 
-static void ends_of(cadp_facts *f, const cad_node *table)
+static cad_status ends_of(cadp_facts *f, const cad_node *table, const char *where)
 {
     const cad_node *n = table ? cad_get(table, "eos_token_id") : NULL;
 
-    if (n && n->kind == CAD_INT) add_end(f, n->integer);
-    for (const cad_node *c = n && n->kind == CAD_LIST ? n->child : NULL; c; c = c->next)
-        if (c->kind == CAD_INT) add_end(f, c->integer);
+    if (!n || n->kind == CAD_NULL) return CAD_OK;
+    if (n->kind != CAD_LIST && n->kind != CAD_INT) return cad_fail(CAD_EMODEL, "%s: eos_token_id: expected a token's id or a list of them, found %s", where, cad_kind_name(n->kind));
+    if (n->kind == CAD_INT) return add_end(f, n->integer, where);
+    for (const cad_node *c = n->child; c; c = c->next) {
+        if (c->kind != CAD_INT) return cad_fail(CAD_EMODEL, "%s: eos_token_id: expected tokens' ids, found %s", where, cad_kind_name(c->kind));
+        CAD_TRY(add_end(f, c->integer, where));
+    }
+    return CAD_OK;
 }
 
 static cad_status ends_of_file(cad_run *r)
 {
     char path[4096];
     cad_tree *tree;
+    cad_status status;
 
     if (snprintf(path, sizeof path, "%s/generation_config.json", r->model_dir) >= (int)sizeof path || !cad_is_file(path)) return CAD_OK;
     CAD_TRY(cad_json_read(&tree, path, 1 << 20, CAD_EMODEL));
-    ends_of(&r->facts, tree->root);
+    status = tree->root->kind == CAD_TABLE ? ends_of(&r->facts, tree->root, path) : cad_fail(CAD_EMODEL, "%s: expected an object, found %s", path, cad_kind_name(tree->root->kind));
     cad_tree_close(&tree);
-    return CAD_OK;
+    return status;
+}
+
+static cad_status ends_of_config(cad_run *r)
+{
+    cad_tree *tree;
+    cad_status status;
+
+    CAD_TRY(cad_json_parse(&tree, r->source_config, strlen(r->source_config), "config.json", CAD_EMODEL));
+    status = ends_of(&r->facts, tree->root, "config.json");
+    if (!status) status = ends_of(&r->facts, cad_get(tree->root, "text_config"), "config.json");
+    cad_tree_close(&tree);
+    return status;
 }
 
 cad_status cadp_read_ends(cad_run *r)
 {
-    cad_tree *tree;
+    int32_t end = r->form_end && *r->form_end ? cad_tokenizer_id(r->tokenizer, r->form_end) : -1;
 
-    CAD_TRY(cad_json_parse(&tree, r->source_config, strlen(r->source_config), "config.json", CAD_EMODEL));
-    ends_of(&r->facts, tree->root);
-    ends_of(&r->facts, cad_get(tree->root, "text_config"));
-    cad_tree_close(&tree);
-    if (r->form_end && *r->form_end) add_end(&r->facts, cad_tokenizer_id(r->tokenizer, r->form_end));
+    CAD_TRY(ends_of_config(r));
+    if (end >= 0) CAD_TRY(add_end(&r->facts, end, "tokenizer_config.json"));
     return ends_of_file(r);
 }
 
@@ -169,7 +189,7 @@ static cad_status room_elsewhere(cad_run *r)
     cadp_prompts *p = &r->prompts;
 
     p->count = r->facts.prompts;
-    p->most = r->what.purpose == CAD_RUN_GENERATE ? r->what.generation->sampling.max_new_tokens : r->o->task.generate_max_new_tokens;
+    p->most = cad_min(r->what.purpose == CAD_RUN_GENERATE ? r->what.generation->sampling.max_new_tokens : r->o->task.generate_max_new_tokens, r->facts.kept);
     if (r->rank) {
         CAD_TRY(cad_alloc(&p->ids, (size_t)r->facts.prompt_tokens, sizeof *p->ids, "prompts"));
         CAD_TRY(cad_alloc(&p->starts, (size_t)p->count + 1, sizeof *p->starts, "prompts"));
@@ -194,6 +214,7 @@ void cadp_close_prompts(cad_run *r)
     for (int64_t i = 0; p->texts && i < p->count; i++) cad_free(&p->texts[i]);
     for (int64_t i = 0; r->before && i < r->facts.samples; i++) cad_free(&r->before[i]);
     cad_free(&r->before);
+    cad_free(&r->asked);
     cad_free(&p->texts);
     cad_free(&p->ids);
     cad_free(&p->starts);
@@ -222,35 +243,65 @@ static cad_status print_json(const cad_run *r, int64_t i, const cad_str *text)
     return status;
 }
 
+static void print_text(const cad_str *text)
+{
+    fwrite(text->data ? text->data : "", 1, text->size, stdout);
+    putchar('\n');
+}
+
 static cad_status print_answer(const cad_run *r, int64_t i)
 {
     cad_str text = {0};
     cad_status status = cadp_answer_text(r, i, &text);
 
     if (!status && r->what.generation->json) status = print_json(r, i, &text);
-    else if (!status) puts(text.data ? text.data : "");
+    else if (!status) print_text(&text);
     cad_str_close(&text);
     return status;
 }
 
-/* A text as it grows: what stands and ends in whole characters is written once. */
-typedef struct stream { const cad_run *r; size_t written; cad_status status; } stream;
+/* A text as it grows: what will stand is written once, and no half of a character. */
+typedef struct stream { const cad_run *r; size_t written, held; cad_status status; } stream; /* held: bytes that may yet begin a text that ends the answer */
+
+static void write_up_to(stream *s, const cad_str *text, size_t end)
+{
+    while (s->written < text->size && ((unsigned char)text->data[s->written] & 0xc0) == 0x80) s->written++; /* a decoder took back bytes that turned out to be no text */
+    if (end <= s->written) return;
+    fwrite(text->data + s->written, 1, end - s->written, stdout);
+    fflush(stdout);
+    s->written = end;
+}
 
 static void write_more(void *with, int64_t i)
 {
     stream *s = with;
     cad_str text = {0};
-    size_t end;
+    size_t end = 0;
 
-    if (s->status || (s->status = cadp_answer_text(s->r, i, &text))) return;
-    end = text.size;
-    while (end >= 3 && !memcmp(text.data + end - 3, "\xef\xbf\xbd", 3)) end -= 3; /* half a character */
-    if (end > s->written) {
-        fwrite(text.data + s->written, 1, end - s->written, stdout);
-        fflush(stdout);
-        s->written = end;
-    }
+    if (!s->status) s->status = cadp_answer_text(s->r, i, &text);
+    if (!s->status) end = text.size - cad_min(text.size, s->held);
+    while (end && end < text.size && ((unsigned char)text.data[end] & 0xc0) == 0x80) end--;
+    while (end >= 3 && !memcmp(text.data + end - 3, "\xef\xbf\xbd", 3)) end -= 3; /* half a character as yet */
+    write_up_to(s, &text, end);
     cad_str_close(&text);
+}
+
+static cad_status write_rest(stream *s)
+{
+    cad_str text = {0};
+
+    if (!s->status && !(s->status = cadp_answer_text(s->r, 0, &text))) write_up_to(s, &text, text.size);
+    cad_str_close(&text);
+    puts("");
+    return s->status;
+}
+
+static size_t longest_stop(const cad_generation *g)
+{
+    size_t longest = 1;
+
+    for (int i = 0; i < g->stop_count; i++) longest = cad_max(longest, strlen(g->stop[i]));
+    return longest;
 }
 
 /* Of weights that every token passes: all but the table of words, and of experts those that are chosen. */
@@ -271,18 +322,15 @@ static double weight_bytes(const cad_run *r)
 cad_status cad_run_generate(cad_run *r, cad_generated *out)
 {
     const cad_generation *g = r->what.generation;
-    bool streams = r->prompts.count == 1 && !g->json && !g->stop_count;
-    stream s = {.r = r};
+    bool streams = r->prompts.count == 1 && !g->json;
+    stream s = {.r = r, .held = longest_stop(g) - 1};
     double began = cad_now();
 
     CAD_TRY(cadp_generate(r, g, streams ? write_more : NULL, &s));
     *out = (cad_generated){.prompts = r->prompts.count, .seconds = cad_now() - began, .weight_bytes = weight_bytes(r), .peak_bytes = cad_device_peak(r->device), .planned_bytes = r->planned};
     for (int64_t i = 0; i < r->prompts.count; i++) out->tokens += r->prompts.lengths[i];
     if (r->rank) return CAD_OK;
-    if (streams) {
-        puts("");
-        return s.status;
-    }
+    if (streams) return write_rest(&s);
     for (int64_t i = 0; i < r->prompts.count; i++) CAD_TRY(print_answer(r, i));
     return CAD_OK;
 }

@@ -6,19 +6,44 @@
 
 static const cadp_set *held_out(const cad_run *r) { return r->test.count ? &r->test : &r->eval; }
 
-static cad_status copy_prompts(cad_run *r, int64_t n)
+/* Whether the whole question of a row stands in its tokens, and the model has a position for an answer. */
+static bool can_be_asked(const cad_run *r, const cad_dataset *d, int64_t row)
+{
+    int64_t given = d->answers[row], all = d->starts[row + 1] - d->starts[row];
+
+    return given > 0 && given < cad_min(all, r->arch.max_positions) && !(d->cut[row] && r->o->task.truncation_left);
+}
+
+/* The first n of those that can be asked. */
+static cad_status choose(cad_run *r, int64_t most, int64_t *n)
 {
     const cadp_set *set = held_out(r);
+    int64_t passed = 0;
+
+    CAD_TRY(cad_alloc(&r->asked, (size_t)most, sizeof *r->asked, "questions"));
+    *n = 0;
+    for (int64_t i = 0; i < set->count && *n < most; i++) {
+        if (can_be_asked(r, set->data, set->rows[i])) r->asked[(*n)++] = set->rows[i];
+        else passed++;
+    }
+    if (!*n) return cad_fail(CAD_EDATA, "task.generate_samples: expected held-out questions below max_length %lld and the %lld positions of this model, found none", (long long)r->o->task.max_length, (long long)r->arch.max_positions);
+    if (passed) cad_warn("samples", "%lld held-out questions are not asked, as max_length %lld or the model's %lld positions cut them", (long long)passed, (long long)r->o->task.max_length, (long long)r->arch.max_positions);
+    return CAD_OK;
+}
+
+static cad_status copy_prompts(cad_run *r, int64_t n)
+{
+    const cad_dataset *d = held_out(r)->data;
     cadp_prompts *p = &r->prompts;
     int64_t tokens = 0;
 
-    for (int64_t i = 0; i < n; i++) tokens += set->data->answers[set->rows[i]];
+    for (int64_t i = 0; i < n; i++) tokens += d->answers[r->asked[i]];
     CAD_TRY(cad_alloc(&p->ids, (size_t)tokens, sizeof *p->ids, "questions"));
     CAD_TRY(cad_alloc(&p->starts, (size_t)n + 1, sizeof *p->starts, "questions"));
     CAD_TRY(cad_alloc(&r->before, (size_t)n, sizeof *r->before, "answers"));
     for (int64_t i = 0; i < n; i++) {
-        int64_t row = set->rows[i], given = set->data->answers[row];
-        memcpy(p->ids + p->starts[i], set->data->ids + set->data->starts[row], (size_t)given * sizeof *p->ids);
+        int64_t given = d->answers[r->asked[i]];
+        memcpy(p->ids + p->starts[i], d->ids + d->starts[r->asked[i]], (size_t)given * sizeof *p->ids);
         p->starts[i + 1] = p->starts[i] + given;
         r->facts.longest = cad_max(r->facts.longest, given);
         r->facts.kept = cad_max(r->facts.kept, given + r->o->task.generate_max_new_tokens);
@@ -31,24 +56,31 @@ static cad_status copy_prompts(cad_run *r, int64_t n)
 
 cad_status cadp_pick_samples(cad_run *r)
 {
-    const cadp_set *set = held_out(r);
-    int64_t n = cad_min(r->o->task.generate_samples, set->count);
+    int64_t n = cad_min(r->o->task.generate_samples, held_out(r)->count);
 
     if (!r->o->task.generate_samples) return CAD_OK;
     if (!n) return cad_fail(CAD_EUSAGE, "task.generate_samples: expected held-out records (validation_split, validation_file or test_file), found none");
-    for (int64_t i = 0; i < n; i++)
-        if (!set->data->answers[set->rows[i]] || set->data->answers[set->rows[i]] >= r->arch.max_positions)
-            return cad_fail(CAD_EDATA, "%s: expected questions of 1 to %lld tokens to be answered, found %d", r->o->dataset.train_file, (long long)r->arch.max_positions - 1, set->data->answers[set->rows[i]]);
+    CAD_TRY(choose(r, n, &n));
     CAD_TRY(copy_prompts(r, n));
     return cadp_read_ends(r);
 }
 
 /* ---- the numbers ---- */
 
-/* Words as rouge_score takes them (runs of ASCII letters and digits, in lower case); every other character beyond ASCII is a word of its own. */
+/* Words as rouge_score takes them (runs of ASCII letters and digits, in lower case; all else stands between words), and each character of a script that
+ * puts nothing between its words, which rouge_score does not see. */
 typedef struct words { const char *text; size_t *at, *size; int64_t count; } words;
 
 static bool is_word(unsigned char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/* Of a character of three or four bytes: Thai, Lao, Myanmar, Khmer; kana, Han and Hangul. */
+static bool is_unspaced(const unsigned char *s, size_t n)
+{
+    uint32_t c = n == 3 ? (s[0] & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu) : n == 4 ? (s[0] & 7u) << 18 | (s[1] & 0x3fu) << 12 | (s[2] & 0x3fu) << 6 | (s[3] & 0x3fu) : 0;
+
+    return (c >= 0xe00 && c <= 0xeff) || (c >= 0x1000 && c <= 0x109f) || (c >= 0x1780 && c <= 0x17ff) || (c >= 0x3041 && c <= 0x30ff) || (c >= 0x3400 && c <= 0x9fff) || (c >= 0xac00 && c <= 0xd7a3) ||
+           (c >= 0xf900 && c <= 0xfaff) || (c >= 0x20000 && c <= 0x3ffff);
+}
 
 static cad_status split(words *w, const char *text, size_t n)
 {
@@ -60,9 +92,10 @@ static cad_status split(words *w, const char *text, size_t n)
         unsigned char c = (unsigned char)text[from];
         if (is_word(c))
             while (i < n && is_word((unsigned char)text[i])) i++;
-        else if (c >= 0xc0)
+        else {
             while (i < n && ((unsigned char)text[i] & 0xc0) == 0x80) i++;
-        else continue;
+            if (!is_unspaced((const unsigned char *)text + from, i - from)) continue;
+        }
         w->at[w->count] = from;
         w->size[w->count++] = i - from;
     }
@@ -195,7 +228,7 @@ static cad_status wanted_text(const cad_run *r, int64_t i, char **out)
     const cadp_set *set = held_out(r);
     const cad_rows *rows = set->data->rows_file;
     int column = r->chat.own ? cad_rows_find(rows, "messages") : -1;
-    cad_cell c = cad_rows_cell(rows, set->rows[i], column < 0 ? cad_rows_find(rows, r->o->task.response_column) : column);
+    cad_cell c = cad_rows_cell(rows, r->asked[i], column < 0 ? cad_rows_find(rows, r->o->task.response_column) : column);
 
     return column < 0 ? cad_strdup(out, c.text ? c.text : "") : cadp_last_answer(c.text, out);
 }
@@ -267,13 +300,12 @@ static cad_status write_metrics(const ending *e)
 
 static cad_status put_sample(const ending *e, int64_t i, cad_json *j)
 {
-    const cadp_set *set = held_out(e->r);
     cad_run *r = e->r;
     char *wanted;
     cad_status status;
 
     CAD_TRY(cad_json_begin(j, NULL, '{'));
-    CAD_TRY(cad_json_int(j, "index", set->rows[i]));
+    CAD_TRY(cad_json_int(j, "index", r->asked[i]));
     CAD_TRY(wanted_text(r, i, &wanted));
     status = r->o->predictions_include_input ? cad_json_string(j, "response", wanted) : CAD_OK;
     cad_free(&wanted);
@@ -338,10 +370,10 @@ static cad_status add_said(cad_str *s, const char *text)
 /* The question as the model was given it, and the answer of the record. */
 static cad_status add_asked(cad_str *s, const ending *e, int64_t i)
 {
-    const cadp_set *set = held_out(e->r);
+    const cadp_prompts *p = &e->r->prompts;
     cad_str asked = {0};
     char *wanted = NULL;
-    cad_status status = cad_tokenizer_decode(e->r->tokenizer, set->data->ids + set->data->starts[set->rows[i]], set->data->answers[set->rows[i]], &asked);
+    cad_status status = cad_tokenizer_decode(e->r->tokenizer, p->ids + p->starts[i], p->starts[i + 1] - p->starts[i], &asked);
 
     if (!status) status = wanted_text(e->r, i, &wanted);
     if (!status) status = add_said(s, asked.data ? asked.data : "");
@@ -358,9 +390,9 @@ static cad_status add_answers(cad_str *s, const ending *e)
     if (!e->r->facts.samples) return CAD_OK;
     CAD_TRY(cad_str_addf(s, "<section><h2>Answers to the same held-out questions</h2>\n"));
     if (!asked) CAD_TRY(cad_str_addf(s, "<p class=\"lead\">Records by their number in the file; predictions_include_input true writes questions and expected answers beside them.</p>\n"));
-    CAD_TRY(cad_str_addf(s, "<table class=\"answers\"><tr><th>record</th>%s<th>before</th><th>after</th></tr>\n", asked ? "<th>question</th><th>expected</th>" : ""));
+    CAD_TRY(cad_str_addf(s, "<table class=\"answers%s\"><tr><th>record</th>%s<th>before</th><th>after</th></tr>\n", asked ? " asked" : "", asked ? "<th>question</th><th>expected</th>" : ""));
     for (int64_t i = 0; i < e->r->facts.samples; i++) {
-        CAD_TRY(cad_str_addf(s, "<tr><td class=\"text\">%lld</td>", (long long)held_out(e->r)->rows[i]));
+        CAD_TRY(cad_str_addf(s, "<tr><td class=\"text\">%lld</td>", (long long)e->r->asked[i]));
         if (asked) CAD_TRY(add_asked(s, e, i));
         CAD_TRY(add_said(s, e->r->before[i]));
         CAD_TRY(add_said(s, e->after[i]));
@@ -406,11 +438,24 @@ static cad_status write_page(const ending *e)
     return status;
 }
 
+static cad_status keep_results(const ending *e)
+{
+    cad_run *r = e->r;
+    double n = (double)r->facts.samples;
+
+    CAD_TRY(cad_str_addf(&r->results, "| %s | %lld records: ", r->test.count ? "test" : "held-out records", (long long)held_out(r)->count));
+    if (n > 0) CAD_TRY(cad_str_addf(&r->results, "perplexity %.4f before and %.4f after; %lld answers: exact match %.4f and %.4f, ROUGE-L %.4f and %.4f |\n", exp(r->loss_before), exp(e->loss), (long long)r->facts.samples,
+                                    (double)e->base.exact / n, (double)e->tuned.exact / n, e->base.rouge_l / n, e->tuned.rouge_l / n));
+    else CAD_TRY(cad_str_addf(&r->results, "perplexity %.4f |\n", exp(e->loss)));
+    return CAD_OK;
+}
+
 static cad_status write_all(ending *e)
 {
     CAD_TRY(measure(e));
     CAD_TRY(write_metrics(e));
     CAD_TRY(write_samples(e));
+    CAD_TRY(keep_results(e));
     cad_info("test: %lld records, mean log-likelihood %.4f, perplexity %.4f", (long long)held_out(e->r)->count, -e->loss, exp(e->loss));
     if (e->r->facts.samples)
         cad_info("test: %lld answers, exact match %.1f %% before and %.1f %% after, ROUGE-L %.3f and %.3f", (long long)e->r->facts.samples, 100.0 * (double)e->base.exact / (double)e->r->facts.samples,

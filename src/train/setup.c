@@ -53,6 +53,8 @@ static cad_status check_adapter_task(const cad_run *r)
     bool model = r->method.causal, heads = !model && r->what.purpose != CAD_RUN_EMBED;
 
     if (model && r->adapter.classifies) return cad_fail(CAD_EMODEL, "%s: expected an adapter of a language model (task_type CAUSAL_LM), found one of a classifier (SEQ_CLS)", r->adapter_dir);
+    if (model && r->adapter.r && !r->adapter.ties && cad_method_ties(&r->arch, &r->method))
+        return cad_fail(CAD_EMODEL, "%s/adapter_config.json: expected ensure_weight_tying true beside embed_tokens in modules_to_save, as this model's head is its table of words, found false", r->adapter_dir);
     if (heads && r->adapter.causal) return cad_fail(CAD_EMODEL, "%s: expected an adapter of a classifier (task_type SEQ_CLS), found one of a language model (CAUSAL_LM)", r->adapter_dir);
     return CAD_OK;
 }
@@ -389,6 +391,7 @@ void cad_run_close(cad_run **out)
     cad_tokenizer_close(&r->tokenizer);
     cad_adapter_config_close(&r->adapter);
     cad_str_close(&r->notes);
+    cad_str_close(&r->results);
     cad_free(&r->logits);
     cad_free(&r->next);
     cadp_close_prompts(r);

@@ -17,7 +17,7 @@ typedef struct cadp_facts {
     int64_t kept;                        /* generation: positions of a sequence that are kept; 0: nothing is generated */
     int64_t beside;                      /* floats of a row beside its text: 1 + the terms of its columns; 0: none */
     int64_t prompts, prompt_tokens, samples; /* generate: prompts given, their tokens; training: questions answered before and after */
-    int32_t ends[8], end_count;          /* tokens that end a text */
+    int32_t ends[64], end_count;          /* tokens that end a text */
     int64_t start_step;                  /* optimizer steps already done (resume) */
     double peak_flops;                   /* of all devices together, measured or known; 0: unknown */
 } cadp_facts;
@@ -83,11 +83,13 @@ struct cad_run {
     cad_chat_form chat_form;     /* and how the data room asks for its texts */
     char *chat_id, *chat_begin;  /* what decides its texts; what the tokenizer puts before them by itself */
     cadp_prompts prompts;        /* generate (all ranks); training: the samples' questions */
+    int64_t *asked;              /* training: rows of the samples, [facts.samples] */
     char **before;               /* training: the samples' answers at the start, [facts.samples] */
     double loss_before;          /* training, sft: of the held-out records at the start */
     cad_log_sinks *sinks;
     cadp_history history;
     cad_str notes;               /* sentences for the report, one a line */
+    cad_str results;             /* rows of the model card: how the held-out records went */
     cad_beside *columns;        /* what stands beside the text; NULL: nothing */
     float *columns_start;        /* all ranks, training: where head_columns.weight begins; NULL: at what was loaded, or zero */
     char *scratch;               /* explain, on the device: where gradients of a unit's parameters go; they mean nothing */
@@ -164,7 +166,7 @@ static inline bool cadp_is_sft(const cad_run *r) { return r->o->task.task_name =
 /* ---- draw.c ---- */
 typedef struct cadp_candidate { float logit; int32_t id; } cadp_candidate;
 void cadp_penalise(double by, const uint8_t *seen, int64_t n, float *logits);
-/* c[n]: candidates, the likeliest first, over the temperature. How many of them may be drawn. */
+/* c[n]: candidates, over the temperature, the likeliest at the beginning. How many of them may be drawn. */
 int64_t cadp_keep_likely(const cad_sampling *s, const float *logits, int64_t n, cadp_candidate *c);
 int32_t cadp_draw(const cadp_candidate *c, int64_t n, double at); /* at: in [0, 1) */
 
@@ -281,6 +283,11 @@ CAD_CHECKED cad_status cadp_write_model(cad_run *r, const char *dir);
 /* Rank 0: trainer_state.json, train_results.json, eval_results.json, all_results.json, run.json into OUT. */
 CAD_CHECKED cad_status cadp_write_results(cad_run *r, const char *name, const cad_number *numbers, int count);
 CAD_CHECKED cad_status cadp_write_run_json(const cad_run *r);
+/* card.c, rank 0: README.md into `dir`. */
+CAD_CHECKED cad_status cadp_write_card(const cad_run *r, const char *dir);
+
+/* ---- find_model.c ---- */
+bool cadp_is_hub_name(const char *name);               /* [ORG/]NAME as the Hub writes them; it may also be a path */
 
 /* ---- head_input.c: columns beside the text, weights of rows ---- */
 extern const char cadp_beside_file[];                  /* head_columns.json */

@@ -92,6 +92,19 @@ go --prompt 'Age 50' --json --stop "$whole"
 say stop "$(why 0 "$out" '"text": "", "finish_reason": "stop"')"
 go --prompt 'Age 50' --json --stop 'never said' --stop "$whole"
 say stops "$(why 0 "$out" '"text": "", "finish_reason": "stop"')"
+go --prompt 'Age 50' --json "--stop=$whole" --stop 'never said' never
+say stops_of_each_time "$(why 0 "$out" '"text": "", "finish_reason": "stop"')"
+# A text that ends the answer is not printed piece by piece either, nor its beginning.
+"$CADTRAIN" generate --model-name-or-path "$CADTRAIN_MODEL" --max-new-tokens 16 --temperature 2 --seed 4 --prompt 'Age 50' >drawn 2>"$err"
+cut=$(LC_ALL=C tr -cd 'A-Za-z0-9' <drawn | cut -c 3-4)
+go --prompt 'Age 50' --temperature 2 --seed 4 --stop "$cut" --json
+reason=$(why 0 "$out" '"finish_reason"')
+text=$(sed 's/.*"text": "\(.*\)", "finish_reason".*/\1/' "$out")
+go --prompt 'Age 50' --temperature 2 --seed 4 --stop "$cut"
+case "$text" in *\\*) ;; *) [ "$(cat "$out")" = "$text" ] || reason="expected the text of the JSON object" ;; esac
+say streams_to_a_stop "$reason"
+n=0
+for one in '"eos_token_id": "x"' '"eos_token_id": [1, "x"]' "\"eos_token_id\": [$(seq -s , 65)]"; do echo "{$one}" >ends/generation_config.json; n=$((n + 1)); refused "end_that_is_none_$n" 4 'ends/generation_config.json: eos_token_id: expected' generate --model-name-or-path ends --prompt x; done
 go --prompt 'Age 50' --json
 say length "$(why 0 "$out" '"finish_reason": "(length|stop)"')"
 

@@ -56,6 +56,21 @@ say other_base "$(why 0 "$err" 'was trained on other weights than those of elsew
 run generate --model-name-or-path "$model" --adapter-name-or-path lora --template "$form" --prompt 'x' --max-new-tokens 2
 say own_base "$(grep -q 'other weights' "$err" && echo 'warned of its own base')"
 
+# A head that is the table of words moves with it, and PEFT finds it under both names.
+cp -r "$model" tied
+sed -i 's/"tie_word_embeddings": [a-z]*/"tie_word_embeddings": true/' tied/config.json
+grep -q '"tie_word_embeddings": true' tied/config.json || sed -i '0,/{/s//{"tie_word_embeddings": true,/' tied/config.json
+run $small --model-name-or-path tied --template "$form" --lora-enable --lora-modules-to-save embed_tokens --output-dir ties
+reason=$(why 0 "$out" "'step': 6")
+grep -q '"ensure_weight_tying": true' ties/adapter_config.json || reason="adapter_config.json: expected ensure_weight_tying"
+"$CADTRAIN" inspect ties --json >"$out" 2>"$err"
+for tensor in model.embed_tokens lm_head; do grep -q "base_model.model.$tensor.weight" "$out" || reason="expected $tensor in the adapter"; done
+run generate --model-name-or-path tied --adapter-name-or-path ties --template "$form" --prompt 'x' --max-new-tokens 2 --json
+[ -n "$reason" ] || reason=$(why 0 "$out" '"ids"')
+say tied_head "$reason"
+sed -i '/ensure_weight_tying/d' ties/adapter_config.json
+refused untied_head 4 'ties/adapter_config.json: expected ensure_weight_tying true' generate --model-name-or-path tied --adapter-name-or-path ties --template "$form" --prompt 'x'
+
 cp -r lora other_rank
 sed -i 's/"r": 16/"r": 4/' other_rank/adapter_config.json
 refused other_shapes 4 'other_rank/adapter_model.safetensors: expected shape \[4, ' generate --model-name-or-path "$model" --adapter-name-or-path other_rank --template "$form" --prompt 'x' --max-new-tokens 2
@@ -65,7 +80,27 @@ reason=$(why 0 "$out" 'upload')
 for f in adapter_model.safetensors adapter_config.json tokenizer.json README.md SHA256SUMS; do [ -f upload/$f ] || reason="expected $f"; done
 (cd upload && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
 grep -q 'text-generation' upload/README.md || reason="README.md: expected text-generation"
+! grep -rq "$scratch" upload || reason="a folder of this machine: $(grep -rl "$scratch" upload)"
+grep -qE '^\| held-out records \| [0-9]+ records: perplexity [0-9.]+ \|$' upload/README.md || reason="README.md: expected how the held-out records went"
+! grep -q '^base_model' upload/README.md || reason="README.md: a base that nobody else finds"
 say push "$reason"
+run push --checkpoint lora --to "it's named" --model-name-or-path ORG/Base
+reason=$(why 0 "$out" "^hf upload ORG/NAME 'it'.''s named' \. --private$")
+sed -n 2p "it's named/README.md" | grep -qx 'base_model: "ORG/Base"' || reason="README.md: expected the base's name"
+grep -qx '| base model | ORG/Base |' "it's named/README.md" || reason="README.md: expected the base's name in the table"
+grep -q '"base_model_name_or_path": "ORG/Base",' "it's named/adapter_config.json" || reason="adapter_config.json: expected the base's name"
+(cd "it's named" && sha256sum -c --quiet SHA256SUMS) || reason="SHA256SUMS does not hold"
+say push_named "$reason"
+run push --checkpoint full --to upload_full
+reason=$(why 0 "$out" 'hf upload')
+grep -qE '^\| held-out records \| .* exact match [0-9.]+ and [0-9.]+, ROUGE-L' upload_full/README.md || reason="README.md: expected figures before and after"
+! grep -rlE "canary|$scratch" upload_full >found || reason="a record or a folder of this machine in $(cat found)"
+say push_full "$reason"
+cp -r lora half && rm half/tokenizer*
+refused push_without_tokenizer 4 'expected a tokenizer beside the model' push --checkpoint half --to upload_half
+cp lora/tokenizer* half && truncate -s 4000 half/adapter_model.safetensors
+refused push_half 4 'half/adapter_model.safetensors' push --checkpoint half --to upload_half
+[ ! -e upload_half ] || say push_half_left "a folder is left behind"
 if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
     strace -f -qq -e trace=socket,connect -o calls "$CADTRAIN" push --checkpoint lora --to upload_traced >"$out" 2>"$err"
     grep -E 'AF_INET|connect' calls >used
@@ -102,6 +137,8 @@ echo '{"Question": "q", "Complex_CoT": "c"}' >bare.jsonl
 refused no_column 3 'there is no column "Response"' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
 echo '{"Question": "q", "Complex_CoT": "", "Response": ""}' >bare.jsonl
 refused no_answer 3 'bare.jsonl:1: .* without an answer' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
+echo '{"Question": "q", "Complex_CoT": "thought through", "Response": " \\n"}' >bare.jsonl
+refused no_answer_behind_its_reasoning 3 'bare.jsonl:1: .* without an answer' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
 for name in medical_reasoning_en medical_reasoning_zh; do
     run $small --template $name --max-length 400 --max-steps 1 --skip-test --output-dir "$name"
     say "$name" "$(why 0 "$out" "'step': 1")"
@@ -111,6 +148,13 @@ refused long_prompts 3 'qa.jsonl: expected records with something to learn withi
 { cat qa.jsonl; echo "{\"Question\": \"$(printf '%0300d' 0)\", \"Complex_CoT\": \"c\", \"Response\": \"r\"}"; } >long.jsonl
 run $small --train-file long.jsonl --set dataset.validation_split=0 --template "$form" --set task.completion_only_loss=true --max-steps 1 --skip-test --output-dir long
 say long_prompt "$(why 0 "$err" '1 of 17 records have nothing to learn: their prompts alone reach max_length 200')"
+
+# A question that is cut is not asked.
+refused cut_questions 3 'generate_samples: expected held-out questions below max_length 8' $small --template "$form" --max-length 8 --set task.generate_samples=2 --output-dir none
+run $small --train-file long.jsonl --validation-file long.jsonl --template "$form" --max-steps 1 --set task.generate_samples=17 --set task.generate_max_new_tokens=2 --output-dir cut
+reason=$(why 0 "$err" '1 held-out questions are not asked, as max_length 200')
+[ "$(sed 's/.*"index": \([0-9]*\).*/\1/' cut/predictions/samples.jsonl | sort -n | tr '\n' ' ')" = "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 " ] || reason="samples.jsonl: expected the other records"
+say cut_question "$reason"
 
 # Conversations in the folder's own template; every answer of the assistant is learned, nothing else.
 cp -r "$model" chatty

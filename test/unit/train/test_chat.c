@@ -172,7 +172,9 @@ static void an_unknown_template_is_refused_with_those_that_there_are(void **stat
 static void rouge_l_is_that_of_the_usual_package(void **state)
 {
     static const struct { const char *a, *b; double f; } cases[] = {
-        {"the cat sat on the mat", "the cat is on the mat", 10.0 / 12}, {"ECG now", "ecg NOW.", 1}, {"a b c d", "d c b a", 0.25}, {"", "x", 0}, {"x", "", 0}};
+        {"the cat sat on the mat", "the cat is on the mat", 10.0 / 12}, {"ECG now", "ecg NOW.", 1}, {"a b c d", "d c b a", 0.25}, {"", "x", 0}, {"x", "", 0},
+        {"naïve “β-blocker” therapy – 5 mg", "naive β-blocker therapy, 5mg", 0.4}, {"Größe 3,5 cm", "grosse 3.5 CM", 2.0 / 3}, {"…", "…", 0}, {"émigré é", "émigré", 1},
+        {"heart-attack (NSTEMI)…", "HEART attack; nstemi!", 1}, {"π ≈ 3.14 🙂", "3 14", 1}};
     double f;
 
     (void)state;
@@ -181,7 +183,9 @@ static void rouge_l_is_that_of_the_usual_package(void **state)
         assert_true(f > cases[i].f - 1e-12 && f < cases[i].f + 1e-12);
     }
     assert_int_equal(cadp_rouge_l("心肌梗死", "心肌炎", &f), CAD_OK);
-    assert_true(f > 4.0 / 7 - 1e-12 && f < 4.0 / 7 + 1e-12);
+    assert_true(f > 4.0 / 7 - 1e-12 && f < 4.0 / 7 + 1e-12); /* characters of scripts without spaces are words here */
+    assert_int_equal(cadp_rouge_l("ECG、心电图。", "ECG 心电图", &f), CAD_OK);
+    assert_true(f > 1 - 1e-12);
 }
 
 int main(void)

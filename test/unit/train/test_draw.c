@@ -63,6 +63,34 @@ static void those_as_likely_as_the_last_one_stay(void **state)
     assert_int_equal(keep(&tie, c), 20);
 }
 
+/* Half of fourteen equals: seven, though fourteenths are no binary fractions. */
+static void a_share_of_equals_is_met_exactly(void **state)
+{
+    static const float equal[14] = {0};
+    const cad_sampling half = {.temperature = 1, .top_p = 0.5};
+    cadp_candidate c[14];
+
+    (void)state;
+    assert_int_equal(cadp_keep_likely(&half, equal, 14, c), 7);
+}
+
+/* A long vocabulary is not sorted to its end: what is kept is what sorting all of it would keep. */
+static void few_of_many_are_the_likeliest_of_them(void **state)
+{
+    enum { MANY = 50000, FEW = 40 };
+    const cad_sampling s = {.temperature = 0.7, .top_k = FEW, .top_p = 1};
+    static cadp_candidate c[MANY];
+    static float l[MANY];
+    int64_t n;
+
+    (void)state;
+    for (uint32_t i = 0; i < MANY; i++) l[i] = (float)(i * 2654435761u >> 8) * 0x1p-20f;
+    n = cadp_keep_likely(&s, l, MANY, c);
+    assert_in_range(n, FEW, MANY);
+    for (int64_t i = 1; i < n; i++) assert_true(c[i].logit < c[i - 1].logit || (c[i].logit == c[i - 1].logit && c[i].id > c[i - 1].id));
+    for (int64_t i = n; i < MANY; i++) assert_true(c[i].logit < c[n - 1].logit);
+}
+
 static void a_draw_falls_on_each_candidate_in_turn(void **state)
 {
     static const cadp_candidate c[] = {{0, 7}, {0, 3}, {0, 5}};
@@ -79,6 +107,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_may_be_drawn_is_what_transformers_keeps),
         cmocka_unit_test(those_as_likely_as_the_last_one_stay),
+        cmocka_unit_test(a_share_of_equals_is_met_exactly),
+        cmocka_unit_test(few_of_many_are_the_likeliest_of_them),
         cmocka_unit_test(a_draw_falls_on_each_candidate_in_turn),
     };
 
