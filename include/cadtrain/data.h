@@ -43,11 +43,14 @@ typedef struct cad_sampler_options {
     /* group_by_length: the order of world size one whatever the world (the library lets each rank permute for itself); lengths: tokens of
      * each row, borrowed for the call */
     uint64_t seed; bool group_by_length; const int32_t *lengths;
+    bool evaluates_epochs; int64_t evaluates_every; /* when the run evaluates (0: not by steps): group_by_length draws its order from a generator that each evaluation draws from too */
     cad_normalization normalization;     /* hf, hf_mean: the last round is filled from the epoch's beginning */
 } cad_sampler_options;
 typedef struct cad_sampler cad_sampler;
 CAD_CHECKED cad_status cad_sampler_open(cad_sampler **out, const cad_sampler_options *o);
 void cad_sampler_close(cad_sampler **s);
+/* The order in which group_by_length evaluates: out[rows]. */
+CAD_CHECKED cad_status cad_length_grouped(uint64_t seed, const int32_t *lengths, int64_t rows, int64_t batch, int64_t *out);
 int64_t cad_sampler_atoms(const cad_sampler *s);  /* of one epoch */
 int64_t cad_sampler_steps(const cad_sampler *s);  /* optimizer steps of one epoch */
 /* Rows (positions 0..rows-1 of the training order) of atom `atom` (global index: epoch * atoms + i; any order of calls, epochs are

@@ -118,7 +118,7 @@ cad_status cadp_conf_settle(cad_config *c)
     CAD_TRY(check_training(c));
     CAD_TRY(check_evaluations(c));
     CAD_TRY(settle_resume(o));
-    if (!o->training.eval_steps) o->training.eval_steps = o->training.logging_steps;
+    if (!o->training.eval_steps && o->training.eval_strategy == CAD_WHEN_STEPS) o->training.eval_steps = o->training.logging_steps;
     if (o->training.lr_num_cycles < 0) o->training.lr_num_cycles = o->training.lr_scheduler_type == RESTARTS ? 1 : 0.5;
     if (o->model.model_name_or_path || o->dataset.train_file) o->demo = false;
     /* The demo may be run again and again, in the folder that it chose itself. */

@@ -45,8 +45,21 @@ void cadp_group_by_length(cad_mt *m, const int32_t *lengths, int64_t rows, int64
     out[longest] = first;
 }
 
-/* The global generator of the library is drawn from in every epoch: two numbers for the loader's seed, then the permutation. With
- * several ranks each of them would permute with its own; here all ranks follow the order of world size one. */
+static int64_t evaluations_before(const cad_sampler *s, int64_t number)
+{
+    if (s->o.evaluates_epochs) return number;
+    return s->o.evaluates_every > 0 ? number * cad_sampler_steps(s) / s->o.evaluates_every : 0;
+}
+
+/* Two numbers: the seed of a loader. */
+static void draw_loader(cad_mt *m)
+{
+    cad_mt_next(m);
+    cad_mt_next(m);
+}
+
+/* The global generator of the library is drawn from in every epoch: a loader's seed, then the permutation; and for the loader of each
+ * evaluation between two epochs. With several ranks each of them would permute with its own; here all ranks follow the order of world size one. */
 static void make_grouped(cad_sampler *s, epoch *e)
 {
     if (e->number < s->drawn) {
@@ -54,8 +67,8 @@ static void make_grouped(cad_sampler *s, epoch *e)
         s->drawn = 0;
     }
     for (; s->drawn <= e->number; s->drawn++) {
-        cad_mt_next(&s->generator);
-        cad_mt_next(&s->generator);
+        int64_t evaluations = s->drawn ? evaluations_before(s, s->drawn) - evaluations_before(s, s->drawn - 1) : 0;
+        for (int64_t i = 0; i < evaluations + 1; i++) draw_loader(&s->generator);
         if (s->drawn < e->number)
             for (int64_t i = 0; i < s->o.rows - 1; i++) cad_mt_next(&s->generator);
         else cadp_group_by_length(&s->generator, s->lengths, s->o.rows, s->o.batch * s->o.accumulation_at_start, e->rows, s->scratch);
@@ -137,5 +150,18 @@ cad_status cad_sampler_atom(cad_sampler *s, int64_t atom, int64_t *rows, int64_t
     again = cad_min(n, s->o.world_at_start * s->o.batch);
     *count = fills(&s->o) ? s->o.batch : cad_min(s->o.batch, n - from);
     for (int64_t i = 0; i < *count; i++) rows[i] = from + i < n ? order[from + i] : order[(from + i - n) % again];
+    return CAD_OK;
+}
+
+cad_status cad_length_grouped(uint64_t seed, const int32_t *lengths, int64_t rows, int64_t batch, int64_t *out)
+{
+    cadp_length *scratch;
+    cad_mt m;
+
+    if (!rows) return CAD_OK;
+    CAD_TRY(cad_alloc(&scratch, (size_t)cad_min(rows, cadp_mega_batch(rows, batch)), sizeof *scratch, "a mega-batch"));
+    cad_mt_seed(&m, seed);
+    cadp_group_by_length(&m, lengths, rows, batch, out, scratch);
+    cad_free(&scratch);
     return CAD_OK;
 }

@@ -210,7 +210,7 @@ static cad_status complete(const cad_run *r, const char *aside)
     cad_str path = {0};
     cad_status status = cadp_join(&path, aside, "trainer_state.json");
 
-    if (!status) status = cadp_write_trainer_state(r, path.data);
+    if (!status) status = cadp_write_trainer_state(r, path.data, true);
     cad_str_close(&path);
     if (!status) status = cadp_write_run_json_to(r, aside);
     if (!status) status = cadp_manifest_write(aside);

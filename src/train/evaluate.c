@@ -187,24 +187,52 @@ static double nll_of(const float *logits, int labels, int32_t label)
     return top + log(sum) - logits[label];
 }
 
-/* global: the weighted mean over all rows. hf: each evaluation batch's weighted mean, averaged with the number of rows. */
-static double eval_loss(const cad_run *r, const cadp_scores *s)
+/* Of `count` rows from place `from` of the order; beyond its end come those of each rank's first batch again. */
+static double batch_loss(const cad_run *r, const cadp_scores *s, const int64_t *order, int64_t from, int64_t count, int64_t again)
 {
-    int64_t group = r->o->training.loss_normalization == CAD_NORM_GLOBAL ? s->n : r->o->training.per_device_eval_batch_size;
-    double total = 0;
+    double sum = 0, weight = 0;
     int labels = r->method.num_labels;
 
-    for (int64_t from = 0; from < s->n; from += group) {
-        double sum = 0, weight = 0;
-        int64_t n = cad_min(group, s->n - from);
-        for (int64_t i = from; i < from + n; i++) {
-            double w = r->facts.class_weight[s->labels[i] == 1] * (s->weights ? s->weights[i] : 1);
-            sum += w * nll_of(s->logits + i * labels, labels, s->labels[i]);
-            weight += w;
-        }
-        total += weight > 0 ? sum / weight * (double)n : 0;
+    for (int64_t at = from; at < from + count; at++) {
+        int64_t i = order[at < s->n ? at : (at - s->n) % again];
+        double w = r->facts.class_weight[s->labels[i] == 1] * (s->weights ? s->weights[i] : 1);
+        sum += w * nll_of(s->logits + i * labels, labels, s->labels[i]);
+        weight += w;
     }
-    return s->n ? total / (double)s->n : NAN;
+    return weight > 0 ? sum / weight : 0;
+}
+
+/* global: the weighted mean over all rows. hf: each evaluation batch's weighted mean, averaged with the number of rows; with several
+ * ranks accelerate fills the last batch up, and what fills it has a say in that batch's mean. */
+static double loss_in_order(const cad_run *r, const cadp_scores *s, const int64_t *order)
+{
+    int64_t group = r->o->training.per_device_eval_batch_size, world = r->what.purpose == CAD_RUN_TRAIN ? r->facts.atoms_per_step / r->o->training.gradient_accumulation_steps : 1;
+    double total = 0;
+
+    if (!s->n) return NAN;
+    if (r->o->training.loss_normalization == CAD_NORM_GLOBAL) return batch_loss(r, s, order, 0, s->n, s->n);
+    for (int64_t from = 0; from < s->n; from += group) {
+        int64_t n = cad_min(group, s->n - from);
+        total += (double)n * batch_loss(r, s, order, from, world > 1 ? group : n, cad_min(s->n, world * group));
+    }
+    return total / (double)s->n;
+}
+
+static cad_status eval_loss(const cad_run *r, const cadp_set *set, const cadp_scores *s, double *out)
+{
+    int64_t *order;
+    int32_t *lengths = NULL;
+    cad_status status;
+
+    CAD_TRY(cad_alloc(&order, (size_t)s->n, sizeof *order, "the order of an evaluation"));
+    for (int64_t i = 0; i < s->n; i++) order[i] = i;
+    status = r->o->training.group_by_length ? cad_alloc(&lengths, (size_t)s->n, sizeof *lengths, "lengths of records") : CAD_OK;
+    for (int64_t i = 0; lengths && i < s->n; i++) lengths[i] = set->data->starts[set->rows[i] + 1] - set->data->starts[set->rows[i]];
+    if (lengths) status = cad_length_grouped((uint64_t)r->o->runtime.seed, lengths, s->n, r->o->training.per_device_eval_batch_size, order);
+    if (!status) *out = loss_in_order(r, s, order);
+    cad_free(&lengths);
+    cad_free(&order);
+    return status;
 }
 
 static cad_status room_for(cadp_scores *s, int64_t n, int labels)
@@ -238,8 +266,7 @@ static cad_status numbers(cad_run *r, const cadp_set *set, bool deep, cadp_score
     for (int64_t i = 0; s->weights && i < s->n; i++) s->weights[i] = set->data->row_weights[set->rows[i]];
     if (!all_labelled(s)) return CAD_OK;
     CAD_TRY(cad_metrics_compute(&s->metrics, s->labels, s->predictions, s->prob1, s->logit, s->n, deep));
-    s->metrics.loss = eval_loss(r, s);
-    return CAD_OK;
+    return eval_loss(r, set, s, &s->metrics.loss);
 }
 
 cad_status cadp_score(cad_run *r, const cadp_set *set, int64_t count, bool deep, cadp_scores *out)

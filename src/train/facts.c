@@ -151,7 +151,9 @@ static cad_status open_sampler(cad_run *r)
     int32_t *lengths = NULL;
     cad_sampler_options s = {.rows = r->train.count, .batch = o->training.per_device_train_batch_size, .atoms_per_step = r->facts.atoms_per_step,
                              .world_at_start = (int)cad_max(1, r->facts.atoms_per_step / o->training.gradient_accumulation_steps), .accumulation_at_start = o->training.gradient_accumulation_steps,
-                             .seed = (uint64_t)o->runtime.seed, .group_by_length = o->training.group_by_length, .normalization = (cad_normalization)o->training.loss_normalization};
+                             .seed = (uint64_t)o->runtime.seed, .group_by_length = o->training.group_by_length,
+                             .evaluates_epochs = r->eval.count && o->training.eval_strategy == CAD_WHEN_EPOCH,
+                             .evaluates_every = r->eval.count && o->training.eval_strategy == CAD_WHEN_STEPS ? o->training.eval_steps : 0, .normalization = (cad_normalization)o->training.loss_normalization};
     cad_status status;
 
     CAD_TRY(cad_alloc(&lengths, (size_t)r->train.count, sizeof *lengths, "lengths"));

@@ -111,11 +111,12 @@ void cadp_history_close(cad_run *r)
 
 /* ---- trainer_state.json ---- */
 
-static cad_status put_best(cad_json *j, const cad_run *r)
+/* saving: a checkpoint of this step is being made. */
+static cad_status put_best(cad_json *j, const cad_run *r, bool saving)
 {
     const cadp_history *h = &r->history;
     char path[4096];
-    bool there = h->best_step && snprintf(path, sizeof path, "%s/checkpoint-%" PRId64, r->o->output_dir, h->best_step) < (int)sizeof path && (h->best_step == r->step || cad_is_dir(path));
+    bool there = h->best_step && snprintf(path, sizeof path, "%s/checkpoint-%" PRId64, r->o->output_dir, h->best_step) < (int)sizeof path && ((saving && h->best_step == r->step) || cad_is_dir(path));
 
     CAD_TRY(h->best_step ? cad_json_int(j, "best_global_step", h->best_step) : cad_json_null(j, "best_global_step"));
     CAD_TRY(h->best_step ? cad_json_real(j, "best_metric", h->best_metric) : cad_json_null(j, "best_metric"));
@@ -146,12 +147,12 @@ static cad_status put_rows(cad_json *j, const cadp_history *h)
     return cad_json_end(j);
 }
 
-static cad_status put_state(cad_json *j, const cad_run *r)
+static cad_status put_state(cad_json *j, const cad_run *r, bool saving)
 {
     CAD_TRY(cad_json_begin(j, NULL, '{'));
-    CAD_TRY(put_best(j, r));
+    CAD_TRY(put_best(j, r, saving));
     CAD_TRY(cad_json_real(j, "epoch", cadp_epoch_at(r, r->step)));
-    CAD_TRY(cad_json_int(j, "eval_steps", r->o->training.eval_steps));
+    CAD_TRY(cad_json_int(j, "eval_steps", r->o->training.eval_steps ? r->o->training.eval_steps : 500));
     CAD_TRY(cad_json_int(j, "global_step", r->step));
     CAD_TRY(cad_json_bool(j, "is_hyper_param_search", false));
     CAD_TRY(cad_json_bool(j, "is_local_process_zero", true));
@@ -171,10 +172,10 @@ static cad_status put_state(cad_json *j, const cad_run *r)
     return cad_str_add(&j->text, "\n", 1);
 }
 
-cad_status cadp_write_trainer_state(const cad_run *r, const char *path)
+cad_status cadp_write_trainer_state(const cad_run *r, const char *path, bool saving)
 {
     cad_json j = {.pretty = true};
-    cad_status status = put_state(&j, r);
+    cad_status status = put_state(&j, r, saving);
 
     if (!status) status = cad_write_file(path, j.text.data, j.text.size);
     cad_json_close(&j);

@@ -17,8 +17,15 @@ static bool ends_epoch(const cad_run *r, int64_t step) { return step % r->facts.
 
 static bool due(int when, int64_t every, const cad_run *r)
 {
-    if (when == CAD_WHEN_STEPS) return every > 0 && r->step % every == 0;
+    if (when == CAD_WHEN_STEPS) return (every > 0 && r->step % every == 0) || r->step == r->facts.max_steps; /* the last step is never without, as in the Trainer */
     return when == CAD_WHEN_EPOCH && ends_epoch(r, r->step);
+}
+
+static bool log_due(const cad_run *r)
+{
+    int64_t every = r->o->training.logging_steps;
+
+    return (every > 0 && r->step % every == 0) || (r->o->training.logging_first_step && r->step == 1);
 }
 
 static cad_status log_step(cad_run *r, const cadp_step_result *s, since *g)
@@ -32,14 +39,9 @@ static cad_status log_step(cad_run *r, const cadp_step_result *s, since *g)
         {"peak_bytes", (double)cad_device_peak(r->device), true}, {"wire_bytes", (double)(wire - g->wire), true}, {"seconds", cad_now() - r->began, false}};
 
     *g = (since){.began = cad_now(), .wire = wire};
-    return cadp_history_row(r, r->step, row, sizeof row / sizeof *row);
-}
-
-static bool log_due(const cad_run *r)
-{
-    int64_t every = r->o->training.logging_steps;
-
-    return (every > 0 && r->step % every == 0) || (r->o->training.logging_first_step && r->step == 1) || r->step == r->facts.max_steps;
+    if (log_due(r)) return cadp_history_row(r, r->step, row, sizeof row / sizeof *row);
+    cad_log_row(r->sinks, r->step, row, sizeof row / sizeof *row); /* what is left at the end: seen, but no row of the Trainer's log */
+    return CAD_OK;
 }
 
 /* ---- evaluation during training ---- */
@@ -172,7 +174,7 @@ static cad_status loop(cad_run *r, double *mean_loss)
         g.steps++;
         g.tokens += s.tokens;
         if (!r->rank) cad_progress_at(&bar, r->step);
-        if (log_due(r)) CAD_TRY(cad_comm_agree(r->comm, r->rank ? CAD_OK : log_step(r, &s, &g)));
+        if (log_due(r) || r->step == r->facts.max_steps) CAD_TRY(cad_comm_agree(r->comm, r->rank ? CAD_OK : log_step(r, &s, &g)));
         CAD_TRY(after_step(r, &s, &stop));
         if (s.stop) {
             if (!r->rank) cad_progress_end(&bar);
@@ -264,7 +266,7 @@ static cad_status write_final(cad_run *r)
 
     if (r->rank) return CAD_OK;
     if (snprintf(path, sizeof path, "%s/trainer_state.json", r->o->output_dir) >= (int)sizeof path) return cad_fail(CAD_ERESOURCE, "output_dir: the path is too long");
-    CAD_TRY(cadp_write_trainer_state(r, path));
+    CAD_TRY(cadp_write_trainer_state(r, path, false));
     return cadp_write_run_json(r);
 }
 

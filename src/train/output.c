@@ -67,7 +67,7 @@ static bool is_log(const char *name)
 
 static bool is_prediction(const char *name)
 {
-    static const char *const names[] = {"metrics.json", "predictions.jsonl", "report.html", NULL};
+    static const char *const names[] = {"metrics.json", "predictions.jsonl", "report.html", "samples.jsonl", "clinical", NULL};
 
     return is_one_of(name, names) || is_aside(name);
 }
@@ -153,34 +153,24 @@ cadp_resume cadp_resume_kind(const cad_options *o)
 
 /* ---- what is there ---- */
 
-typedef struct contents { bool marked; int checkpoints, finished, logs; char foreign[256], found[256]; } contents;
-
-static cad_status see_predictions(void *with, const char *dir, const char *name)
-{
-    contents *c = with;
-
-    (void)dir;
-    if (!is_prediction(name) && !c->foreign[0]) snprintf(c->foreign, sizeof c->foreign, "predictions/%.200s", name);
-    return CAD_OK;
-}
+/* ours: the first that is called like what a run writes. found: the first of all. */
+typedef struct contents { bool marked; int checkpoints, finished, logs; char ours[256], found[256]; } contents;
 
 static cad_status see_entry(void *with, const char *dir, const char *name)
 {
     contents *c = with;
     int64_t step;
-    cad_str path = {0};
-    cad_status status = CAD_OK;
 
+    (void)dir;
     if (!strcmp(name, marker)) c->marked = true;
     if (is_leftover(name)) return CAD_OK;
     if (!c->found[0]) snprintf(c->found, sizeof c->found, "%.250s", name);
-    if (!is_ours(name)) snprintf(c->foreign, sizeof c->foreign, "%.250s", name);
-    else if (cadp_checkpoint_number(name, &step)) c->checkpoints++;
+    if (!is_ours(name)) return CAD_OK;
+    if (!c->ours[0]) snprintf(c->ours, sizeof c->ours, "%.250s", name);
+    if (cadp_checkpoint_number(name, &step)) c->checkpoints++;
     else if (is_log(name)) c->logs++;
     else if (strcmp(name, "best") && strcmp(name, "last")) c->finished++;
-    if (!strcmp(name, "predictions") && !(status = cadp_join(&path, dir, name)) && cad_is_dir(path.data)) status = each_entry(path.data, see_predictions, c);
-    cad_str_close(&path);
-    return status;
+    return CAD_OK;
 }
 
 static bool lies_in(const char *path, const char *dir)
@@ -225,12 +215,11 @@ static cad_status judge(const cad_run *r, const char *dir, verdict *out)
         char real[PATH_MAX], from[PATH_MAX];
         if (realpath(dir, real) && realpath(r->o->training.resume_from_checkpoint, from) && lies_in(from, real)) return CAD_OK;
     }
-    if (!c.found[0] && !c.foreign[0]) return CAD_OK;
-    *out = CLEAR_FIRST;
-    if (kind == CADP_RESUME_AUTO && c.marked && !c.finished && !c.foreign[0]) return CAD_OK; /* a run that ended before its first checkpoint */
-    if (!r->o->training.overwrite_output_dir) return refuse(dir, c.found[0] ? c.found : c.foreign);
-    if (!c.marked) return cad_fail(CAD_EUSAGE, "output_dir %s: expected a folder that a run of cadtrain wrote, found \"%s\" and no %s: nothing is removed", dir, c.foreign[0] ? c.foreign : c.found, marker);
-    if (c.foreign[0]) return cad_fail(CAD_EUSAGE, "output_dir %s: expected only what a run wrote, found \"%s\" too: nothing is removed", dir, c.foreign);
+    if (!c.found[0]) return CAD_OK;
+    *out = c.marked ? CLEAR_FIRST : USE_AS_IT_IS;
+    if (kind == CADP_RESUME_AUTO && c.marked && !c.finished) return CAD_OK; /* a run that ended before its first checkpoint */
+    if (!r->o->training.overwrite_output_dir) return refuse(dir, c.found);
+    if (!c.marked && c.ours[0]) return cad_fail(CAD_EUSAGE, "output_dir %s: expected a folder that a run of cadtrain wrote, found \"%s\" and no %s: nothing is removed", dir, c.ours, marker);
     return check_sources(r, dir);
 }
 
@@ -245,6 +234,27 @@ static cad_status remove_path(const char *path)
     return unlink(path) && errno != ENOENT ? cad_fail(CAD_ERESOURCE, "%s: cannot remove: %s", path, strerror(errno)) : CAD_OK;
 }
 
+static cad_status remove_prediction(void *with, const char *dir, const char *name)
+{
+    cad_str path = {0};
+    cad_status status = CAD_OK;
+
+    (void)with;
+    if (is_prediction(name) && !(status = cadp_join(&path, dir, name))) status = remove_path(path.data);
+    cad_str_close(&path);
+    return status;
+}
+
+/* What else lies in the folder stays, and with it the folder. */
+static cad_status remove_predictions(const char *dir)
+{
+    struct stat st;
+
+    if (lstat(dir, &st) || !S_ISDIR(st.st_mode)) return remove_path(dir); /* a link: what it leads to is another's */
+    CAD_TRY(each_entry(dir, remove_prediction, NULL));
+    return rmdir(dir) && errno != ENOTEMPTY && errno != EEXIST ? cad_fail(CAD_ERESOURCE, "%s: cannot remove: %s", dir, strerror(errno)) : CAD_OK;
+}
+
 static cad_status remove_ours(void *with, const char *dir, const char *name)
 {
     bool all = *(const bool *)with;
@@ -253,7 +263,7 @@ static cad_status remove_ours(void *with, const char *dir, const char *name)
 
     if (!strcmp(name, ".lock") || !strcmp(name, marker)) return CAD_OK;
     if (!(all ? is_ours(name) : is_leftover(name))) return CAD_OK;
-    if (!(status = cadp_join(&path, dir, name))) status = remove_path(path.data);
+    if (!(status = cadp_join(&path, dir, name))) status = strcmp(name, "predictions") ? remove_path(path.data) : remove_predictions(path.data);
     cad_str_close(&path);
     return status;
 }

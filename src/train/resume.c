@@ -82,7 +82,7 @@ static cad_status choose(cad_run *r)
 /* ---- its configuration beside ours ---- */
 
 /* Keys that leave the numbers of the training as they are, or whose effect is checked otherwise. */
-static bool is_harmless(const char *key)
+static bool is_harmless(const cad_run *r, const char *key)
 {
     static const char *const keys[] = {
         "experiment_name", "output_dir", "prediction_output_dir", "logging_dir", "predictions_include_input", "demo", "model.cache_dir", "model.device_map", "model.padding_side", "model.trust_remote_code",
@@ -92,6 +92,8 @@ static bool is_harmless(const char *key)
         "training.overwrite_output_dir", "training.run_test_after_train", "training.log_level", "runtime.launcher", "runtime.gradient_checkpointing", "runtime.dataloader_num_workers", "runtime.report_to",
         "runtime.threads", "runtime.zero_stage", "runtime.offload_optimizer", "runtime.offload_param", "runtime.device_memory", "runtime.wall_time", "runtime.watchdog_seconds"};
 
+    /* Evaluations draw from the generator that groups by length. */
+    if (r->o->training.group_by_length && !strncmp(key, "training.eval_st", 16)) return false;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (!strcmp(keys[i], key)) return true;
     return !strncmp(key, "deepspeed", 9);
@@ -110,7 +112,7 @@ static bool same_value(const cad_node *a, const cad_node *b)
     return true;
 }
 
-static cad_status compare(cad_str *changed, const char *prefix, const cad_node *then, const cad_node *now)
+static cad_status compare(const cad_run *r, cad_str *changed, const char *prefix, const cad_node *then, const cad_node *now)
 {
     cad_str key = {0};
     cad_status status = CAD_OK;
@@ -119,15 +121,15 @@ static cad_status compare(cad_str *changed, const char *prefix, const cad_node *
         const cad_node *before = cad_get(then, n->key);
         key.size = 0;
         if ((status = cad_str_addf(&key, "%s%s%s", prefix, *prefix ? "." : "", n->key))) break;
-        if (!before || is_harmless(key.data)) continue;
-        if (n->kind == CAD_TABLE && before->kind == CAD_TABLE) status = compare(changed, key.data, before, n);
+        if (!before || is_harmless(r, key.data)) continue;
+        if (n->kind == CAD_TABLE && before->kind == CAD_TABLE) status = compare(r, changed, key.data, before, n);
         else if (!same_value(before, n)) status = cad_str_addf(changed, "%s%s", changed->size ? ", " : "", key.data);
     }
     cad_str_close(&key);
     return status;
 }
 
-static cad_status compare_texts(cad_str *changed, const cad_node *run, const char *config_json)
+static cad_status compare_texts(const cad_run *r, cad_str *changed, const cad_node *run, const char *config_json)
 {
     const cad_node *then = cad_get(run, "config");
     cad_tree *now;
@@ -135,7 +137,7 @@ static cad_status compare_texts(cad_str *changed, const cad_node *run, const cha
 
     if (!then || then->kind != CAD_TABLE || !config_json) return CAD_OK;
     CAD_TRY(cad_json_parse(&now, config_json, strlen(config_json), "the configuration", CAD_EINTERNAL));
-    if (now->root->kind == CAD_TABLE) status = compare(changed, "", then, now->root);
+    if (now->root->kind == CAD_TABLE) status = compare(r, changed, "", then, now->root);
     cad_tree_close(&now);
     return status;
 }
@@ -148,7 +150,7 @@ static cad_status tell_changes(const cad_run *r)
 
     if (!status && cad_is_file(path.data)) {
         status = cad_json_read(&run, path.data, 16 << 20, CAD_ECHECKPOINT);
-        if (!status) status = compare_texts(&changed, run->root, r->what.config_json);
+        if (!status) status = compare_texts(r, &changed, run->root, r->what.config_json);
     }
     if (!status && changed.size) cad_warn("the configuration", "%s was made with other values of %s: the run goes on with the present ones and will differ from an undisturbed run", r->resume_dir, changed.data);
     cad_tree_close(&run);

@@ -257,7 +257,7 @@ CAD_CHECKED cad_status cadp_predictions_text(const cad_run *r, const cadp_set *s
 /* Epochs done after a step, as Transformers counts them: batches of the present epoch over batches per rank. */
 double cadp_epoch_at(const cad_run *r, int64_t step);
 CAD_CHECKED cad_status cadp_history_row(cad_run *r, int64_t step, const cad_number *numbers, int count); /* sinks + log_history */
-CAD_CHECKED cad_status cadp_write_trainer_state(const cad_run *r, const char *path);
+CAD_CHECKED cad_status cadp_write_trainer_state(const cad_run *r, const char *path, bool saving);
 CAD_CHECKED cad_status cadp_read_trainer_state(cad_run *r, const char *path);
 
 /* ---- checkpoint.c ---- */

@@ -189,6 +189,30 @@ static void a_small_epoch_row_for_row(void **state)
     cad_sampler_close(&s);
 }
 
+/* A Trainer of Transformers 5.23 with train_sampling_strategy group_by_length, 13 rows of these lengths, batches of 3, seed 11. */
+static void evaluations_between_epochs_move_the_grouped_order(void **state)
+{
+    enum { ROWS = 13, EPOCHS = 3 };
+    static const int32_t lengths[ROWS] = {7, 3, 9, 4, 4, 12, 5, 9, 2, 6, 3, 8, 11};
+    static const int64_t want[3][EPOCHS * ROWS] = {
+        {5, 2, 10, 0, 9, 4, 12, 3, 1, 7, 11, 6, 8, 5, 1, 10, 7, 4, 3, 0, 6, 8, 12, 2, 11, 9, 5, 4, 8, 11, 0, 3, 2, 6, 1, 12, 9, 10, 7},
+        {5, 2, 10, 0, 9, 4, 12, 3, 1, 7, 11, 6, 8, 5, 7, 10, 2, 6, 4, 9, 3, 8, 12, 0, 1, 11, 5, 11, 10, 2, 7, 4, 3, 1, 8, 12, 0, 6, 9},
+        {5, 2, 10, 0, 9, 4, 12, 3, 1, 7, 11, 6, 8, 5, 11, 1, 0, 4, 10, 12, 7, 8, 2, 9, 6, 3, 5, 0, 8, 11, 10, 1, 2, 9, 3, 12, 6, 4, 7}};
+
+    (void)state;
+    for (int when = 0; when < 3; when++) { /* never, after each epoch, every two steps */
+        cad_sampler *s = open_sampler(&(cad_sampler_options){.rows = ROWS, .batch = 3, .atoms_per_step = 1, .world_at_start = 1, .accumulation_at_start = 1, .seed = 11, .group_by_length = true,
+                                                             .lengths = lengths, .evaluates_epochs = when == 1, .evaluates_every = when == 2 ? 2 : 0});
+        int64_t rows[3], count, at = 0;
+        for (int64_t a = 0; a < EPOCHS * cad_sampler_atoms(s); a++) {
+            assert_int_equal(cad_sampler_atom(s, a, rows, &count), CAD_OK);
+            for (int64_t i = 0; i < count; i++) assert_int_equal(rows[i], want[when][at++]);
+        }
+        assert_int_equal(at, EPOCHS * ROWS);
+        cad_sampler_close(&s);
+    }
+}
+
 static void with_global_normalisation_nobody_trains_twice(void **state)
 {
     int32_t lengths[50];
@@ -283,6 +307,7 @@ int main(void)
         CLEAN_TEST(the_length_grouped_order_of_an_own_generator),
         CLEAN_TEST(a_run_of_the_python_program_is_repeated_row_for_row),
         CLEAN_TEST(a_small_epoch_row_for_row),
+        CLEAN_TEST(evaluations_between_epochs_move_the_grouped_order),
         CLEAN_TEST(with_global_normalisation_nobody_trains_twice),
         CLEAN_TEST(any_order_of_calls_gives_the_same_atoms),
         CLEAN_TEST(a_resumed_run_keeps_the_deal_whatever_the_steps_are_cut_into),

@@ -50,7 +50,7 @@ static void the_file_is_what_json_dumps_would_write(void **state)
     (void)state;
     set_up(&f);
     add(&f, 1, 0.5, false);
-    assert_int_equal(cadp_write_trainer_state(&f.r, in_scratch("s.json")), CAD_OK);
+    assert_int_equal(cadp_write_trainer_state(&f.r, in_scratch("s.json"), true), CAD_OK);
     expect_content(in_scratch("s.json"),
                    "{\n  \"best_global_step\": null,\n  \"best_metric\": null,\n  \"best_model_checkpoint\": null,\n  \"epoch\": 0.02247191011235955,\n  \"eval_steps\": 500,\n  \"global_step\": 1,\n"
                    "  \"is_hyper_param_search\": false,\n  \"is_local_process_zero\": true,\n  \"is_world_process_zero\": true,\n  \"log_history\": [\n    {\n"
@@ -88,12 +88,12 @@ static void what_is_read_back_is_written_again_byte_for_byte(void **state)
     f.o.training.early_stopping_patience = 3;
     first = in_scratch("a.json");
     second = in_scratch("b.json");
-    assert_int_equal(cadp_write_trainer_state(&f.r, first), CAD_OK);
+    assert_int_equal(cadp_write_trainer_state(&f.r, first, true), CAD_OK);
     set_up(&g);
     g.o.training.early_stopping_patience = 3;
     g.r.facts.start_step = g.r.step = 9;
     assert_int_equal(cadp_read_trainer_state(&g.r, first), CAD_OK);
-    assert_int_equal(cadp_write_trainer_state(&g.r, second), CAD_OK);
+    assert_int_equal(cadp_write_trainer_state(&g.r, second, true), CAD_OK);
     same_file(first, second);
     assert_int_equal(g.r.history.count, 12);
     assert_int_equal(g.r.history.bad_evals, 1);
@@ -113,7 +113,7 @@ static void rows_after_the_step_gone_on_from_are_dropped(void **state)
     set_up(&f);
     set_up(&g);
     for (int64_t step = 1; step <= 9; step++) add(&f, step, 1, false);
-    assert_int_equal(cadp_write_trainer_state(&f.r, in_scratch("a.json")), CAD_OK);
+    assert_int_equal(cadp_write_trainer_state(&f.r, in_scratch("a.json"), true), CAD_OK);
     g.r.facts.start_step = 4;
     assert_int_equal(cadp_read_trainer_state(&g.r, in_scratch("a.json")), CAD_OK);
     assert_int_equal(g.r.history.count, 4);

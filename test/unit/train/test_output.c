@@ -98,9 +98,8 @@ static void a_folder_with_something_in_it_is_refused(void **state)
     put(&f, "thesis.txt");
     expect_refusal(&f, CAD_EUSAGE, "found \"thesis.txt\"");
     f.o.training.overwrite_output_dir = true;
-    expect_refusal(&f, CAD_EUSAGE, "nothing is removed");
-    assert_true(there(&f, "thesis.txt"));
-    assert_false(there(&f, ".lock") || there(&f, ".cadtrain"));
+    open_and_close(&f);
+    assert_true(there(&f, "thesis.txt") && there(&f, ".cadtrain"));
 }
 
 static void a_model_that_no_run_wrote_is_not_removed(void **state)
@@ -152,23 +151,36 @@ static void overwriting_removes_what_a_run_wrote(void **state)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_false(there(&f, names[i]));
 }
 
-static void anything_else_stops_overwriting_before_it_begins(void **state)
+static void anything_else_stays_when_a_run_is_overwritten(void **state)
 {
     static const char *const names[] = {"notes.txt", "checkpoint-x", "checkpoint-01", "predictions/summary.xlsx", "model.bin", "vocabulary.json"};
-    char reason[64];
     fixture f;
 
     (void)state;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        set_up(&f);
-        snprintf(f.dir, sizeof f.dir, "%s/out%zu", scratch_dir, i);
-        fill_as_a_run(&f);
-        put(&f, names[i]);
-        f.o.training.overwrite_output_dir = true;
-        snprintf(reason, sizeof reason, "found \"%s\"", names[i]);
-        expect_refusal(&f, CAD_EUSAGE, reason);
-        assert_true(there(&f, "config.json") && there(&f, "checkpoint-2") && there(&f, names[i]));
-    }
+    set_up(&f);
+    fill_as_a_run(&f);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) put(&f, names[i]);
+    expect_refusal(&f, CAD_EUSAGE, "expected an empty folder");
+    f.o.training.overwrite_output_dir = true;
+    open_and_close(&f);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_true(there(&f, names[i]));
+    assert_false(there(&f, "config.json") || there(&f, "checkpoint-2") || there(&f, "predictions/metrics.json"));
+}
+
+/* What a language model's samples and the demo's scores add. */
+static void all_predictions_are_a_runs_own(void **state)
+{
+    fixture f;
+
+    (void)state;
+    set_up(&f);
+    fill_as_a_run(&f);
+    put(&f, "predictions/samples.jsonl");
+    make(&f, "predictions/clinical");
+    put(&f, "predictions/clinical/report.html");
+    f.o.training.overwrite_output_dir = true;
+    open_and_close(&f);
+    assert_false(there(&f, "predictions"));
 }
 
 static void the_model_that_is_read_is_not_removed(void **state)
@@ -348,7 +360,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_folder_with_something_in_it_is_refused, make_scratch, drop_scratch),
         cmocka_unit_test_setup_teardown(a_model_that_no_run_wrote_is_not_removed, make_scratch, drop_scratch),
         cmocka_unit_test_setup_teardown(overwriting_removes_what_a_run_wrote, make_scratch, drop_scratch),
-        cmocka_unit_test_setup_teardown(anything_else_stops_overwriting_before_it_begins, make_scratch, drop_scratch),
+        cmocka_unit_test_setup_teardown(anything_else_stays_when_a_run_is_overwritten, make_scratch, drop_scratch),
+        cmocka_unit_test_setup_teardown(all_predictions_are_a_runs_own, make_scratch, drop_scratch),
         cmocka_unit_test_setup_teardown(the_model_that_is_read_is_not_removed, make_scratch, drop_scratch),
         cmocka_unit_test_setup_teardown(resuming_keeps_what_is_there, make_scratch, drop_scratch),
         cmocka_unit_test_setup_teardown(a_run_that_died_before_its_first_checkpoint_starts_afresh_with_auto, make_scratch, drop_scratch),
