@@ -70,8 +70,8 @@ cad_tensor ops_t(const ops_sheet *s, const char *name);
 void ops_add(ops_sheet *s, ops_slot slot);
 const char *ops_describe(const ops_case *c, int row);
 
-/* Fills a sheet with the case's values; doubles: everything real is F64. */
-void ops_sheet_open(ops_sheet *s, const ops_case *c, bool doubles);
+/* Fills a sheet with the case's values, or with those of another sheet of the case; doubles: everything real is F64. */
+void ops_sheet_open(ops_sheet *s, const ops_case *c, bool doubles, const ops_sheet *like);
 void ops_sheet_close(ops_sheet *s);
 /* Runs `what` on a device: values go in, values come out. Prints and returns false when it fails, writes where it must not,
  * or counts otherwise than the plan. */

@@ -87,11 +87,9 @@ static bool make(ops_sheet *s, const ops_case *c)
     bool good;
 
     if (!c->op->forward) return true;
-    ops_sheet_open(&wide, c, true);
-    for (int k = 0; k < s->n; k++) {
+    ops_sheet_open(&wide, c, true, s);
+    for (int k = 0; k < s->n; k++)
         if (s->slot[k].use == OPS_IN && s->slot[k].fill == OPS_MADE) wide.slot[k].use = OPS_OUT;
-        memcpy(wide.value[k], s->value[k], (size_t)(s->slot[k].rows * s->slot[k].cols) * sizeof(double));
-    }
     good = ops_run(&wide, c, "ref", 1, c->op->forward);
     for (int k = 0; k < s->n; k++)
         for (int64_t e = 0; s->slot[k].fill == OPS_MADE && e < s->slot[k].rows * s->slot[k].cols; e++) {
@@ -107,10 +105,9 @@ static bool row_against_doubles(const ops_case *c, const char *device, int threa
     ops_sheet got, want;
     bool good;
 
-    ops_sheet_open(&got, c, false);
-    ops_sheet_open(&want, c, true);
+    ops_sheet_open(&got, c, false, NULL);
     good = make(&got, c);
-    for (int k = 0; k < got.n; k++) memcpy(want.value[k], got.value[k], (size_t)(got.slot[k].rows * got.slot[k].cols) * sizeof(double));
+    ops_sheet_open(&want, c, true, &got);
     good = good && ops_run(&want, c, "ref", 1, c->op->call) && ops_run(&got, c, device, threads, c->op->call);
     for (int k = 0; k < got.n && good; k++)
         if (got.slot[k].use != OPS_IN) good = slot_close(&got, &want, k, c, worst);
@@ -135,14 +132,16 @@ int ops_against_doubles(const char *device, int threads)
 
 static bool row_same_bits(const ops_case *c, const char *device)
 {
-    ops_sheet one, many;
+    ops_sheet made, one, many;
     bool good;
 
-    ops_sheet_open(&one, c, false);
-    good = make(&one, c) && ops_run(&one, c, device, 1, c->op->call);
+    ops_sheet_open(&made, c, false, NULL);
+    good = make(&made, c);
+    ops_sheet_open(&one, c, false, &made);
+    good = good && ops_run(&one, c, device, 1, c->op->call);
     for (int threads = 2; good && threads <= 4; threads += threads) {
-        ops_sheet_open(&many, c, false);
-        good = make(&many, c) && ops_run(&many, c, device, threads, c->op->call);
+        ops_sheet_open(&many, c, false, &made);
+        good = ops_run(&many, c, device, threads, c->op->call);
         for (int k = 0; k < one.n && good; k++)
             if (memcmp(one.value[k], many.value[k], (size_t)(one.slot[k].rows * one.slot[k].cols) * sizeof(double))) {
                 printf("%s: bits of 1 and %d threads differ\n", one.slot[k].name, threads);
@@ -151,6 +150,7 @@ static bool row_same_bits(const ops_case *c, const char *device)
         ops_sheet_close(&many);
     }
     ops_sheet_close(&one);
+    ops_sheet_close(&made);
     return good;
 }
 
@@ -171,9 +171,10 @@ static bool row_same_bits_where(const ops_case *c, const char *device, const cha
     ops_sheet with, without;
     bool good;
 
-    ops_sheet_open(&with, c, false);
-    ops_sheet_open(&without, c, false);
-    good = make(&with, c) && make(&without, c) && ops_run(&without, c, device, 1, c->op->call);
+    ops_sheet_open(&with, c, false, NULL);
+    good = make(&with, c);
+    ops_sheet_open(&without, c, false, &with);
+    good = good && ops_run(&without, c, device, 1, c->op->call);
     setenv(variable, value, 1);
     good = good && ops_run(&with, c, device, 1, c->op->call);
     unsetenv(variable);
@@ -206,10 +207,10 @@ static int slot_named(const ops_sheet *s, const char *name)
     return -1;
 }
 
-/* y of the forward operation with element e of slot x moved by h. */
-static bool moved(const ops_case *c, int x, int64_t e, double h, ops_sheet *s)
+/* y of the forward operation on the inputs of `like` with element e of slot x moved by h. */
+static bool moved(const ops_case *c, const ops_sheet *like, int x, int64_t e, double h, ops_sheet *s)
 {
-    ops_sheet_open(s, c, true);
+    ops_sheet_open(s, c, true, like);
     for (int k = 0; k < s->n; k++)
         if (s->slot[k].use == OPS_IN && s->slot[k].fill == OPS_MADE) s->slot[k].use = OPS_OUT;
     s->value[x][e] += h;
@@ -217,14 +218,15 @@ static bool moved(const ops_case *c, int x, int64_t e, double h, ops_sheet *s)
 }
 
 /* d/dx of sum(y dy) by central differences. With h = eps^(1/3) truncation and rounding are both of the order eps^(2/3). */
-static bool difference(const ops_case *c, int x, int64_t e, const double *dy, double *out)
+static bool difference(const ops_case *c, const ops_sheet *at, int x, int64_t e, double *out)
 {
+    const double *dy = at->value[slot_named(at, "dy")];
     double h = cbrt(DBL_EPSILON), sum = 0;
     ops_sheet up, down;
-    bool good = moved(c, x, e, h, &up);
+    bool good = moved(c, at, x, e, h, &up);
     int y;
 
-    good = moved(c, x, e, -h, &down) && good;
+    good = moved(c, at, x, e, -h, &down) && good;
     y = slot_named(&up, "y");
     for (int64_t i = 0; i < up.slot[y].rows * up.slot[y].cols; i++) sum += (up.value[y][i] - down.value[y][i]) * dy[i];
     *out = sum / (2 * h);
@@ -245,7 +247,7 @@ static bool slot_against_differences(const ops_case *c, const ops_sheet *before,
     for (int64_t e = 0; e < n; e += step) {
         double analytic = after->value[dx][e] - (o->use == OPS_INOUT ? before->value[dx][e] : 0);
         double limit = 64 * pow(DBL_EPSILON, 2.0 / 3) * top;
-        if (!difference(c, x, e, before->value[slot_named(before, "dy")], &numeric)) return false;
+        if (!difference(c, before, x, e, &numeric)) return false;
         if (!(fabs(analytic - numeric) <= limit)) {
             printf("%s element %lld: %.12g, differences say %.12g, allowed %.3g\n", o->name, (long long)e, analytic, numeric, limit);
             return false;
@@ -260,10 +262,9 @@ static bool row_against_differences(const ops_case *c)
     bool good;
     int seen = 0;
 
-    ops_sheet_open(&before, c, true);
-    ops_sheet_open(&after, c, true);
+    ops_sheet_open(&before, c, true, NULL);
     good = make(&before, c);
-    for (int k = 0; k < before.n; k++) memcpy(after.value[k], before.value[k], (size_t)(before.slot[k].rows * before.slot[k].cols) * sizeof(double));
+    ops_sheet_open(&after, c, true, &before);
     good = good && ops_run(&after, c, "ref", 1, c->op->call);
     for (int k = 0; k < after.n && good; k++) {
         int x = after.slot[k].use != OPS_IN && after.slot[k].name[0] == 'd' ? slot_named(&after, after.slot[k].name + 1) : -1;

@@ -107,16 +107,27 @@ static void make_packing(ops_sheet *s, const ops_case *c)
     p->ids = s->ids;
 }
 
-void ops_sheet_open(ops_sheet *s, const ops_case *c, bool doubles)
+static void make_values(ops_sheet *s, const ops_case *c, int k)
+{
+    const ops_slot *o = &s->slot[k];
+    double *v = s->value[k];
+
+    if (o->fill == OPS_MADE || (o->use == OPS_OUT && !o->twin)) return;
+    for (int64_t i = 0; i < o->rows; i++)
+        for (int64_t j = 0; j < o->cols; j++) *v++ = rounded(o->dtype, make_value(c, o, (uint32_t)(o->twin ? o->twin - 1 : k), i, j));
+}
+
+void ops_sheet_open(ops_sheet *s, const ops_case *c, bool doubles, const ops_sheet *like)
 {
     *s = (ops_sheet){0};
     make_packing(s, c);
     c->op->fill(c, s);
     for (int k = 0; k < s->n; k++) {
         ops_slot *o = &s->slot[k];
-        s->value[k] = room((size_t)(o->rows * o->cols) * sizeof(double));
-        for (int64_t e = 0; e < o->rows * o->cols && o->fill != OPS_MADE && (o->use != OPS_OUT || o->twin); e++)
-            s->value[k][e] = rounded(o->dtype, make_value(c, o, (uint32_t)(o->twin ? o->twin - 1 : k), e / o->cols, e % o->cols));
+        size_t bytes = (size_t)(o->rows * o->cols) * sizeof(double);
+        s->value[k] = room(bytes);
+        if (like) memcpy(s->value[k], like->value[k], bytes);
+        else make_values(s, c, k);
         if (doubles && !o->fixed) o->dtype = CAD_F64;
     }
 }
@@ -134,26 +145,23 @@ void ops_sheet_close(ops_sheet *s)
 
 static int64_t pitch(const ops_slot *o) { return o->cols + (o->dense ? 0 : ops_rim); }
 static int64_t slot_bytes(const ops_slot *o) { return (o->rows + 1) * pitch(o) * (int64_t)cad_dtype_bytes(o->dtype); }
-static unsigned char *element(ops_sheet *s, int k, int64_t e)
-{
-    const ops_slot *o = &s->slot[k];
-
-    return s->image[k] + (e / o->cols * pitch(o) + e % o->cols) * (int64_t)cad_dtype_bytes(o->dtype);
-}
+static unsigned char *row_of(ops_sheet *s, int k, int64_t row) { return s->image[k] + row * pitch(&s->slot[k]) * (int64_t)cad_dtype_bytes(s->slot[k].dtype); }
 
 /* Results that are not read start as NaN. */
 static void draw(ops_sheet *s, int k)
 {
     const ops_slot *o = &s->slot[k];
+    size_t size = cad_dtype_bytes(o->dtype);
+    const double *v = s->value[k];
 
     free(s->image[k]);
     s->image[k] = room((size_t)slot_bytes(o));
     memset(s->image[k], SENTINEL, (size_t)slot_bytes(o));
-    for (int64_t e = 0; e < o->rows * o->cols; e++) {
-        if (o->use == OPS_OUT)
-            memset(element(s, k, e), 0xff, cad_dtype_bytes(o->dtype));
+    for (int64_t i = 0; i < o->rows; i++) {
+        unsigned char *p = row_of(s, k, i);
+        if (o->use == OPS_OUT) memset(p, 0xff, (size_t)o->cols * size);
         else
-            encode(o->dtype, s->value[k][e], element(s, k, e));
+            for (int64_t j = 0; j < o->cols; j++, p += size) encode(o->dtype, *v++, p);
     }
 }
 
@@ -216,12 +224,17 @@ static bool fetch(ops_sheet *s, int k, cad_device *d)
 {
     const ops_slot *o = &s->slot[k];
     int from = o->twin ? o->twin - 1 : k;
+    size_t size = cad_dtype_bytes(o->dtype);
+    double *v = s->value[k];
     unsigned char *now = room((size_t)slot_bytes(o));
     bool good = !cad_device_download(d, now, s->t[k].data, slot_bytes(o)) && untouched(s, from, now);
 
     free(s->image[k]);
     s->image[k] = now;
-    for (int64_t e = 0; e < o->rows * o->cols; e++) s->value[k][e] = decode(o->dtype, element(s, k, e));
+    for (int64_t i = 0; i < o->rows; i++) {
+        const unsigned char *p = row_of(s, k, i);
+        for (int64_t j = 0; j < o->cols; j++, p += size) *v++ = decode(o->dtype, p);
+    }
     return good;
 }
 
