@@ -197,8 +197,10 @@ cp -r earlier/checkpoint-1 in.flipped && flip in.flipped/state.h5 2048
 bad checkpoint_flipped_byte 5 'in\.flipped/state\.h5.*expected.*found' --resume-from-checkpoint in.flipped
 cp -r earlier/checkpoint-1 in.other && bad checkpoint_of_another_method 5 'in\.other/state\.h5' --resume-from-checkpoint in.other --lora-enable true
 bad output_holds_a_run 2 'earlier' --overwrite-output-dir false
-mkdir in.foreign && echo mine >in.foreign/thesis.txt
-bad output_holds_foreign_files 2 'in\.foreign.*thesis\.txt' --output-dir in.foreign
+mkdir in.foreign && echo mine >in.foreign/config.json
+bad output_holds_another_programs_model 2 'in\.foreign.*config\.json' --output-dir in.foreign
+mkdir in.notes && echo mine >in.notes/thesis.txt
+bad output_holds_foreign_files 2 'in\.notes.*thesis\.txt' --output-dir in.notes --overwrite-output-dir false
 bad output_has_the_model 2 'm' --output-dir m
 
 # A file that its owner may not read; root may read everything.
