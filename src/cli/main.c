@@ -34,7 +34,7 @@ static const cad_flag generate_flags[] = {
     {.name = "top-p", .takes_value = true, .help = "Draw among the likeliest tokens that together have this probability; default 1."},
     {.name = "min-p", .takes_value = true, .help = "Draw among tokens with at least this share of the likeliest one's probability; default 0."},
     {.name = "repetition-penalty", .takes_value = true, .help = "Makes what is there already less likely; default 1: not."},
-    {.name = "stop", .takes_value = true, .many = true, .help = "Texts that end an answer."},
+    {.name = "stop", .takes_value = true, .many = true, .help = "Texts that end an answer; several, or given several times."},
     {.name = "chat", .help = "The prompt is what a user says: it is put into the model's chat template. Rows of --input may hold whole conversations: {\"messages\": [{\"role\", \"content\"}, …]}."},
     {.name = "system", .takes_value = true, .help = "With --chat: what the system says before the user."},
     {.name = "json", .help = "One JSON object a prompt: prompt, ids, text, finish_reason."}, {0}};
@@ -87,7 +87,7 @@ const cadp_command cadp_commands[] = {
      CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, score_flags, {"input"}, {"--input-column", "text"}, cadp_cmd_score},
     {"generate", "generate --model-name-or-path DIR [--adapter-name-or-path DIR] (--prompt TEXT | --input FILE.jsonl) [--max-new-tokens N] [--json]", "text after a prompt",
      CADP_COMPUTES | CADP_OPTIONS | CADP_RESULTS | CADP_WATCHED, generate_flags, {0}, {0}, cadp_cmd_generate},
-    {"push", "push --checkpoint DIR --to PATH", "an upload-ready folder from a trained model or adapter; opens no connection", CADP_OPTIONS, push_flags, {"checkpoint", "to"}, {0}, cadp_cmd_push},
+    {"push", "push --checkpoint DIR --to PATH [--model-name-or-path ORG/NAME]", "an upload-ready folder from a trained model or adapter; opens no connection", CADP_OPTIONS, push_flags, {"checkpoint", "to"}, {0}, cadp_cmd_push},
     {"tokenize", "tokenize --tokenizer-name-or-path DIR [--no-special-tokens] [--decode] < FILE.jsonl", "rows {\"text\"} to rows {\"ids\"} and back, standard input to standard output",
      CADP_OPTIONS | CADP_RESULTS, tokenize_flags, {0}, {0}, cadp_cmd_tokenize},
     {"check", "check [--config FILE] [--json]", "reads all that a run would read: configuration, data counts, plan; changes nothing",

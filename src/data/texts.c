@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 /* Record i is text [at[i], at[i + 1] - 1) of all; its cuts are [cut_at[i], cut_at[i + 1]) of cuts, bytes of its own. */
-typedef struct made { cad_str all; size_t *at; int64_t *cut_at; cad_cuts cuts; } made;
+typedef struct made { cad_str all; size_t *at; int64_t *cut_at; cad_cuts cuts; int64_t unanswered; } made; /* unanswered: records without a response */
 
 /* The prefixes of the texts up to each cut, as tokens. */
 typedef struct prefixes { const char **texts; size_t *sizes; cad_ids ids; int64_t *starts; } prefixes;
@@ -43,7 +43,7 @@ static cad_status fill_form(const cad_dataset_options *o, const cad_words_of v[C
     return add_cut(&m->cuts, m->all.size - from);
 }
 
-/* Something else than white space. A record whose reasoning ends in nothing teaches to answer nothing. */
+/* Something else than white space. */
 static bool says_something(cad_words_of v)
 {
     for (size_t i = 0; i < v.size; i++)
@@ -59,8 +59,9 @@ static cad_status make_text(const cad_dataset_options *o, const cad_rows *r, int
 
     for (int f = 0; f < CAD_FIELDS; f++)
         if (cad_template_uses(o->form, (cad_field)f)) CAD_TRY(read_field(r, i, o->columns[f], &v[f]));
-    if (!says_something(v[CAD_FIELD_QUESTION]) || !says_something(v[CAD_FIELD_RESPONSE]))
+    if (!says_something(v[CAD_FIELD_QUESTION]) || !(says_something(v[CAD_FIELD_COT]) || says_something(v[CAD_FIELD_RESPONSE])))
         return cad_fail(CAD_EDATA, "%s:%d: expected a question and an answer to it, found a record without %s", cad_rows_path(r), cad_rows_line(r, i), says_something(v[CAD_FIELD_QUESTION]) ? "an answer" : "a question");
+    m->unanswered += !says_something(v[CAD_FIELD_RESPONSE]);
     if (o->chat) {
         status = o->chat->ask(o->chat->with, v[CAD_FIELD_QUESTION].text, v[CAD_FIELD_QUESTION].size, &asked);
         v[CAD_FIELD_QUESTION] = (cad_words_of){asked.data, asked.size};
@@ -109,6 +110,7 @@ static cad_status make_all(const cad_dataset_options *o, const cad_rows *r, made
         m->at[i + 1] = m->all.size;
         m->cut_at[i + 1] = m->cuts.count;
     }
+    if (m->unanswered) cad_warn("responses", "%s: %lld of %lld records have reasoning and an empty response: that is learned", cad_rows_path(r), (long long)m->unanswered, (long long)n);
     return CAD_OK;
 }
 

@@ -137,8 +137,11 @@ echo '{"Question": "q", "Complex_CoT": "c"}' >bare.jsonl
 refused no_column 3 'there is no column "Response"' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
 echo '{"Question": "q", "Complex_CoT": "", "Response": ""}' >bare.jsonl
 refused no_answer 3 'bare.jsonl:1: .* without an answer' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
-echo '{"Question": "q", "Complex_CoT": "thought through", "Response": " \\n"}' >bare.jsonl
-refused no_answer_behind_its_reasoning 3 'bare.jsonl:1: .* without an answer' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
+echo '{"Question": "q", "Complex_CoT": " ", "Response": " \\n"}' >bare.jsonl
+refused white_answer 3 'bare.jsonl:1: .* without an answer' train --model-name-or-path "$model" --train-file bare.jsonl --set task.task_name=sft --template "$form" --output-dir none
+{ cat qa.jsonl; echo '{"Question": "q", "Complex_CoT": "thought through", "Response": ""}'; } >bare.jsonl
+run $small --train-file bare.jsonl --template "$form" --max-steps 1 --skip-test --output-dir reasoning
+say reasoning_alone "$(why 0 "$err" 'bare.jsonl: 1 of 17 records have reasoning and an empty response')"
 for name in medical_reasoning_en medical_reasoning_zh; do
     run $small --template $name --max-length 400 --max-steps 1 --skip-test --output-dir "$name"
     say "$name" "$(why 0 "$out" "'step': 1")"
