@@ -80,7 +80,8 @@ typedef struct cad_options {
 typedef struct cad_flag {
     const char *name; bool takes_value; const char *help; /* name without "--", "" for the one argument without a flag; the table ends with {0} */
     const char *value; bool given;                        /* filled in; of a flag given twice the later one */
-    bool many; const char **values; int count;            /* `many`: all arguments up to the next flag, and of each time it is given; until cad_config_close */
+    bool many; const char **values; int count;            /* `many`: all arguments up to the next flag; until cad_config_close */
+    bool gathers;                                          /* of each time it is given, where the last time counts otherwise */
 } cad_flag;
 typedef struct cad_config cad_config;
 /* Defaults < paths files < experiment file < CADTRAIN_* < flags. `argv` without the program and the command. --config FILE (or --config=FILE),

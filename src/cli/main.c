@@ -34,7 +34,7 @@ static const cad_flag generate_flags[] = {
     {.name = "top-p", .takes_value = true, .help = "Draw among the likeliest tokens that together have this probability; default 1."},
     {.name = "min-p", .takes_value = true, .help = "Draw among tokens with at least this share of the likeliest one's probability; default 0."},
     {.name = "repetition-penalty", .takes_value = true, .help = "Makes what is there already less likely; default 1: not."},
-    {.name = "stop", .takes_value = true, .many = true, .help = "Texts that end an answer; several, or given several times."},
+    {.name = "stop", .takes_value = true, .many = true, .gathers = true, .help = "Texts that end an answer; several, or given several times."},
     {.name = "chat", .help = "The prompt is what a user says: it is put into the model's chat template. Rows of --input may hold whole conversations: {\"messages\": [{\"role\", \"content\"}, …]}."},
     {.name = "system", .takes_value = true, .help = "With --chat: what the system says before the user."},
     {.name = "json", .help = "One JSON object a prompt: prompt, ids, text, finish_reason."}, {0}};

@@ -106,6 +106,7 @@ static cad_status take_command_flag(line *l, cad_flag *f, const char *value)
     if (!f->takes_value) return value ? cadp_conf_mistake(l->c, "--%s: takes no value, found %s", f->name, cadp_conf_quote(value).text) : CAD_OK;
     f->value = value ? value : next_value(l);
     if (!f->value) return cadp_conf_mistake(l->c, "--%s: expected a value", f->name);
+    if (!f->gathers) f->count = 0;
     add_value(f, f->value);
     for (const char *more; f->many && !value && (more = next_value(l));) add_value(f, more);
     return CAD_OK;

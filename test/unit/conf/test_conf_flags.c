@@ -238,16 +238,16 @@ static void flags_of_a_command_are_its_own(void **state)
     cad_config_close(&c);
 }
 
-static void a_flag_of_many_values_takes_those_of_each_time(void **state)
+static void the_last_time_of_a_flag_counts_unless_it_gathers(void **state)
 {
-    char *argv[] = {"--stop", "a", "b", "--seed=7", "--stop=--c", "--files=x=y", "--stop", "d"};
-    cad_flag flags[] = {{.name = "files", .takes_value = true, .many = true}, {.name = "stop", .takes_value = true, .many = true}, {0}};
+    char *argv[] = {"--stop", "a", "b", "--seed=7", "--stop=--c", "--files", "u", "v", "--files=x=y", "--stop", "d"};
+    cad_flag flags[] = {{.name = "files", .takes_value = true, .many = true}, {.name = "stop", .takes_value = true, .many = true, .gathers = true}, {0}};
     static const char *const want[] = {"a", "b", "--c", "d"};
     cad_config *c = NULL;
 
     (void)state;
     cad_clear();
-    if (cad_config_open(&c, 8, argv, flags, false)) fail_msg("%s", cad_reason());
+    if (cad_config_open(&c, 11, argv, flags, false)) fail_msg("%s", cad_reason());
     assert_int_equal(flags[1].count, 4);
     for (int i = 0; i < 4; i++) assert_string_equal(flags[1].values[i], want[i]);
     assert_int_equal(flags[0].count, 1);
@@ -315,7 +315,7 @@ int main(void)
         cmocka_unit_test(num_labels_sets_both_sections), cmocka_unit_test(an_empty_text_clears), cmocka_unit_test(a_text_is_taken_as_it_stands),
         cmocka_unit_test(lists_are_written_with_commas_or_as_yaml), cmocka_unit_test(target_modules_is_a_word_a_list_or_an_expression),
         cmocka_unit_test(the_acceptance_runs_flags_are_understood), cmocka_unit_test(the_python_programs_scripts_are_understood),
-        cmocka_unit_test(other_names_of_transformers_are_understood), cmocka_unit_test(flags_of_a_command_are_its_own), cmocka_unit_test(a_flag_of_many_values_takes_those_of_each_time),
+        cmocka_unit_test(other_names_of_transformers_are_understood), cmocka_unit_test(flags_of_a_command_are_its_own), cmocka_unit_test(the_last_time_of_a_flag_counts_unless_it_gathers),
         cmocka_unit_test(the_environment_names_options_by_section_or_flag), cmocka_unit_test(a_misspelt_variable_is_refused_and_a_strange_one_noted),
         cmocka_unit_test(print_config_is_remembered)};
     return cmocka_run_group_tests(tests, make_scratch, drop_scratch);
