@@ -318,7 +318,7 @@ const cadp_row cadp_conf_rows[] = {
     {.in = "runtime", .key = "device_memory", .flags = "", .type = CADP_INT, .at = offsetof(cad_options, runtime.device_memory), .low = 0, .high = 9e15, .standard = "0",
      .help = "Bytes that a rank may take on its device; 0: what the machine has for it. A run whose plan needs more ends before it loads anything."},
     {.in = "runtime", .key = "wall_time", .type = CADP_SECONDS, .at = offsetof(cad_options, runtime.wall_time), .low = 0, .high = 1e9, .none = 0,
-     .marks = CADP_NULLABLE, .help = "Stop with a checkpoint (exit 75) before this time is over: seconds or [D-]HH:MM:SS; 0 or null: no limit."},
+     .marks = CADP_NULLABLE, .help = "Stop with a checkpoint (exit 75) before this time is over: seconds or [D-]HH:MM:SS; 0 or null: no limit but the end of a Slurm job (SLURM_JOB_END_TIME)."},
     {.in = "runtime", .key = "watchdog_seconds", .type = CADP_REAL, .at = offsetof(cad_options, runtime.watchdog_seconds), .low = 0, .high = 1e9,
      .standard = "600", .help = "End the run (exit 124) when nothing moves for so long; 0: off."},
 

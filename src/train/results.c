@@ -178,6 +178,7 @@ static cad_status put_run(cad_json *j, const cad_run *r)
     CAD_TRY(put_seeds(j, r->o));
     CAD_TRY(put_data(j, r));
     CAD_TRY(put_base(j, r));
+    CAD_TRY(cadp_put_slurm(j));
     CAD_TRY(put_config(j, r));
     return cad_json_end(j);
 }

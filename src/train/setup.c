@@ -358,6 +358,7 @@ cad_status cad_run_open(cad_run **out, cad_options *o, cad_comm *comm, const cad
     r->lock = -1;
     r->exact = cadp_exact(o, cadp_device_name(o), "host");
     r->began = r->opened = cad_now();
+    r->wall = cadp_wall(r);
     r->history.best_metric = NAN;
     if ((status = open_all(r))) cad_run_close(out);
     return status;

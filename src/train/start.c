@@ -148,6 +148,7 @@ void cadp_say_start(cad_run *r)
 
     if (r->rank) return;
     say_machine(r);
+    cadp_say_slurm();
     cad_info("trainable params: %s || all params: %s || trainable%%: %.4f", grouped(a, r->params->trainable), grouped(b, r->params->all), 100.0 * (double)r->params->trainable / (double)r->params->all);
     say_plan(r);
     say_vision(r);

@@ -126,10 +126,10 @@ static bool asked_to_save(const cad_run *r)
     return !r->rank && snprintf(path, sizeof path, "%s/SAVE", r->o->output_dir) < (int)sizeof path && cad_is_file(path);
 }
 
-/* Before wall_time is over there must be room for what the longest step so far took, evaluation included, and for the checkpoint. */
+/* Before the time is over there must be room for what the longest step so far took, evaluation included, and for the checkpoint. */
 static bool wall_is_near(cad_run *r)
 {
-    double wall = r->o->runtime.wall_time, now = cad_now(), save = r->save_seconds;
+    double wall = r->wall, now = cad_now(), save = r->save_seconds;
 
     if (r->looked > 0) r->step_seconds = cad_max(r->step_seconds, now - r->looked);
     r->looked = now;

@@ -95,7 +95,7 @@ struct cad_run {
     char *scratch;               /* explain, on the device: where gradients of a unit's parameters go; they mean nothing */
     double began;                /* cad_now at the start of training */
     double looked, step_seconds, save_seconds; /* rank 0: of the last look at the clock; the longest step and save so far */
-    double opened;               /* and of the run: wall_time counts from here */
+    double opened, wall;         /* and of the run: wall seconds count from here; 0: no limit */
 
     cadp_feed *feed;
     float *logits;               /* host, [sequences * labels] of one micro-batch */
@@ -121,6 +121,9 @@ struct cad_run {
 /* ---- setup.c, facts.c ---- */
 CAD_CHECKED cad_status cadp_open_data(cad_run *r);     /* rank 0: tokenizer, data sets, orders, sampler -> facts */
 CAD_CHECKED cad_status cadp_resolve_model(cad_run *r); /* directories, arch, adapter, method */
+double cadp_wall(const cad_run *r);                     /* seconds that the run has: wall_time, or what Slurm leaves its job; 0: no limit */
+void cadp_say_slurm(void);
+CAD_CHECKED cad_status cadp_put_slurm(cad_json *j);
 int cadp_threads(const cad_run *r);                    /* of this rank: option, OMP_NUM_THREADS, Slurm, or its share of the cores */
 void cadp_close_rooms(cad_run *r);                     /* and the device and the ranks */
 CAD_CHECKED cad_status cadp_open_rooms(cad_run *r);    /* params, zero, model: everything that holds device memory */

@@ -136,6 +136,17 @@ reason=
 [ -f wall/last/state.h5 ] || reason="$reason no checkpoint"
 say wall_time "$reason"
 
+# The same when only Slurm says when the job ends; its numbers are in the log and in run.json.
+# shellcheck disable=SC2086
+(export SLURM_JOB_ID=4711 SLURM_JOB_NAME=hearts SLURM_JOB_END_TIME=$(($(date +%s) + 4)) && train 1 slurm $long)
+code=$?
+reason=
+[ $code = 75 ] || reason="exit code: expected 75, found $code;"
+[ -f slurm/last/state.h5 ] || reason="$reason no checkpoint;"
+grep -q '^Slurm job 4711 hearts, ends in [34] s$' "$log" || reason="$reason no line about the job;"
+grep -q '"SLURM_JOB_ID": "4711"' slurm/last/run.json || reason="$reason run.json does not name the job"
+say the_end_of_a_slurm_job "$reason"
+
 begin 1
 kill -INT "$pid"
 kill -INT "$pid"
