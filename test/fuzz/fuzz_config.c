@@ -2,9 +2,6 @@
 #include "fuzz.h"
 
 #include <cadtrain/model.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 const int fuzz_near = 1000;
 
@@ -20,27 +17,6 @@ bool fuzz_seed(int i, cad_str *out)
         "1{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 8, \"target_modules\": \".*proj\", \"use_rslora\": true}"};
 
     return fuzz_text(texts, 4, i, out);
-}
-
-static char dir[64], file[96];
-
-static void forget(void)
-{
-    unlink(file);
-    rmdir(dir);
-}
-
-static void keep(const uint8_t *bytes, size_t n)
-{
-    FILE *f;
-
-    if (!dir[0]) {
-        snprintf(dir, sizeof dir, "%s/fuzz-adapter-XXXXXX", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
-        if (!mkdtemp(dir)) abort();
-        snprintf(file, sizeof file, "%s/adapter_config.json", dir);
-        atexit(forget);
-    }
-    if (!(f = fopen(file, "wb")) || fwrite(bytes, 1, n, f) != n || fclose(f)) abort();
 }
 
 /* Small models only: a table of parameters of 256 layers is slow to make. */
@@ -63,8 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     cad_clear();
     CAD_ASSERT(!cad_alloc(&a, 1, sizeof *a, "an architecture"));
     if (bytes[0] & 1) {
-        keep(bytes + 1, n - 1);
-        if (cad_adapter_config_read(&c, dir)) CAD_ASSERT(cad_reason()[0]);
+        fuzz_keep("adapter_config.json", bytes + 1, n - 1);
+        if (cad_adapter_config_read(&c, fuzz_room)) CAD_ASSERT(cad_reason()[0]);
         cad_adapter_config_close(&c);
     } else if (cad_arch_parse(a, (const char *)bytes + 1, n - 1, "config.json")) CAD_ASSERT(cad_reason()[0]);
     else lay_out(a);

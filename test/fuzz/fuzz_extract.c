@@ -3,10 +3,6 @@
 
 #include <cadtrain/cohort.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 const int fuzz_near = 200;
 
 bool fuzz_seed(int i, cad_str *out)
@@ -20,26 +16,20 @@ bool fuzz_seed(int i, cad_str *out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-    static char folder[64], extract[96], table[96], out[96];
+    static char extract[128], table[128], out[128];
     char *extracts[] = {extract}, *tables[] = {table};
     cad_cohort_plan p = {.extracts = {extracts, 1}, .record_tables = {tables, 1}, .template_text = "{record}", .output_dir = out, .horizon_years = 10, .validation = 0.2,
                          .test = 0.2, .kinship_threshold = 0.0442, .columns = CAD_COLUMNS_ALL};
     size_t cut = n ? (n - 1) * bytes[0] / 255 : 0;
 
     if (!n) return 0;
-    if (!folder[0]) {
-        snprintf(folder, sizeof folder, "/tmp/cadtrain-fuzz-XXXXXX");
-        CAD_ASSERT(mkdtemp(folder) != NULL);
-        snprintf(extract, sizeof extract, "%s/extract", folder);
-        snprintf(table, sizeof table, "%s/table", folder);
-        snprintf(out, sizeof out, "%s/out", folder);
-    }
+    snprintf(extract, sizeof extract, "%s", fuzz_keep("extract", bytes + 1, cut));
+    snprintf(table, sizeof table, "%s", fuzz_keep("table", bytes + 1 + cut, n - 1 - cut));
+    snprintf(out, sizeof out, "%s/out", fuzz_room);
     cad_clear();
     cad_log_setup(0, 1, CAD_LOG_ERROR);
-    CAD_ASSERT(!cad_write_file(extract, bytes + 1, cut) && !cad_write_file(table, bytes + 1 + cut, n - 1 - cut));
     if (cad_prepare_cohort(&p)) CAD_ASSERT(cad_reason()[0]);
     CAD_ASSERT(!cad_mem_blocks());
-    CAD_ASSERT(!cad_remove_tree(folder));
-    folder[0] = 0;
+    CAD_ASSERT(!cad_is_dir(out) || !cad_remove_tree(out));
     return 0;
 }

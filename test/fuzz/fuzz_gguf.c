@@ -4,9 +4,6 @@
 
 #include <cadtrain/model.h>
 #include <cadtrain/text.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 const int fuzz_near = 300;
 
@@ -25,21 +22,6 @@ bool fuzz_seed(int i, cad_str *out)
     gguf_build(&f, out);
     gguf_close(&f);
     return true;
-}
-
-static char path[64];
-static void forget(void) { unlink(path); }
-
-static const char *kept(const uint8_t *bytes, size_t n)
-{
-    FILE *f;
-
-    if (!path[0]) {
-        snprintf(path, sizeof path, "%s/fuzz-%ld.gguf", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm", (long)getpid());
-        atexit(forget);
-    }
-    if (!(f = fopen(path, "wb")) || fwrite(bytes, 1, n, f) != n || fclose(f)) abort();
-    return path;
 }
 
 static void read_all(const cad_st_tensor *t)
@@ -86,7 +68,7 @@ static void read_words(const char *file)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
-    const char *file = kept(bytes, n);
+    const char *file = fuzz_keep("model.gguf", bytes, n);
     cad_gguf *g = NULL;
 
     cad_clear();

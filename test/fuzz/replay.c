@@ -55,12 +55,15 @@ static int write_seeds(const char *dir)
 
 static int run_file(const char *path)
 {
-    char *bytes;
+    cad_str s = {0};
     size_t n;
+    seed c;
 
-    if (cad_read_file(&bytes, &n, path, 1 << 28, CAD_EDATA)) return 1;
-    run(bytes, n);
-    cad_free(&bytes);
+    if (cad_read_file(&s.data, &n, path, 1 << 28, CAD_EDATA)) return 1;
+    s.size = n;
+    c = copied(&s);
+    run(c.data, c.size);
+    free(c.data);
     return 0;
 }
 
@@ -71,7 +74,10 @@ int main(int argc, char **argv)
 
     if (argc == 3 && !strcmp(argv[1], "--write")) return write_seeds(argv[2]);
     for (int i = 1; i < argc; i++)
-        if (run_file(argv[i])) return 1;
+        if (run_file(argv[i])) {
+            fprintf(stderr, "%s\n", cad_reason());
+            return 1;
+        }
     for (; argc == 1 && fuzz_seed(seeds, &s); seeds++) {
         seed c = copied(&s);
         run(c.data, c.size);
