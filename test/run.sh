@@ -11,6 +11,7 @@ if [ "$1" = --asan ]; then
 fi
 words=$(echo "$*" | tr ' ' '|')
 CC=${CC:-gcc}
+limit=$([ "$MODE" = asan ] && echo 900 || echo 300) # seconds for one program
 lanes=$(($(nproc) > 4 ? $(nproc) / 2 : 2))
 OBJ=build/$MODE-$CC
 CADTRAIN=$PWD/$OBJ/cadtrain
@@ -65,11 +66,11 @@ echo "build: $(($(date +%s) - begun)) s"
 {
     [ "$MODE" = asan ] || job test/gates/run.sh 120 test/gates/run.sh
     for source in $(find test/unit -name 'test_ops_*.c' | sort) $(find test/unit -name 'test_*.c' ! -name 'test_ops_*' | sort); do
-        job "${source%.c}" 300 "$OBJ/${source%.c}"
+        job "${source%.c}" "$limit" "$OBJ/${source%.c}"
     done
     for source in test/fuzz/fuzz_*.c; do
         name=${source##*/fuzz_}
-        job "${source%.c}" 300 "$OBJ/test/fuzz/replay_${name%.c}"
+        job "${source%.c}" "$limit" "$OBJ/test/fuzz/replay_${name%.c}"
     done
 } | side_by_side "$(nproc)"
 
@@ -77,11 +78,11 @@ echo "build: $(($(date +%s) - begun)) s"
 {
     for source in $(find test/mpi -name 'mpi_*.c' | sort -r); do
         for n in $(ranks_of "$source"); do
-            job "${source%.c} on $n" 300 env OMP_NUM_THREADS=1 ASAN_OPTIONS=fast_unwind_on_malloc=0:malloc_context_size=40 mpirun -np "$n" "$OBJ/${source%.c}"
+            job "${source%.c} on $n" "$limit" env OMP_NUM_THREADS=1 ASAN_OPTIONS=fast_unwind_on_malloc=0:malloc_context_size=40 mpirun -np "$n" "$OBJ/${source%.c}"
         done
     done
     if [ "$MODE" = asan ]; then
-        job "training through the kernels of GPUs" 300 env -C "$scratch" OMP_NUM_THREADS=1 "$CADTRAIN" train --device emulated --max-steps 2 --evaluation-strategy no \
+        job "training through the kernels of GPUs" "$limit" env -C "$scratch" OMP_NUM_THREADS=1 "$CADTRAIN" train --device emulated --max-steps 2 --evaluation-strategy no \
             --save-strategy no --skip-test --max-length 16 --output-dir out
     else
         long="test/cli/cuda_build.sh test/cli/watched.sh $(echo test/faults/*.sh)"

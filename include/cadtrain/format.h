@@ -16,7 +16,7 @@ struct cad_node {
     int line, column;        /* of the value, from 1; of a table's entry: `key_line`, `key_column` */
     int key_line, key_column;
     int children, key_size;
-    bool boolean;
+    bool boolean, again;     /* again: the table has this key already (cad_yaml_read_loosely) */
     char *key;               /* of a table's entry (NUL-terminated, `key_size` bytes), else NULL */
     int64_t integer;         /* CAD_INT */
     double real;             /* CAD_REAL, and CAD_INT as double */
@@ -31,6 +31,8 @@ typedef struct cad_tree { cad_node *root; char *path; void *arena; } cad_tree;
  * more than one document, depth > 16, > 1 MB. An empty document is an empty table. */
 CAD_CHECKED cad_status cad_yaml_parse(cad_tree **out, const char *text, size_t n, const char *path);
 CAD_CHECKED cad_status cad_yaml_read(cad_tree **out, const char *path);
+/* Duplicate keys are kept and marked `again`, for who names all mistakes at once. */
+CAD_CHECKED cad_status cad_yaml_read_loosely(cad_tree **out, const char *path);
 /* RFC 8259: strict UTF-8, no duplicate keys, no trailing bytes, depth <= 64; integers that fit int64 stay integers; NaN and
  * Infinity (as Python writes them) are accepted as CAD_REAL. `kind` is the status of a failure. */
 CAD_CHECKED cad_status cad_json_parse(cad_tree **out, const char *text, size_t n, const char *path, cad_status kind);

@@ -20,7 +20,26 @@ static const cad_embedded *carried(const char *path)
     return NULL;
 }
 
-static cad_status read_tree(cad_tree **out, const char *path, bool embedded)
+/* Names every key that its table has twice, and takes it out. */
+static cad_status name_repeats(cad_config *c, cad_node *node, const cadp_from *from)
+{
+    char place[512];
+
+    for (cad_node **at = &node->child; *at;) {
+        CAD_TRY(name_repeats(c, *at, from));
+        if (!(*at)->again) {
+            at = &(*at)->next;
+            continue;
+        }
+        cadp_conf_place(place, sizeof place, from, *at, true);
+        CAD_TRY(cadp_conf_mistake(c, "%s: expected every key once, found %s again", place, cadp_conf_quote((*at)->key).text));
+        *at = (*at)->next;
+        node->children--;
+    }
+    return CAD_OK;
+}
+
+static cad_status read_tree(cad_config *c, cad_tree **out, const char *path, bool embedded)
 {
     bool json = ends_with(path, ".json");
     const cad_embedded *e;
@@ -28,7 +47,11 @@ static cad_status read_tree(cad_tree **out, const char *path, bool embedded)
     *out = NULL;
     if (!json && !ends_with(path, ".yaml") && !ends_with(path, ".yml"))
         return cad_fail(CAD_EUSAGE, "%s: expected a file named .yaml, .yml or .json", path);
-    if (!embedded) return json ? cad_json_read(out, path, LARGEST, CAD_EUSAGE) : cad_yaml_read(out, path);
+    if (!embedded && json) return cad_json_read(out, path, LARGEST, CAD_EUSAGE);
+    if (!embedded) {
+        CAD_TRY(cad_yaml_read_loosely(out, path));
+        return name_repeats(c, (*out)->root, &(cadp_from){.path = path});
+    }
     e = carried(path);
     if (!e) return cad_fail(CAD_EUSAGE, "%s is not part of this program", path);
     return json ? cad_json_parse(out, e->text, strlen(e->text), path, CAD_EUSAGE) : cad_yaml_parse(out, e->text, strlen(e->text), path);
@@ -74,7 +97,7 @@ static cad_status apply_part(cad_config *c, const char *section, const char *pat
 {
     cad_tree *tree = NULL;
     cadp_from from = {.level = CADP_PATHS, .serial = ++c->files, .path = path};
-    cad_status st = read_tree(&tree, path, embedded);
+    cad_status st = read_tree(c, &tree, path, embedded);
 
     if (st) st = cadp_conf_take_failure(c, st, "");
     else if (!strcmp(section, "deepspeed")) st = cadp_conf_apply_deepspeed(c, tree->root, &from);
@@ -165,7 +188,7 @@ cad_status cadp_conf_load_experiment(cad_config *c, const char *path, bool embed
     cad_status st;
 
     if (!embedded && !cad_is_file(path) && carried(path)) embedded = true;
-    st = read_tree(&tree, path, embedded);
+    st = read_tree(c, &tree, path, embedded);
     st = st ? cadp_conf_take_failure(c, st, "") : apply_all(c, tree->root, path, embedded);
     cad_tree_close(&tree);
     return st;
@@ -180,7 +203,7 @@ cad_status cadp_conf_load_deepspeed(cad_config *c, const char *path, int level, 
 
     if (!cad_is_file(path)) return cadp_conf_mistake(c, "%s: there is no file \"%s\"", named_by, path);
     snprintf(before, sizeof before, "%s: ", named_by);
-    st = read_tree(&tree, path, false);
+    st = read_tree(c, &tree, path, false);
     st = st ? cadp_conf_take_failure(c, st, before) : cadp_conf_apply_deepspeed(c, tree->root, &from);
     cad_tree_close(&tree);
     return st;

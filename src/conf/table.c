@@ -148,7 +148,7 @@ const cadp_row cadp_conf_rows[] = {
     {.in = "task", .key = "max_length", .type = CADP_INT, .at = offsetof(cad_options, task.max_length), .low = 1, .high = SOME, .standard = "1024",
      .help = "Tokens of a record, special tokens included."},
     {.in = "task", .key = "truncation", .type = CADP_BOOL, .at = offsetof(cad_options, task.truncation), .standard = "true",
-     .help = "Cut longer records; false: they are an error."},
+     .help = "Cut longer records; false: they stay whole."},
     {.in = "task", .key = "truncation_side", .type = CADP_WORD, .at = offsetof(cad_options, task.truncation_left), .words = sides,
      .standard = "right", .marks = CADP_AS_BOOL, .help = "Which end is cut."},
     {.in = "task", .key = "num_labels", .flags = "num-labels", .type = CADP_INT, .at = offsetof(cad_options, task.num_labels), .low = 1, .high = 1024,

@@ -18,6 +18,7 @@ typedef struct reader {
     cad_tree *tree;
     const char *text;
     size_t size;
+    bool loose;         /* keys may come again */
 } reader;
 
 static cad_status fail_at(const reader *r, yaml_mark_t mark, const char *expected, const char *found)
@@ -190,7 +191,8 @@ static cad_status key(reader *r, cad_node *table, cadp_keys *keys, cad_node *e)
     e->key_size = (int)n;
     CAD_TRY(cadp_key_seen(keys, table, e->key, n, &seen));
     snprintf(found, sizeof found, "\"%s\" again", cadp_show(shown, e->key, n));
-    return seen ? fail_here(r, "every key once", found) : advance(r);
+    e->again = seen;
+    return seen && !r->loose ? fail_here(r, "every key once", found) : advance(r);
 }
 
 static cad_status entries(reader *r, cad_node *out, int depth, cadp_keys *keys, yaml_event_type_t last)
@@ -258,9 +260,9 @@ static cad_status document(reader *r)
     return r->event.type == YAML_STREAM_END_EVENT ? CAD_OK : fail_here(r, "one document", "a second one");
 }
 
-cad_status cad_yaml_parse(cad_tree **out, const char *text, size_t n, const char *path)
+static cad_status parse(cad_tree **out, const char *text, size_t n, const char *path, bool loose)
 {
-    reader r = {.text = text, .size = n};
+    reader r = {.text = text, .size = n, .loose = loose};
 
     if (n > LARGEST) return cad_fail(CAD_EUSAGE, "%s: expected at most %d bytes of YAML, found %zu", path, LARGEST, n);
     CAD_TRY(cadp_check_utf8(text, n, path, CAD_EUSAGE));
@@ -281,13 +283,17 @@ cad_status cad_yaml_parse(cad_tree **out, const char *text, size_t n, const char
     return CAD_OK;
 }
 
-cad_status cad_yaml_read(cad_tree **out, const char *path)
+static cad_status read_text(cad_tree **out, const char *path, bool loose)
 {
     char *text;
     size_t n;
 
     CAD_TRY(cad_read_file(&text, &n, path, LARGEST, CAD_EUSAGE));
-    cad_status status = cad_yaml_parse(out, text, n, path);
+    cad_status status = parse(out, text, n, path, loose);
     cad_free(&text);
     return status;
 }
+
+cad_status cad_yaml_parse(cad_tree **out, const char *text, size_t n, const char *path) { return parse(out, text, n, path, false); }
+cad_status cad_yaml_read(cad_tree **out, const char *path) { return read_text(out, path, false); }
+cad_status cad_yaml_read_loosely(cad_tree **out, const char *path) { return read_text(out, path, true); }

@@ -167,14 +167,15 @@ static void a_cadtrain_yaml_here_is_read_when_nothing_else_is_named(void **state
 
 static void values_that_follow_from_others_are_filled_in(void **state)
 {
-    cad_config *c = opened("--logging-steps", "7", "--lr-scheduler-type", "cosine_with_restarts", "--resume-from-checkpoint", "true", NULL);
+    cad_config *c = opened("--logging-steps", "7", "--evaluation-strategy", "steps", "--lr-scheduler-type", "cosine_with_restarts", "--resume-from-checkpoint", "true", NULL);
 
     (void)state;
     assert_int_equal(cad_config_options(c)->training.eval_steps, 7);
     assert_true(cad_config_options(c)->training.lr_num_cycles == 1);
     assert_string_equal(cad_config_options(c)->training.resume_from_checkpoint, "last");
     cad_config_close(&c);
-    c = opened("--resume-from-checkpoint", "none", "--lr-scheduler-type", "cosine", NULL);
+    c = opened("--resume-from-checkpoint", "none", "--lr-scheduler-type", "cosine", "--evaluation-strategy", "epoch", NULL);
+    assert_int_equal(cad_config_options(c)->training.eval_steps, 0); /* of no use there; the Trainer's state says 500 */
     assert_null(cad_config_options(c)->training.resume_from_checkpoint);
     assert_true(cad_config_options(c)->training.lr_num_cycles == 0.5);
     cad_config_close(&c);

@@ -186,7 +186,7 @@ static void every_wrong_flag_is_refused_by_name(void **state)
 
 static void all_mistakes_of_all_sources_are_named_at_once(void **state)
 {
-    const char *config = file("many.yaml", "paths: {task: part.yaml}\nmodle: {a: 1}\ntraining:\n  learning_rate: fast\n  optimm: x\n  bf16: 3\n");
+    const char *config = file("many.yaml", "paths: {task: part.yaml}\nmodle: {a: 1}\ntraining:\n  learning_rate: fast\n  optimm: x\n  bf16: 3\n  bf16: true\nmodel: {lora: {r: 1, r: 2}}\n");
     const char *why;
     int lines = 1;
 
@@ -196,12 +196,14 @@ static void all_mistakes_of_all_sources_are_named_at_once(void **state)
     why = refused("--config", config, "--max-step", "3", "--lora-r", "none", NULL);
     unsetenv("CADTRAIN_SEED");
     for (const char *p = why; *p; p++) lines += *p == '\n';
-    assert_int_equal(lines, 8);
+    assert_int_equal(lines, 10);
     expect_in(why, "part.yaml:1:13: task.max_length");
     expect_in(why, "many.yaml:2:1: unknown key \"modle\"");
     expect_in(why, "many.yaml:4:18: training.learning_rate");
     expect_in(why, "many.yaml:5:3: unknown key \"optimm\" in section training; did you mean \"optim\"?");
     expect_in(why, "many.yaml:6:9: training.bf16");
+    expect_in(why, "many.yaml:7:3: expected every key once, found \"bf16\" again");
+    expect_in(why, "many.yaml:8:22: expected every key once, found \"r\" again");
     expect_in(why, "CADTRAIN_SEED: expected");
     expect_in(why, "--max-step: unknown flag; did you mean \"--max-steps\"?");
     expect_in(why, "--lora-r: expected");
