@@ -80,6 +80,7 @@ static cad_status reading_facts(cad_str *s, const cad_run *r)
     const cad_options *o = r->o;
     const char *t = o->task.template_text;
 
+    if (!r->train.data) return CAD_OK; /* written from weights alone */
     CAD_TRY(cad_str_addf(s, "| records | %lld read; %lld rows to train on (after splitting and oversampling), %lld held out |\n", (long long)r->train.data->count, (long long)r->facts.train_rows, (long long)r->facts.eval_rows));
     CAD_TRY(cad_str_addf(s, "| longest record | %lld tokens (cut at %lld) |\n", (long long)r->facts.longest, (long long)o->task.max_length));
     if (!cadp_is_sft(r)) return cad_str_addf(s, "| class weights | %g, %g |\n", r->facts.class_weight[0], r->facts.class_weight[1]);
