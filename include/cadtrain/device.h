@@ -75,7 +75,8 @@ bool cad_device_pretends(const cad_device *d);           /* plan: addresses must
 bool cad_device_adds_apart(const cad_device *d);         /* a product's second pair of factors is a product of its own, rounded once more: nothing is won by giving both at once */
 bool cad_device_turns_back(const cad_device *d);         /* a product over codes turns the whole matrix back into numbers first */
 
-bool cad_device_screens(const cad_device *d);            /* a product of few rows is faster with a screen (cad_matmul) */
+/* Bytes, on the device, of a screen of B [rows, cols] (cad_matmul, cad_make_screen), with which a product of few rows is faster; 0 where it is not. */
+int64_t cad_screen_bytes(const cad_device *d, int64_t rows, int64_t cols);
 
 /* 64-byte aligned, contents undefined (cad_device_zero clears); `what` is a row of the plan. */
 CAD_CHECKED cad_status cad_device_alloc(cad_device *d, void *out, int64_t bytes, const char *what);
@@ -140,16 +141,18 @@ void cad_lane_unpin(cad_lane *l, void *host);              /* what was pinned, b
  * codes, where given, is the matrix B in place of b, each element rounded to A's dtype.
  * outliers > 0 (LLM.int8(); codes INT8, tb, not ta): rows of fp16(A) become codes as those of B are, without the magnitudes >= outliers; the first product is one of whole numbers
  * times both scales * CAD_INT8_PRODUCT. Columns of A that hold such a magnitude stand outside of it: in numbers, with B's dequantised ones.
- * screen, where given (B [N, K] again, as cad_quantise's INT8 codes with their scales; tb, alpha 1, C F32, nothing else to add): of a row of C only its largest element is asked for. Elements that are
+ * screen, where given (cad_make_screen's, of B; tb, alpha 1, C F32, nothing else to add): of a row of C only its largest element is asked for. Elements that are
  * surely smaller may be -infinity in place of their value; all others, every one that equals the largest among them, are there as without a screen. */
 typedef struct cad_matmul_args {
     cad_tensor c, a, b; bool ta, tb; double alpha, beta;
     cad_tensor a2, b2; bool ta2, tb2; double alpha2;
     cad_tensor bias;
     cad_coded codes; double outliers;
-    cad_coded screen;
+    cad_tensor screen;
 } cad_matmul_args;
 CAD_CHECKED cad_status cad_matmul(cad_device *d, const cad_matmul_args *x);
+/* screen [1, cad_screen_bytes] U8: what a product with B' looks at before B, F32 or BF16. Made by the device that will read it. */
+CAD_CHECKED cad_status cad_make_screen(cad_device *d, cad_tensor screen, cad_tensor b);
 
 /* y = w x / rms(x) (plus_one: gain 1 + w). y real, x F32 (F64) residual stream or BF16, w [1, width] real. width (0: all columns): each run of so many
  * columns is normed by itself, all with the same gain (heads). w none: gain 1. rstd [rows, columns / width] F32 (F64). plus, where given, is added to y

@@ -185,7 +185,7 @@ typedef struct cad_model_batch {
     bool margin;                 /* the backward pass is that of logit 1 - logit 0 of each sequence, down to the first block's input; no labels, no dropout */
 } cad_model_batch;
 CAD_CHECKED cad_status cad_model_start(cad_model *m, const cad_model_batch *b, bool training);
-bool cad_model_screens(const cad_model *m); /* greedy: the head is read as codes of 8 bits, and only where they do not decide in numbers */
+int64_t cad_model_screen_bytes(const cad_model *m); /* greedy: of codes of 6 or 8 bits that are read in place of the head, which is only where they do not decide; 0: none */
 /* The unit that holds the head: makes what it is read as from it, once its weights are there (else the first step does). Other models, other units: nothing. */
 int cad_model_head_unit(const cad_model *m);
 CAD_CHECKED cad_status cad_model_make_screen(cad_model *m, cad_unit_view head_unit);

@@ -78,7 +78,6 @@ const char *cad_device_identity(const cad_device *d) { return d->identity; }
 bool cad_device_pretends(const cad_device *d) { return d->table == &cadp_device_plan; }
 
 bool cad_device_turns_back(const cad_device *d) { return (d->inner ? d->inner : d->table)->back; }
-bool cad_device_screens(const cad_device *d) { return (d->inner ? d->inner : d->table)->screens; }
 bool cad_device_adds_apart(const cad_device *d) { return (d->inner ? d->inner : d->table)->apart; }
 int64_t cad_device_bytes(const cad_device *d) { return d->bytes; }
 int64_t cad_device_peak(const cad_device *d) { return d->peak; }

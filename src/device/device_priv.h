@@ -49,7 +49,6 @@ typedef struct cadp_device_if {
     bool doubles; /* computes in double where everything real is F64; else such a call is refused at the door */
     bool apart;   /* cad_device_adds_apart */
     bool back;    /* cad_device_turns_back */
-    bool screens; /* cad_device_screens */
     CAD_CHECKED cad_status (*open)(cad_device *d);
     void (*close)(cad_device *d);
     CAD_CHECKED cad_status (*alloc)(cad_device *d, void **out, int64_t bytes, const char *what); /* 64-byte aligned */
@@ -59,6 +58,8 @@ typedef struct cadp_device_if {
     const cadp_lane_if *lanes; /* NULL: none */
     const cadp_ramp_if *ramps; /* NULL: uploads */
     void (*memory)(const cad_device *d, int64_t *left, int64_t *all); /* NULL: not known */
+    int64_t (*screen_bytes)(int64_t rows, int64_t cols);              /* NULL: 0 */
+    CAD_CHECKED cad_status (*make_screen)(cad_device *d, void *screen, cad_tensor b);
 #define CADP_ROW(op, args)                                                            \
     CAD_CHECKED cad_status (*op)(cad_device * d, const args *x, void *work);          \
     int64_t (*op##_work)(const cad_device *d, const args *x); /* NULL: needs none */

@@ -21,15 +21,15 @@ static bool head_trains(const cad_model *m)
     return m->params->row[row].trains;
 }
 
-bool cad_model_screens(const cad_model *m) { return m->screen.code != CAD_PLAIN; }
+int64_t cad_model_screen_bytes(const cad_model *m) { return cad_some(m->screen) ? m->screen.cols : 0; }
 
 int cad_model_head_unit(const cad_model *m) { return m->arch->tied ? 0 : tail_unit(m); }
 
 static cad_status make_screen(cad_model *m, cad_tensor head)
 {
-    if (!m->screen.code || m->screened) return CAD_OK;
+    if (!cad_some(m->screen) || m->screened) return CAD_OK;
     m->screened = true;
-    return cad_quantise(m->device, &(cad_quantise_args){.q = m->screen, .x = head});
+    return cad_make_screen(m->device, m->screen, head);
 }
 
 cad_status cad_model_make_screen(cad_model *m, cad_unit_view w)

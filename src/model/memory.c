@@ -204,12 +204,10 @@ static cad_status take_screen(cad_model *m, cad_arena *a)
 {
     enum { LEAST = 1 << 14, FEW = 4 }; /* cpu_few_rows.c */
     const cad_arch *x = m->arch;
-    void *codes;
+    int64_t bytes = cad_screen_bytes(m->device, x->vocab, x->hidden);
 
-    if (!m->limits.greedy || !cad_device_screens(m->device) || m->act == CAD_F64 || x->final_softcap > 0 || m->limits.sequences > FEW || x->vocab * x->hidden < LEAST) return CAD_OK;
-    CAD_TRY(cad_arena_take(a, WORK, "screen of the head", cad_coded_layout_of(CAD_INT8, false, x->vocab, x->hidden).bytes, &codes));
-    m->screen = cad_coded_view(codes, CAD_INT8, false, x->vocab, x->hidden);
-    return CAD_OK;
+    if (!m->limits.greedy || !bytes || m->act == CAD_F64 || x->final_softcap > 0 || m->limits.sequences > FEW || x->vocab * x->hidden < LEAST) return CAD_OK;
+    return cad_arena_tensor(a, WORK, "screen of the head", CAD_U8, 1, bytes, &m->screen);
 }
 
 static cad_status take_lm(cad_model *m, cad_arena *a)

@@ -67,7 +67,7 @@ struct cad_model {
     cad_tensor *keys, *values, seats, spots, spot_cosine[CADP_TABLES], spot_sine[CADP_TABLES];
     int32_t *seats_host, *spots_host, line_starts[2], *line_starts_dev;
     cad_packing line;    /* all new tokens as one sequence: its "positions" are rows of spot_cosine */
-    cad_coded screen;    /* of the head, made when first needed: what greedy generation looks at before it */
+    cad_tensor screen;   /* of the head, made when first needed: what greedy generation looks at before it */
     bool screened;
     bool generating, goes_on; /* goes_on: something came before */
     bool training, has_labels, margin;

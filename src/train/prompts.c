@@ -307,14 +307,14 @@ static size_t longest_stop(const cad_generation *g)
 /* Of weights that every token passes: all but the table of words, and of experts those that are chosen. */
 static double weight_bytes(const cad_run *r)
 {
+    int64_t screen = cad_model_screen_bytes(r->model); /* in the place of the head */
     double bytes = 0;
 
     for (int i = 0; i < r->params->count; i++) {
         const cad_param *p = &r->params->row[i];
         double share = p->role == CAD_ROLE_EMBED && !r->arch.tied ? 0 : p->dims == 3 ? (double)r->arch.chosen / (double)r->arch.experts : 1;
         bool head = p->role == CAD_ROLE_LM_HEAD || (p->role == CAD_ROLE_EMBED && r->arch.tied);
-        if (head && cad_model_screens(r->model)) share /= (double)cad_dtype_bytes(r->method.compute); /* its codes in its place */
-        bytes += share * (p->code ? (double)p->bytes : (double)p->elems * (double)cad_dtype_bytes(r->method.compute));
+        bytes += head && screen ? (double)screen : share * (p->code ? (double)p->bytes : (double)p->elems * (double)cad_dtype_bytes(r->method.compute));
     }
     return bytes;
 }

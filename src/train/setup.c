@@ -297,7 +297,7 @@ static cad_status open_memory(cad_run *r)
     CAD_TRY(cadp_open_rooms(r));
     CAD_TRY(cadp_reserve_work(r));
     CAD_TRY(load_weights(r));
-    return cad_model_screens(r->model) ? make_screen(r) : CAD_OK;
+    return cad_model_screen_bytes(r->model) ? make_screen(r) : CAD_OK;
 }
 
 /* Scores of a checkpoint go to a folder named after it, not to that of the run that trained it. */

@@ -116,7 +116,7 @@ static cad_status sync_cpu(cad_device *d)
 
 #define ROW(name, args) .name = cadp_cpu_##name,
 const cadp_device_if cadp_device_cpu = {
-    .name = "cpu", .screens = true, .open = open_cpu, .close = close_cpu, .alloc = alloc, .release = release, .move = move, .sync = sync_cpu,
+    .name = "cpu", .screen_bytes = cadp_screen_bytes, .make_screen = cadp_make_screen, .open = open_cpu, .close = close_cpu, .alloc = alloc, .release = release, .move = move, .sync = sync_cpu,
     CADP_OPS(ROW)
     .matmul_work = cadp_cpu_matmul_work, .attention_fwd_work = cadp_cpu_attention_fwd_work, .attention_bwd_work = cadp_cpu_attention_bwd_work,
     .rmsnorm_bwd_work = cadp_cpu_rmsnorm_bwd_work, .sum_rows_work = cadp_cpu_sum_rows_work, .fixed_add_work = cadp_cpu_fixed_add_work,

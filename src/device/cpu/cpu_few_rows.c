@@ -43,7 +43,7 @@ static int64_t screen_floats(const cad_matmul_args *x)
 {
     int64_t k = x->a.cols;
 
-    return x->screen.code ? x->a.rows * (cadp_screen_words(k) / 2 + cad_ceil_div(x->c.cols, 16)) + cad_round_up(k, 16) : 0;
+    return cad_some(x->screen) ? x->a.rows * (cadp_screen_words(k) / 2 + cad_ceil_div(x->c.cols, 16)) + cad_round_up(k, 16) : 0;
 }
 
 /* A row in fp32 before it becomes words. */
@@ -293,6 +293,22 @@ static void dots(const side *s, int64_t row, int64_t n, const float *a, float *o
     for (int64_t i = 0; i < n; i++) out[i] = s->codes.code != CAD_PLAIN ? dot_strips(s, row + i, a) : dot_wide((const float *)s->b.data + (row + i) * s->b.ld, a, s->a.cols);
 }
 
+/* Any rows of B; rows of halves four at a time. */
+static void dots_of(const side *s, const int64_t *rows, int64_t n, const float *a, float *out)
+{
+    bool halves = s->codes.code == CAD_PLAIN && s->b.dtype != CAD_F32;
+    const uint16_t *b[ABREAST];
+    float found[ABREAST];
+
+    for (int64_t j = 0; j < n && !halves; j++) dots(s, rows[j], 1, a, out + j);
+    for (int64_t j = 0, some; j < n && halves; j += some) {
+        some = cad_min(ABREAST, n - j);
+        for (int64_t r = 0; r < ABREAST; r++) b[r] = (const uint16_t *)s->b.data + rows[j + cad_min(r, some - 1)] * s->b.ld;
+        dots_half(b, a, s->a.cols, found);
+        memcpy(out + j, found, (size_t)some * sizeof *out);
+    }
+}
+
 static void columns(const void *args, int64_t i, void *work)
 {
     const product *p = args;
@@ -323,7 +339,7 @@ static void estimate(const void *args, int64_t i, void *work)
     int64_t col = i * s->p->rows, n = cad_min(s->p->rows, x->c.cols - col);
 
     (void)work;
-    for (int64_t r = 0; r < x->c.rows; r++) s->found[i * x->c.rows + r] = cadp_screen_estimate(&s->row[r], &x->screen, col, n, (float *)x->c.data + r * x->c.ld + col);
+    for (int64_t r = 0; r < x->c.rows; r++) s->found[i * x->c.rows + r] = cadp_screen_estimate(&s->row[r], col, n, (float *)x->c.data + r * x->c.ld + col);
 }
 
 /* The first row counts in any case: where it is no number, nothing is larger. */
@@ -333,16 +349,14 @@ static void settle(const void *args, int64_t i, void *work)
     const side *b = s->p->s;
     const cad_matmul_args *x = s->p->x;
     int64_t from = i * s->p->rows, n = cad_min(s->p->rows, x->c.cols - from), rows[ROWS + 1] = {0};
+    float found[ROWS + 1];
 
     (void)work;
     for (int64_t r = 0; r < x->c.rows; r++) {
         float *c = (float *)x->c.data + r * x->c.ld;
-        int64_t first = !from, passing = first + cadp_screen_pass(&s->row[r], &x->screen, from, n, s->most[r], c + from, rows + first);
-        for (int64_t j = 0; j < passing; j++) {
-            float one;
-            dots(b, rows[j], 1, (const float *)b->a.data + r * b->a.ld, &one);
-            c[rows[j]] = b->alpha * one + 0;
-        }
+        int64_t first = !from, passing = first + cadp_screen_pass(&s->row[r], from, n, s->most[r], c + from, rows + first);
+        dots_of(b, rows, passing, (const float *)b->a.data + r * b->a.ld, found);
+        for (int64_t j = 0; j < passing; j++) c[rows[j]] = b->alpha * found[j] + 0;
     }
 }
 
@@ -352,10 +366,11 @@ static bool with_screen(const cad_device *d, const product *p, float *room)
     const cad_matmul_args *x = p->x;
     int64_t tasks = cad_ceil_div(x->c.cols, p->rows), ld = cadp_screen_words(x->a.cols);
     float *wide = room + x->a.rows * (ld / 2);
+    cadp_screen_view view = cadp_screen_of(x->screen.data, x->c.cols, x->a.cols);
     screened s = {.p = p, .found = wide + cad_round_up(x->a.cols, 16)};
 
     for (int64_t r = 0; r < x->a.rows; r++)
-        if (!cadp_screen_open(&s.row[r], cadp_get(x->a, r, 0, x->a.cols, wide), x->a.cols, (int16_t *)(void *)room + r * ld)) return false;
+        if (!cadp_screen_open(&s.row[r], cadp_get(x->a, r, 0, x->a.cols, wide), x->a.cols, &view, (int16_t *)(void *)room + r * ld)) return false;
     cadp_cpu_each(d, tasks, estimate, &s, NULL, 0);
     for (int64_t r = 0; r < x->a.rows; r++) {
         s.most[r] = -INFINITY;
@@ -380,6 +395,6 @@ void cadp_cpu_few_rows(const cad_device *d, const cad_matmul_args *x, void *work
 
     widen_side(&p.s[0], x->a, &room);
     widen_side(&p.s[1], x->a2, &room);
-    if (x->screen.code && with_screen(d, &p, room)) return;
+    if (cad_some(x->screen) && with_screen(d, &p, room)) return;
     cadp_cpu_each(d, cad_ceil_div(x->c.cols, p.rows), columns, &p, NULL, 0);
 }

@@ -108,15 +108,19 @@ int64_t cadp_run_floats(int64_t k); /* room for a row of k, a multiple of a bloc
 void cadp_to_runs(const float *x, int64_t k, float *to);
 void cadp_word_tiles(const cad_coded *q, int64_t row, const float *a, int64_t rows, float alpha, float *sum, int64_t ld);
 
-/* Rows of a matrix that can give the largest element of its product with x (cpu_screen.c), from its INT8 codes. */
-typedef struct cadp_screen { const int16_t *words; float step, per_scale, per_one; } cadp_screen; /* the bound of a row: scale * per_scale + per_one */
+/* Rows of a matrix that can give the largest element of its product with x, from its screen (cpu_screen.c). */
+int64_t cadp_screen_bytes(int64_t rows, int64_t cols);
+CAD_CHECKED cad_status cadp_make_screen(cad_device *d, void *screen, cad_tensor b);
+typedef struct cadp_screen_view { uint8_t *codes; float *step, *off; int64_t cols, bytes; bool six; } cadp_screen_view; /* of each row: codes, `bytes` of them, their step, and |row - codes * step| */
+cadp_screen_view cadp_screen_of(void *data, int64_t rows, int64_t cols);
+typedef struct cadp_screen { cadp_screen_view v; const int16_t *words; const int8_t *high; int64_t sum; float step, per_step, per_off, per_one; } cadp_screen; /* a row's bound: step per_step + off per_off + per_one */
 int64_t cadp_screen_words(int64_t k); /* room for x as words */
-bool cadp_screen_open(cadp_screen *s, const float *x, int64_t k, int16_t *words); /* false: x is not finite */
+bool cadp_screen_open(cadp_screen *s, const float *x, int64_t k, const cadp_screen_view *v, int16_t *words); /* false: x is not finite */
 /* out = elements [from, from + n), about; returns what the largest of them is at least. */
 enum { CADP_SCREEN_ROWS = 256 }; /* n at most */
-float cadp_screen_estimate(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float *out);
+float cadp_screen_estimate(const cadp_screen *s, int64_t from, int64_t n, float *out);
 /* Which of them, in turn, may be as large as `most`: into rows [n]; how many. All of x becomes -infinity. */
-int64_t cadp_screen_pass(const cadp_screen *s, const cad_coded *q, int64_t from, int64_t n, float most, float *x, int64_t *rows);
+int64_t cadp_screen_pass(const cadp_screen *s, int64_t from, int64_t n, float most, float *x, int64_t *rows);
 
 /* Products of whole numbers: matmul with outliers (cpu_int8.c). */
 int64_t cadp_cpu_int8_work(const cad_device *d, const cad_matmul_args *x);

@@ -99,16 +99,6 @@ static void ask_for(const void *first)
     for (int i = 0; i < SOON; i += 64) __builtin_prefetch((const char *)first + i);
 }
 
-/* Of a row's blocks, times those of a row of numbers. What is SOON is asked for: rows of scales follow one another. */
-WIDE static inline void scale_row(const float *scales, const float *by, int64_t blocks, float *out)
-{
-    for (int64_t i = 0; i < blocks; i += 16) {
-        __mmask16 some = (__mmask16)(blocks - i >= 16 ? 0xffff : (1u << (blocks - i)) - 1);
-        _mm_prefetch((const char *)(scales + i) + SOON, _MM_HINT_T0);
-        _mm512_storeu_ps(out + i, _mm512_mul_ps(_mm512_maskz_loadu_ps(some, scales + i), _mm512_loadu_ps(by + i)));
-    }
-}
-
 const float *cadp_block_scales(const cad_coded *q, int64_t block, int64_t n, float *room)
 {
     if (q->scales.dtype == CAD_F32) return (const float *)q->scales.data + block;
@@ -144,22 +134,25 @@ VNNI static inline __m512 run_product_vnni(const uint8_t *codes, const cadp_word
     return _mm512_cvtepi32_ps(sum);
 }
 
-/* Four rows at once, far enough from each other that each is a stream of its own to the processor. Whole numbers are the same on every instruction set. */
+/* Four rows at once, far enough from each other that each is a stream of its own to the processor; own: the scales of the numbers' blocks. Whole numbers are the same on every
+ * instruction set. */
 typedef struct quad { const uint8_t *codes[ROWS]; const float *scales[ROWS]; } quad;
 #define FOUR_ROWS(name, TARGET, product)                                                                                                                                \
-    TARGET static void name(const quad *q, int64_t blocks, const cadp_words *a, __m512i book, float *out)                                                                      \
+    TARGET static void name(const quad *q, int64_t blocks, const float *own, const cadp_words *a, __m512i book, float *out)                                             \
     {                                                                                                                                                                   \
         __m512 sum[ROWS] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};                                                        \
         int64_t i = 0;                                                                                                                                                  \
                                                                                                                                                                         \
-        for (; i + 2 <= blocks; i += 2, a++)                                                                                                                            \
+        for (; i + 2 <= blocks; i += 2, a++) {                                                                                                                          \
+            __m512 by = cadp_two_scales(own + i);                                                                                                                       \
             _Pragma("GCC unroll 4") for (int r = 0; r < ROWS; r++) {                                                                                                    \
                 const uint8_t *codes = q->codes[r] + i * (BLOCK / 2);                                                                                                   \
                 _mm_prefetch((const char *)codes + AHEAD, _MM_HINT_T0);                                                                                                 \
-                sum[r] = _mm512_fmadd_ps(product(codes, a, book), cadp_two_scales(q->scales[r] + i), sum[r]);                                            \
+                sum[r] = _mm512_fmadd_ps(product(codes, a, book), _mm512_mul_ps(cadp_two_scales(q->scales[r] + i), by), sum[r]);                                        \
             }                                                                                                                                                           \
+        }                                                                                                                                                               \
         for (int r = 0; i < blocks && r < ROWS; r++)                                                                                                                    \
-            sum[r] = _mm512_fmadd_ps(product(q->codes[r] + (i - 1) * (BLOCK / 2), a, book), _mm512_set1_ps(q->scales[r][i]), sum[r]);               \
+            sum[r] = _mm512_fmadd_ps(product(q->codes[r] + (i - 1) * (BLOCK / 2), a, book), _mm512_set1_ps(q->scales[r][i] * own[i]), sum[r]);                          \
         _mm_storeu_ps(out, cadp_totals(sum));                                                                                                                           \
     }
 enum { AHEAD = 1024 };
@@ -182,9 +175,9 @@ WIDE static void four_parts(const cad_coded *q, int64_t row, int64_t each, int64
     bool vnni = __builtin_cpu_supports("avx512vnni");
     __m512i book = cadp_word_book(q->code);
     const cadp_words *runs = (const cadp_words *)(const void *)(a + scale_floats(q->cols));
-    float room[ROWS][MOST], scales[ROWS][MOST], found[ROWS];
+    float room[ROWS][MOST], found[ROWS];
     const float *of[ROWS];
-    quad at = {.scales = {scales[0], scales[1], scales[2], scales[3]}};
+    quad at;
 
     for (int64_t p = 0; p < ROWS; p++) ask_for((const char *)q->scales.data + (row + p * apart) * blocks * (int64_t)cad_dtype_bytes(q->scales.dtype));
     for (int64_t p = 0; p < ROWS; p++) ask_for((const char *)q->codes.data + (row + p * apart) * q->cols / 2);
@@ -192,9 +185,10 @@ WIDE static void four_parts(const cad_coded *q, int64_t row, int64_t each, int64
     for (int64_t i = 0; i < each; i++) {
         for (int64_t p = 0; p < ROWS; p++) {
             at.codes[p] = (const uint8_t *)q->codes.data + (row + p * apart + i) * (q->cols / 2);
-            scale_row(of[p] + i * blocks, a, blocks, scales[p]);
+            at.scales[p] = of[p] + i * blocks;
+            _mm_prefetch((const char *)at.scales[p] + SOON, _MM_HINT_T0);
         }
-        (vnni ? four_rows_vnni : four_rows)(&at, blocks, runs, book, found);
+        (vnni ? four_rows_vnni : four_rows)(&at, blocks, a, runs, book, found);
         for (int64_t p = 0; p < ROWS; p++) out[p * apart + i] = found[p];
     }
 }
