@@ -49,6 +49,16 @@ static cad_status read_generation(const cadp_call *c, cad_generation *g)
     return CAD_OK;
 }
 
+/* Of one prompt every token reads all weights. */
+static void say_speed(const cad_generated *g)
+{
+    char weights[64] = "";
+
+    if (g->prompts == 1) snprintf(weights, sizeof weights, " %.1f GB/s of weights,", (double)g->tokens * g->weight_bytes / g->seconds * 1e-9);
+    fprintf(stderr, "cadtrain: %lld token%s in %.2f s: %.1f tokens/s,%s %lld bytes of device memory (planned %lld)\n", (long long)g->tokens, g->tokens == 1 ? "" : "s", g->seconds,
+            (double)g->tokens / g->seconds, weights, (long long)g->peak_bytes, (long long)g->planned_bytes);
+}
+
 cad_status cadp_cmd_generate(cadp_call *c)
 {
     cad_generation g;
@@ -59,9 +69,7 @@ cad_status cadp_cmd_generate(cadp_call *c)
 
     if (!st) st = cad_run_open(&r, c->o, c->comm, &what);
     if (!st) st = cad_run_generate(r, &done);
-    if (!st && !c->rank)
-        fprintf(stderr, "cadtrain: %lld token%s in %.2f s: %.1f tokens/s, %.1f GB/s of weights, %lld bytes of device memory (planned %lld)\n", (long long)done.tokens, done.tokens == 1 ? "" : "s", done.seconds, (double)done.tokens / done.seconds,
-                done.prompts == 1 ? (double)done.tokens * done.weight_bytes / done.seconds * 1e-9 : 0.0, (long long)done.peak_bytes, (long long)done.planned_bytes);
+    if (!st && !c->rank) say_speed(&done);
     cad_run_close(&r);
     return st;
 }

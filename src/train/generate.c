@@ -2,6 +2,7 @@
 #include "train_priv.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A prompt being answered: in which place, and how many of its tokens the model has seen. */
@@ -17,8 +18,10 @@ typedef struct engine {
     int32_t *slots, *past;  /* of the batch's sequences */
     cadp_candidate *order;     /* [vocabulary] */
     uint8_t *seen;          /* [vocabulary] */
-    void (*step)(void *with, int64_t i);
+    cadp_on_token *step;
     void *with;
+    int64_t done;           /* answers of this rank */
+    double began, told;     /* when it was last said how many there are */
 } engine;
 
 /* ---- one token from its logits ---- */
@@ -154,7 +157,8 @@ static cad_status take_token(engine *e, seat *s, float *logits)
     CAD_TRY(stops_here(e, i, &stop));
     p->ended[i] = stop || is_end(r, id);
     s->taken = !p->ended[i] && p->lengths[i] < p->most && s->past + 1 <= r->facts.kept;
-    if (e->step && !r->rank) e->step(e->with, i);
+    e->done += !s->taken;
+    if (e->step && !r->rank) e->step(e->with, i, !s->taken);
     return CAD_OK;
 }
 
@@ -237,16 +241,30 @@ static cad_status one_step(engine *e, int32_t *count)
     return CAD_OK;
 }
 
+/* Of many prompts, now and then; beside the answers of the command, or into the log of a training. */
+static void tell_progress(engine *e, double done)
+{
+    enum { SECONDS = 10 };
+    long long all = (long long)e->run->prompts.count;
+    double now = cad_now();
+
+    if (e->run->rank || all == 1 || now - e->told < SECONDS) return;
+    e->told = now;
+    if (e->run->what.generation) fprintf(stderr, "cadtrain: %.0f of %lld answers in %.0f s\n", done, all, now - e->began);
+    else cad_info("Generation: %.0f of %lld answers in %.0f s", done, all, now - e->began);
+}
+
 static cad_status all_steps(engine *e)
 {
     cad_run *r = e->run;
 
-    for (;;) {
-        double busy = e->next < r->prompts.count;
+    for (e->began = e->told = cad_now();;) {
+        double sums[2] = {e->next < r->prompts.count, (double)e->done}; /* what keeps this rank, what it has done */
         int32_t count;
-        for (int64_t i = 0; i < e->places; i++) busy += e->seats[i].taken;
-        if (r->size > 1) CAD_TRY(cad_comm_allreduce(r->comm, &busy, 1, CAD_NUM_F64, CAD_SUM));
-        if (busy == 0) return CAD_OK;
+        for (int64_t i = 0; i < e->places; i++) sums[0] += e->seats[i].taken;
+        if (r->size > 1) CAD_TRY(cad_comm_allreduce(r->comm, sums, 2, CAD_NUM_F64, CAD_SUM));
+        if (sums[0] == 0) return CAD_OK;
+        tell_progress(e, sums[1]);
         cad_watchdog_beat("generating", 0);
         CAD_TRY(one_step(e, &count));
     }
@@ -342,7 +360,7 @@ cad_status cadp_answer_text(const cad_run *r, int64_t i, cad_str *out)
     return status;
 }
 
-cad_status cadp_generate(cad_run *r, const cad_generation *g, void (*step)(void *with, int64_t i), void *with)
+cad_status cadp_generate(cad_run *r, const cad_generation *g, cadp_on_token *step, void *with)
 {
     engine e = {.run = r, .g = g, .step = step, .with = with};
     cadp_prompts *p = &r->prompts;

@@ -272,12 +272,13 @@ static void write_up_to(stream *s, const cad_str *text, size_t end)
     s->written = end;
 }
 
-static void write_more(void *with, int64_t i)
+static void write_more(void *with, int64_t i, bool last)
 {
     stream *s = with;
     cad_str text = {0};
     size_t end = 0;
 
+    (void)last; /* write_rest */
     if (!s->status) s->status = cadp_answer_text(s->r, i, &text);
     if (!s->status) end = text.size - cad_min(text.size, s->held);
     while (end && end < text.size && ((unsigned char)text.data[end] & 0xc0) == 0x80) end--;
@@ -304,6 +305,39 @@ static size_t longest_stop(const cad_generation *g)
     return longest;
 }
 
+/* Answers in the order of their prompts, each as soon as those before it are there. */
+typedef struct answers { const cad_run *r; bool *there; int64_t next; cad_status status; } answers;
+
+static void write_answers(void *with, int64_t i, bool last)
+{
+    answers *a = with;
+
+    if (!last) return;
+    a->there[i] = true;
+    for (; !a->status && a->next < a->r->prompts.count && a->there[a->next]; a->next++) a->status = print_answer(a->r, a->next);
+    fflush(stdout);
+}
+
+static cad_status generate_answers(cad_run *r)
+{
+    answers a = {.r = r};
+    cad_status status = cad_alloc(&a.there, (size_t)r->prompts.count, 1, "answers");
+
+    if (!status) status = cadp_generate(r, r->what.generation, r->size == 1 ? write_answers : NULL, &a);
+    if (!status) status = a.status;
+    for (; !status && !r->rank && a.next < r->prompts.count; a.next++) status = print_answer(r, a.next);
+    cad_free(&a.there);
+    return status;
+}
+
+static cad_status generate_text(cad_run *r)
+{
+    stream s = {.r = r, .held = longest_stop(r->what.generation) - 1};
+
+    CAD_TRY(cadp_generate(r, r->what.generation, write_more, &s));
+    return r->rank ? CAD_OK : write_rest(&s);
+}
+
 /* Of weights that every token passes: all but the table of words, and of experts those that are chosen. */
 static double weight_bytes(const cad_run *r)
 {
@@ -321,16 +355,11 @@ static double weight_bytes(const cad_run *r)
 
 cad_status cad_run_generate(cad_run *r, cad_generated *out)
 {
-    const cad_generation *g = r->what.generation;
-    bool streams = r->prompts.count == 1 && !g->json;
-    stream s = {.r = r, .held = longest_stop(g) - 1};
+    bool streams = r->prompts.count == 1 && !r->what.generation->json;
     double began = cad_now();
 
-    CAD_TRY(cadp_generate(r, g, streams ? write_more : NULL, &s));
+    CAD_TRY(streams ? generate_text(r) : generate_answers(r));
     *out = (cad_generated){.prompts = r->prompts.count, .seconds = cad_now() - began, .weight_bytes = weight_bytes(r), .peak_bytes = cad_device_peak(r->device), .planned_bytes = r->planned};
     for (int64_t i = 0; i < r->prompts.count; i++) out->tokens += r->prompts.lengths[i];
-    if (r->rank) return CAD_OK;
-    if (streams) return write_rest(&s);
-    for (int64_t i = 0; i < r->prompts.count; i++) CAD_TRY(print_answer(r, i));
     return CAD_OK;
 }

@@ -175,7 +175,8 @@ int32_t cadp_draw(const cadp_candidate *c, int64_t n, double at); /* at: in [0, 
 
 /* ---- generate.c ---- */
 /* Collective: answers r->prompts. step: called on rank 0 when prompt i has a further token (NULL: not). */
-CAD_CHECKED cad_status cadp_generate(cad_run *r, const cad_generation *g, void (*step)(void *with, int64_t i), void *with);
+typedef void cadp_on_token(void *with, int64_t prompt, bool last); /* on rank 0, of its own prompts */
+CAD_CHECKED cad_status cadp_generate(cad_run *r, const cad_generation *g, cadp_on_token *step, void *with);
 /* Rank 0. The text of answer i. */
 CAD_CHECKED cad_status cadp_answer_text(const cad_run *r, int64_t i, cad_str *out);
 CAD_CHECKED cad_status cadp_open_prompts(cad_run *r);      /* rank 0: generate's prompts and facts */

@@ -18,6 +18,16 @@ go --input prompts.jsonl --json --per-device-eval-batch-size 1
 cmp -s together "$out" || reason="answers given alone differ"
 say alone "$reason"
 
+# Answers are there as soon as those before them: a run that is cut short leaves its first ones.
+for i in $(seq 2000); do cat prompts.jsonl; done >many.jsonl
+"$CADTRAIN" generate --model-name-or-path "$CADTRAIN_MODEL" --max-new-tokens 16 --input many.jsonl --json >early 2>"$err" &
+job=$!
+for i in $(seq 300); do [ -s early ] && break; sleep 0.1; done
+kill -9 $job && reason= || reason="it had ended before its first answers were seen"
+wait $job 2>/dev/null
+head -5 early | cmp -s - together || reason="expected the first answers in a run of 10000 that was killed"
+say as_they_come "$reason"
+
 ranks 2 generate --model-name-or-path "$CADTRAIN_MODEL" --max-new-tokens 16 --input prompts.jsonl --json --set runtime.zero_stage=3
 reason=$(why 0 "$out" '"prompt"')
 cmp -s together "$out" || reason="answers of two ranks with divided weights differ"
