@@ -143,7 +143,7 @@ code=$?
 reason=
 [ $code = 75 ] || reason="exit code: expected 75, found $code;"
 [ -f slurm/last/state.h5 ] || reason="$reason no checkpoint;"
-grep -q '^Slurm job 4711 hearts, ends in [34] s$' "$log" || reason="$reason no line about the job;"
+grep -q '^Slurm job 4711 hearts, ends in [0-4] s$' "$log" || reason="$reason no line about the job;"
 grep -q '"SLURM_JOB_ID": "4711"' slurm/last/run.json || reason="$reason run.json does not name the job"
 say the_end_of_a_slurm_job "$reason"
 
