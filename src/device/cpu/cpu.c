@@ -34,8 +34,9 @@ static cad_status open_cpu(cad_device *d)
 
     CAD_TRY(cad_alloc(&d->own, 1, sizeof *own, "the device's state"));
     own = d->own;
-    own->native = cadp_dnnl_has_bf16();
-    if ((status = cadp_dnnl_open(&own->products, d->threads))) {
+    status = cadp_dnnl_choose_bf16(&own->native);
+    if (!status) status = cadp_dnnl_open(&own->products, d->threads);
+    if (status) {
         close_cpu(d);
         return status;
     }

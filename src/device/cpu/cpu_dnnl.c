@@ -199,13 +199,15 @@ cad_status cadp_dnnl_open(cadp_dnnl **out, int threads)
 /* Instruction sets are sets of bits. */
 static bool has_isa(dnnl_cpu_isa_t isa) { return (dnnl_get_effective_cpu_isa() & isa) == isa; }
 
-bool cadp_dnnl_has_bf16(void)
+cad_status cadp_dnnl_choose_bf16(bool *native)
 {
     const char *said = getenv("CADTRAIN_BF16_PRODUCTS");
+    bool wanted = said && !strcmp(said, "native");
 
-    if (said && !strcmp(said, "native")) return true;
-    if (said && !strcmp(said, "convert")) return false;
-    return has_isa(dnnl_cpu_isa_avx512_core_bf16);
+    if (said && !wanted && strcmp(said, "convert")) return cad_fail(CAD_EUSAGE, "CADTRAIN_BF16_PRODUCTS: expected native or convert, found \"%.40s\"", said);
+    if (wanted && !has_isa(dnnl_cpu_isa_avx512_core)) return cad_fail(CAD_EUSAGE, "CADTRAIN_BF16_PRODUCTS=native needs a processor with AVX-512, found %s", cadp_dnnl_isa());
+    *native = wanted || (!said && has_isa(dnnl_cpu_isa_avx512_core_bf16));
+    return CAD_OK;
 }
 
 /* How B [k, n] is packed: as oneDNN likes it for products of many rows. */

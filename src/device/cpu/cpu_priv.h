@@ -77,8 +77,8 @@ void cadp_dnnl_version(char *out, size_t room); /* "2.6.3" */
 /* Products of bf16 factors: made for a shape by the thread that starts a team, run by any of the team. */
 typedef struct cadp_dnnl cadp_dnnl;
 typedef struct cadp_bf16 cadp_bf16;
-/* Whether the processor multiplies bf16, or what CADTRAIN_BF16_PRODUCTS (native, convert) says. */
-bool cadp_dnnl_has_bf16(void);
+/* Whether bf16 is multiplied as it is: what the processor has, or what CADTRAIN_BF16_PRODUCTS says. CAD_EUSAGE where that is neither native nor convert, or native without AVX-512. */
+CAD_CHECKED cad_status cadp_dnnl_choose_bf16(bool *native);
 CAD_CHECKED cad_status cadp_dnnl_open(cadp_dnnl **out, int threads);
 void cadp_dnnl_close(cadp_dnnl **o);
 /* C [m, n] F32 = (add: +=) A [m, k] B [k, n] without gaps between rows, B packed. m == 0: packs B [k, n]. Kept until the close. */

@@ -401,7 +401,7 @@ static void no_failed_allocation_leaks(void **state)
     cad_device *d;
 
     (void)state;
-    choose("native");
+    choose(no_native_products() ? NULL : "native");
     for (int64_t nth = 1; status; nth++) {
         cad_mem_fail_at(nth);
         status = cad_device_open(&d, "cpu", 2);
@@ -414,9 +414,23 @@ static void no_failed_allocation_leaks(void **state)
     assert_int_equal(cad_mem_blocks(), 0);
 }
 
+static void other_words_for_products_are_refused(void **state)
+{
+    cad_device *d = NULL;
+
+    (void)state;
+    choose("nativ");
+    assert_int_equal(cad_device_open(&d, "cpu", 1), CAD_EUSAGE);
+    choose(NULL);
+    assert_null(d);
+    assert_string_equal(cad_reason(), "CADTRAIN_BF16_PRODUCTS: expected native or convert, found \"nativ\"");
+    cad_clear();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(other_words_for_products_are_refused),
         cmocka_unit_test(every_operation_gives_the_same_bits_on_1_to_4_threads),
         cmocka_unit_test(native_products_give_the_same_bits_on_1_to_4_threads),
         cmocka_unit_test(native_products_agree_with_those_in_fp32),
